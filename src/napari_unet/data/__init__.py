@@ -1,0 +1,1 @@
+"""Reading images and strokes, and making training data of them."""

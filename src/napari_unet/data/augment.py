@@ -1,0 +1,180 @@
+"""Varying crops on the device: shift, rotation, mirroring, scale, elastic deformation, grey values.
+
+Image, classes and weights are deformed together by one resampling, as in Ronneberger et al. 2015, section 3.1: the
+elastic part has random displacements on a coarse grid, interpolated bicubically to every pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+__all__ = ["AugmentConfig", "Augmenter", "elastic_displacement"]
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How strongly crops are varied.
+
+    Attributes
+    ----------
+    flips : bool
+        Mirror each axis with probability 1/2.
+    rotation : float
+        Largest angle in the YX plane, degrees.
+    scaling : float
+        Largest share by which a crop is magnified or reduced.
+    shift : float
+        Largest shift along each axis, pixels.
+    elastic : float
+        Standard deviation of the displacements on the coarse grid, pixels.
+    elastic_grid : int
+        Points of the coarse grid along each axis.
+    grey : float
+        Largest change of brightness, contrast and log gamma, as a share of the grey range.
+    """
+
+    flips: bool = True
+    rotation: float = 180.0
+    scaling: float = 0.2
+    shift: float = 8.0
+    elastic: float = 10.0
+    elastic_grid: int = 3
+    grey: float = 0.2
+
+
+def _cubic_matrix(points: int, size: int, device: torch.device) -> torch.Tensor:
+    """Weights (size, points) of a Catmull-Rom spline through `points` evenly spread over `size` pixels."""
+    place = torch.linspace(0, points - 1, size, device=device)
+    distance = (place[:, None] - torch.arange(-1, points + 1, device=device)[None, :]).abs()
+    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    weights = torch.where(distance < 1, near, torch.where(distance < 2, far, torch.zeros_like(far)))
+    inner = weights[:, 1:-1].clone()  # beyond the ends the spline goes on as it ended
+    inner[:, 0] += weights[:, 0]
+    inner[:, -1] += weights[:, -1]
+    return inner
+
+
+def elastic_displacement(
+    count: int, size: tuple[int, ...], *, sigma: float, grid: int, generator: torch.Generator, device: torch.device
+) -> torch.Tensor:
+    """Draw smooth random displacement fields.
+
+    Parameters
+    ----------
+    count : int
+        Number of fields.
+    size : tuple of int
+        Pixels along each axis.
+    sigma : float
+        Standard deviation of each component on the coarse grid, pixels.
+    grid : int
+        Points of the coarse grid along each axis.
+    generator : torch.Generator
+        Source of random numbers, on the CPU.
+    device : torch.device
+        Where the fields are made.
+
+    Returns
+    -------
+    torch.Tensor
+        (count, axis, \\*size) float32, pixels.
+    """
+    ndim = len(size)
+    coarse = torch.randn(count, ndim, *(grid,) * ndim, generator=generator) * sigma
+    field = coarse.to(device)
+    for side in size:
+        matrix = _cubic_matrix(grid, side, device)
+        field = torch.tensordot(field, matrix, dims=([2], [1]))  # moves the new axis to the end: after all, ZYX again
+    return field.reshape(count, ndim, *size)
+
+
+class Augmenter:
+    """Applies the same random deformation to image, classes and weights.
+
+    Parameters
+    ----------
+    config : AugmentConfig
+        How strongly to vary.
+    ndim : int
+        2 or 3.
+    seed : int
+        Start of the random numbers.
+    """
+
+    def __init__(self, config: AugmentConfig, ndim: int, seed: int = 0) -> None:
+        self.config = config
+        self.ndim = ndim
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def __call__(
+        self, image: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Vary a batch.
+
+        Parameters
+        ----------
+        image : torch.Tensor
+            (N, C, \\*crop) float32; mirrored where the deformation looks outside.
+        classes : torch.Tensor
+            (N, \\*crop) int64, taken from the nearest pixel.
+        weights : torch.Tensor
+            (N, \\*crop) float32, taken from the nearest pixel; 0 outside.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            The same shapes and dtypes.
+        """
+        grid = self._sampling_grid(image.shape[0], tuple(image.shape[2:]), image.device)
+        image = functional.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
+        labels = torch.stack([classes.to(torch.float32), weights], dim=1)
+        labels = functional.grid_sample(labels, grid, mode="nearest", padding_mode="zeros", align_corners=True)
+        return self._vary_grey(image), labels[:, 0].round().to(torch.int64), labels[:, 1].contiguous()
+
+    def _uniform(self, *shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=self.generator) * 2 - 1
+
+    def _matrices(self, count: int) -> torch.Tensor:
+        """Draw (count, ndim, ndim) maps from places in the result to places in the crop, about the centre."""
+        matrix = torch.eye(self.ndim).repeat(count, 1, 1)
+        angle = self._uniform(count) * math.radians(self.config.rotation)
+        matrix[:, -2, -2], matrix[:, -2, -1] = angle.cos(), -angle.sin()
+        matrix[:, -1, -2], matrix[:, -1, -1] = angle.sin(), angle.cos()
+        zoom = torch.exp(self._uniform(count) * math.log1p(self.config.scaling))
+        if self.config.flips:
+            matrix = matrix * torch.where(self._uniform(count, 1, self.ndim) < 0, -1.0, 1.0)
+        return matrix * zoom[:, None, None]
+
+    def _sampling_grid(self, count: int, size: tuple[int, ...], device: torch.device) -> torch.Tensor:
+        """Where each pixel of the result is taken from: (N, \\*crop, ndim) in grid_sample's order and units."""
+        centre = torch.tensor([(side - 1) / 2 for side in size], device=device)
+        axes = [
+            torch.arange(side, device=device, dtype=torch.float32) - c for side, c in zip(size, centre, strict=True)
+        ]
+        offset = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+        matrix = self._matrices(count).to(device)
+        move = (self._uniform(count, self.ndim) * self.config.shift).to(device)
+        place = torch.einsum("...j,nij->n...i", offset, matrix) + move.reshape(count, *(1,) * self.ndim, self.ndim)
+        if self.config.elastic > 0:
+            field = elastic_displacement(
+                count, size, sigma=self.config.elastic, grid=self.config.elastic_grid,
+                generator=self.generator, device=device,
+            )  # fmt: skip
+            place = place + field.movedim(1, -1)
+        return (place / centre.clamp(min=0.5)).flip(-1)
+
+    def _vary_grey(self, image: torch.Tensor) -> torch.Tensor:
+        strength = self.config.grey
+        if strength == 0:
+            return image
+        shape = (image.shape[0], image.shape[1], *(1,) * self.ndim)
+        gamma = torch.exp(self._uniform(*shape) * strength).to(image.device)
+        contrast = (1 + self._uniform(*shape) * strength).to(image.device)
+        brightness = (self._uniform(*shape) * strength / 2).to(image.device)
+        curved = torch.where(image > 0, image.clamp(min=1e-6) ** gamma, image)
+        return curved * contrast + brightness

@@ -1,0 +1,144 @@
+"""Drawing training crops: each holds painted pixels, classes and images come up equally often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_unet.data.intensity import FrameReader
+from napari_unet.errors import AnnotationError
+
+__all__ = ["AnnotatedFrame", "Batch", "CropSampler"]
+
+_MOST_PLACES = 100_000  # painted pixels of one class in one frame that crops are centred on
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedFrame:
+    """The painted part of one frame: what to learn there and how much each pixel counts.
+
+    Attributes
+    ----------
+    reader : FrameReader
+        Gives the image.
+    position : tuple of int
+        Position of the frame in the stack.
+    origin : tuple of int
+        Corner of the painted part in the frame.
+    classes : numpy.ndarray
+        (\\*part) uint8, index of the class of each pixel.
+    weights : numpy.ndarray
+        (\\*part) float32, weight of each pixel; 0 = not painted or held out.
+    """
+
+    reader: FrameReader
+    position: tuple[int, ...]
+    origin: tuple[int, ...]
+    classes: npt.NDArray[np.uint8]
+    weights: npt.NDArray[np.float32]
+
+    def keep(self, mask: npt.NDArray[np.bool_]) -> AnnotatedFrame:
+        """Return the frame with the weights outside of `mask` (\\*part) set to 0."""
+        return replace(self, weights=np.where(mask, self.weights, np.float32(0)))
+
+    def read(
+        self, start: tuple[int, ...], stop: tuple[int, ...]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Read image (C, \\*box), classes (\\*box) and weights (\\*box) of a box in the frame's coordinates.
+
+        The image is mirrored outside of the frame; the weights there are 0.
+        """
+        box = tuple(b - a for a, b in zip(start, stop, strict=True))
+        classes = np.zeros(box, np.int64)
+        weights = np.zeros(box, np.float32)
+        inside, part = [], []
+        for a, b, o, n in zip(start, stop, self.origin, self.classes.shape, strict=True):
+            low, high = max(a, o), max(max(a, o), min(b, o + n))
+            inside.append(slice(low - a, high - a))
+            part.append(slice(low - o, high - o))
+        classes[tuple(inside)] = self.classes[tuple(part)]
+        weights[tuple(inside)] = self.weights[tuple(part)]
+        return self.reader.read(self.position, start, stop), classes, weights
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some crops of one size.
+
+    Attributes
+    ----------
+    image : numpy.ndarray
+        (N, C, \\*crop) float32.
+    classes : numpy.ndarray
+        (N, \\*crop) int64.
+    weights : numpy.ndarray
+        (N, \\*crop) float32, 0 = ignored.
+    """
+
+    image: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
+
+
+class CropSampler:
+    """Draws batches of crops around painted pixels.
+
+    For each crop a class is drawn, then a frame that has it, then a pixel of that class; the crop lies at random around
+    the pixel, but so that the pixel stays within `reach` of the centre however the crop is turned.
+
+    Parameters
+    ----------
+    frames : sequence of AnnotatedFrame
+        The painted frames.
+    crop : tuple of int
+        Size of a crop in pixels.
+    reach : tuple of int
+        Size of the part in the middle of the crop in which the painted pixel must lie: what the network writes.
+    seed : int
+        Start of the random numbers.
+
+    Raises
+    ------
+    AnnotationError
+        If no pixel is painted.
+    """
+
+    def __init__(
+        self, frames: Sequence[AnnotatedFrame], crop: tuple[int, ...], reach: tuple[int, ...], seed: int = 0
+    ) -> None:
+        self.crop = crop
+        self.rng = np.random.default_rng(seed)
+        self._frames = tuple(frames)
+        self._jitter = tuple(max(0, int(0.35 * side)) for side in reach)
+        self._places: dict[int, list[tuple[int, npt.NDArray[np.int64]]]] = {}
+        for number, frame in enumerate(self._frames):
+            painted = frame.weights > 0
+            for index in np.unique(frame.classes[painted]):
+                flat = np.flatnonzero(painted & (frame.classes == index))
+                if flat.size > _MOST_PLACES:
+                    flat = np.sort(self.rng.choice(flat, _MOST_PLACES, replace=False))
+                self._places.setdefault(int(index), []).append((number, flat))
+        if not self._places:
+            raise AnnotationError("Nothing is painted: paint a few strokes of background and of each class.")
+
+    def draw(self, count: int) -> Batch:
+        """Draw `count` crops."""
+        crops = [self._draw_one() for _ in range(count)]
+        images, classes, weights = zip(*crops, strict=True)
+        return Batch(np.stack(images), np.stack(classes), np.stack(weights))
+
+    def _draw_one(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        choices = self._places[int(self.rng.choice(sorted(self._places)))]
+        share = np.sqrt([flat.size for _, flat in choices])
+        number, flat = choices[int(self.rng.choice(len(choices), p=share / share.sum()))]
+        frame = self._frames[number]
+        pixel = np.unravel_index(int(self.rng.choice(flat)), frame.classes.shape)
+        start = []
+        for at, origin, side, jitter in zip(pixel, frame.origin, self.crop, self._jitter, strict=True):
+            centre = origin + int(at) + int(self.rng.integers(-jitter, jitter + 1))
+            start.append(centre - side // 2)
+        stop = tuple(a + side for a, side in zip(start, self.crop, strict=True))
+        return frame.read(tuple(start), stop)

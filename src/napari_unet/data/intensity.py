@@ -1,0 +1,185 @@
+"""The one gate through which every image comes to a network: finite, float32, contiguous, robustly normalised.
+
+The grey values between two percentiles become 0 to 1, for each channel by itself. They are measured once for an image
+from a bounded sample of blocks, so that every part of it, read at any time, is treated alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_unet.data.axes import Box, ImageLayout
+from napari_unet.errors import InputError
+
+__all__ = ["FrameReader", "IntensityRange", "measure_range", "mirror_index"]
+
+_MAX_SAMPLED = 4_000_000
+_BLOCK = 256
+_LIMIT = 10.0  # grey values further out than this many ranges are outliers that would only unsettle a network
+
+
+@dataclass(frozen=True)
+class IntensityRange:
+    """The grey values that become 0 and 1.
+
+    Attributes
+    ----------
+    low, high : tuple of float
+        One value for each channel.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    @property
+    def constant(self) -> bool:
+        """Whether no channel has two different grey values."""
+        return all(not high > low for low, high in zip(self.low, self.high, strict=True))
+
+    def apply(self, block: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Normalise a block.
+
+        Parameters
+        ----------
+        block : numpy.ndarray
+            (C, \\*space) of any real dtype, byte order and strides.
+
+        Returns
+        -------
+        numpy.ndarray
+            (C, \\*space) float32, contiguous, finite; NaN and infinite pixels and constant channels are 0.
+
+        Examples
+        --------
+        >>> IntensityRange((10.0,), (20.0,)).apply(np.array([[10, 15, 20]]))
+        array([[0. , 0.5, 1. ]], dtype=float32)
+        """
+        result = np.empty(block.shape, np.float32)
+        for channel, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
+            if not high > low:
+                result[channel] = 0.0
+                continue
+            values = block[channel].astype(np.float64 if block.dtype.itemsize > 4 else np.float32)
+            scaled = (values - low) / (high - low)
+            scaled[~np.isfinite(scaled)] = 0.0
+            np.clip(scaled, -_LIMIT, _LIMIT, out=result[channel], casting="same_kind")
+        return result
+
+
+def measure_range(
+    image: Any, layout: ImageLayout, *, low_percentile: float = 1.0, high_percentile: float = 99.8
+) -> IntensityRange:
+    """Measure the grey values of an image at two percentiles, channel by channel.
+
+    At most about four million pixels a channel are read, in blocks that are spread evenly over the image.
+
+    Parameters
+    ----------
+    image : array-like
+        The image: numpy, memory-mapped, dask or zarr, of any real dtype.
+    layout : ImageLayout
+        Its axes.
+    low_percentile, high_percentile : float
+        Percentiles of the finite pixels, 0 to 100.
+
+    Raises
+    ------
+    InputError
+        If the image is not of real numbers or has no finite pixel at all.
+    """
+    kind = np.dtype(image.dtype).kind
+    if kind not in "buif":
+        raise InputError(f"Expected an image of real numbers, but its values are of type {image.dtype}.")
+    samples: list[npt.NDArray[Any]] = []
+    for position, box in _spread_blocks(layout):
+        samples.append(layout.read(image, position, box).reshape(layout.channels, -1))
+    low, high = [], []
+    for channel in range(layout.channels):
+        values = np.concatenate([sample[channel] for sample in samples]).astype(np.float64)
+        values = values[np.isfinite(values)]
+        if values.size == 0:
+            values = np.zeros(1)
+        bottom, top = np.percentile(values, (low_percentile, high_percentile))
+        if not top > bottom:  # a few bright pixels on an even ground
+            bottom, top = values.min(), values.max()
+        low.append(float(bottom))
+        high.append(float(top))
+    measured = IntensityRange(tuple(low), tuple(high))
+    if measured.constant:
+        raise InputError("The image has no contrast: all its pixels have the same value or are not numbers.")
+    return measured
+
+
+def _spread_blocks(layout: ImageLayout) -> list[tuple[tuple[int, ...], Box]]:
+    """Choose blocks that cover the image, or a bounded even selection of them."""
+    side = _BLOCK if layout.ndim == 2 else _BLOCK // 4
+    starts = [range(0, n, side) for n in layout.frame_shape]
+    count = int(np.prod(layout.stack_shape, dtype=np.int64)) * int(np.prod([len(s) for s in starts], dtype=np.int64))
+    most = max(8, _MAX_SAMPLED // side**layout.ndim)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+    grid = (*layout.stack_shape, *(len(s) for s in starts))
+    blocks = []
+    for place in zip(*np.unravel_index(chosen, grid), strict=True):
+        position = tuple(int(i) for i in place[: len(layout.stack_shape)])
+        corner = [int(i) * side for i in place[len(layout.stack_shape) :]]
+        blocks.append(
+            (position, tuple(slice(a, min(a + side, n)) for a, n in zip(corner, layout.frame_shape, strict=True)))
+        )
+    return blocks
+
+
+def mirror_index(start: int, stop: int, size: int) -> npt.NDArray[np.intp]:
+    """Say which pixels stand at ``start..stop`` of an axis that is mirrored at both ends, over and over.
+
+    The pixel at the border is not repeated, as in ``numpy.pad(mode="reflect")``.
+
+    Examples
+    --------
+    >>> mirror_index(-2, 6, 4).tolist()
+    [2, 1, 0, 1, 2, 3, 2, 1]
+    """
+    if size == 1:
+        return np.zeros(stop - start, np.intp)
+    period = 2 * (size - 1)
+    folded = np.arange(start, stop) % period
+    return np.minimum(folded, period - folded)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameReader:
+    """Reads normalised boxes of an image; what lies outside is mirrored.
+
+    Attributes
+    ----------
+    image : array-like
+        The image.
+    layout : ImageLayout
+        Its axes.
+    intensity : IntensityRange
+        The grey values that become 0 and 1.
+    """
+
+    image: Any
+    layout: ImageLayout
+    intensity: IntensityRange
+
+    def read(self, position: tuple[int, ...], start: tuple[int, ...], stop: tuple[int, ...]) -> npt.NDArray[np.float32]:
+        """Read the box from `start` to `stop`, which may lie partly or wholly outside of the frame.
+
+        Returns
+        -------
+        numpy.ndarray
+            (C, \\*(stop - start)) float32, contiguous.
+        """
+        spans = [mirror_index(a, b, n) for a, b, n in zip(start, stop, self.layout.frame_shape, strict=True)]
+        corner = [int(span.min()) for span in spans]
+        box = tuple(slice(a, int(span.max()) + 1) for a, span in zip(corner, spans, strict=True))
+        block = self.intensity.apply(self.layout.read(self.image, position, box))
+        for axis, (span, a) in enumerate(zip(spans, corner, strict=True), start=1):
+            if not np.array_equal(span - a, np.arange(block.shape[axis])):
+                block = block.take(span - a, axis=axis)
+        return np.ascontiguousarray(block)

@@ -1,0 +1,44 @@
+"""The errors that napari-unet raises, so that a window or a terminal can show them as one line.
+
+Every message is written for the person who uses the program: it names what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AnnotationError",
+    "DeviceError",
+    "FileFormatError",
+    "InputError",
+    "MemoryLimitError",
+    "ModelFileError",
+    "UNetError",
+]
+
+
+class UNetError(Exception):
+    """Base of all errors that napari-unet raises on purpose."""
+
+
+class InputError(UNetError, ValueError):
+    """An image, a setting or a combination of them can't be used."""
+
+
+class AnnotationError(InputError):
+    """The strokes can't be used: nothing painted, one class only, another shape than the image."""
+
+
+class FileFormatError(InputError):
+    """A file can't be read as an image or an annotation."""
+
+
+class ModelFileError(UNetError):
+    """A model file is truncated, altered, foreign or from a newer version."""
+
+
+class DeviceError(UNetError):
+    """The device that was asked for is not there."""
+
+
+class MemoryLimitError(UNetError):
+    """The job does not fit into the memory of the device, even in the smallest pieces."""

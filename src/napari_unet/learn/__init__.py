@@ -1,0 +1,1 @@
+"""Learning from strokes: border weights, losses and the training loop."""

@@ -1,0 +1,151 @@
+"""The weight map that makes a network learn the thin gaps between touching objects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_unet.errors import AnnotationError, InputError
+
+__all__ = ["balance_weights", "border_weights"]
+
+_NEGLIGIBLE = 1e-7  # border terms below this, relative to w0, are left out
+
+
+def border_weights(
+    labels: npt.NDArray[Any],
+    *,
+    w0: float = 10.0,
+    sigma: float = 5.0,
+    class_balance: bool = True,
+    valid: npt.NDArray[np.bool_] | None = None,
+    spacing: Sequence[float] | None = None,
+) -> npt.NDArray[np.float32]:
+    r"""Weight every pixel by its class and by how near it lies to two objects.
+
+    .. math:: w(x) = w_c(x) + w_0 \exp\left(-\frac{(d_1(x) + d_2(x))^2}{2 \sigma^2}\right)
+
+    where d1 and d2 are the distances from x to the nearest and the second nearest object, 0 inside of an object; the
+    second term is added in the background only and vanishes with fewer than two objects.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        (\*space) integers, 0 = background, otherwise one id for each object. Touching objects have no background
+        between them, so separate them first (`napari_unet.data.strokes.separate_touching`).
+    w0 : float
+        Height of the border term.
+    sigma : float
+        Width of the border term, in pixels, or in the unit of `spacing`.
+    class_balance : bool
+        Whether w_c balances background and objects: each then has the same sum, and the mean is 1. Otherwise w_c is 1.
+    valid : numpy.ndarray or None
+        (\*space) bool, the painted pixels; None: all. Others weigh 0 and define no borders.
+    spacing : sequence of float or None
+        Distance of pixels along each axis; None: 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        (\*space) float32.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ or a number is not positive.
+
+    References
+    ----------
+    Ronneberger, Fischer, Brox 2015, U-Net, arXiv 1505.04597, equation 2.
+
+    Examples
+    --------
+    >>> labels = np.array([[1, 1, 0, 2, 2, 0, 0, 0]])
+    >>> border_weights(labels, class_balance=False, sigma=1).round(2)  # d1 + d2 = 2 in the gap
+    array([[1.  , 1.  , 2.35, 1.  , 1.  , 1.  , 1.  , 1.  ]], dtype=float32)
+    """
+    labels = np.asarray(labels)
+    valid = np.ones(labels.shape, bool) if valid is None else np.asarray(valid, bool)
+    spacing = (1.0,) * labels.ndim if spacing is None else tuple(float(step) for step in spacing)
+    if valid.shape != labels.shape:
+        raise InputError(f"Expected `valid` to have the shape {labels.shape}, but got {valid.shape}.")
+    if len(spacing) != labels.ndim or min(spacing, default=1.0) <= 0 or not sigma > 0 or w0 < 0:
+        raise InputError(
+            f"Expected {labels.ndim} positive spacings, sigma > 0 and w0 >= 0, but got {spacing}, {sigma}, {w0}."
+        )
+    if labels.dtype.kind not in "bui" or (labels.dtype.kind == "i" and labels.min(initial=0) < 0):
+        raise AnnotationError("Expected labels of whole numbers from 0 on.")
+    objects = np.where(valid, labels, 0)
+    weights = balance_weights(objects > 0, valid) if class_balance else valid.astype(np.float32)
+    if w0 > 0:
+        first, second = _two_nearest(objects, spacing, sigma)
+        ground = valid & (objects == 0) & np.isfinite(second)
+        total = first[ground] + second[ground]
+        weights[ground] += w0 * np.exp(-(total**2) / (2 * sigma**2))
+    return weights
+
+
+def balance_weights(classes: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Weight pixels by the inverse frequency of their class.
+
+    Parameters
+    ----------
+    classes : numpy.ndarray
+        (\\*space) integers or bool.
+    valid : numpy.ndarray
+        (\\*space) bool; the others weigh 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        (\\*space) float32; every class that occurs has the same sum, the mean over the valid pixels is 1.
+
+    Examples
+    --------
+    >>> balance_weights(np.array([0, 0, 0, 1]), np.array([True, True, True, True])).tolist()
+    [0.6666666865348816, 0.6666666865348816, 0.6666666865348816, 2.0]
+    """
+    weights = np.zeros(classes.shape, np.float32)
+    values, counts = np.unique(classes[valid], return_counts=True)
+    for value, count in zip(values, counts, strict=True):
+        weights[valid & (classes == value)] = counts.sum() / (values.size * count)
+    return weights
+
+
+def _two_nearest(
+    objects: npt.NDArray[Any], spacing: tuple[float, ...], sigma: float
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Distances to the nearest and second nearest object, infinite where they are too far to matter.
+
+    Each object is looked at in its bounding box, grown by the distance at which the border term becomes negligible:
+    exact there, with memory for two distance maps however many objects there are.
+    """
+    # a pixel matters only if d1 + d2 <= reach, and then d1, d2 <= reach
+    reach = sigma * math.sqrt(-2 * math.log(_NEGLIGIBLE))
+    margin = [math.ceil(reach / step) for step in spacing]
+    first = np.full(objects.shape, np.inf, np.float32)
+    second = np.full(objects.shape, np.inf, np.float32)
+    numbered, ids = _compact(objects)
+    for number, found in enumerate(ndimage.find_objects(numbered, max_label=ids), start=1):
+        if found is None:
+            continue
+        box = tuple(
+            slice(max(0, part.start - more), part.stop + more) for part, more in zip(found, margin, strict=True)
+        )
+        distance = ndimage.distance_transform_edt(numbered[box] != number, sampling=spacing).astype(np.float32)
+        nearest, next_nearest = first[box], second[box]
+        np.minimum(next_nearest, np.maximum(nearest, distance), out=next_nearest)
+        np.minimum(nearest, distance, out=nearest)
+    return first, second
+
+
+def _compact(objects: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], int]:
+    """Renumber the ids from 1 on without gaps, so that a single id of 60000 costs nothing."""
+    ids, numbered = np.unique(objects, return_inverse=True)
+    first = 0 if ids.size and ids[0] == 0 else 1
+    return np.reshape(numbered + first, objects.shape).astype(np.int32), ids.size - 1 + first

@@ -1,0 +1,85 @@
+"""A training on disk, so that a killed one goes on where it was."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from napari_unet.errors import ModelFileError
+from napari_unet.learn.config import TrainConfig
+from napari_unet.learn.trainer import Trainer
+from napari_unet.nets.config import ModelConfig
+from napari_unet.nets.tensor_file import load_tensors, save_tensors
+
+__all__ = ["Progress", "load_checkpoint", "save_checkpoint"]
+
+_BUDGET = ("max_seconds", "max_steps")  # these may change from one run to the next
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    Attributes
+    ----------
+    seconds : float
+        Seconds of training so far, in all runs.
+    best_score : float or None
+        Best score on the held-out strokes.
+    best_state : dict of str to torch.Tensor or None
+        The network's state at that score, on the CPU.
+    """
+
+    seconds: float = 0.0
+    best_score: float | None = None
+    best_state: dict[str, torch.Tensor] | None = None
+
+
+def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, progress: Progress, model: ModelConfig) -> None:
+    """Write the whole state of a training to one file, in one step.
+
+    Raises
+    ------
+    UNetError
+        If the file can't be written.
+    """
+    state = trainer.state()
+    tensors = {**state.tensors, **{f"best.{key}": value for key, value in (progress.best_state or {}).items()}}
+    document = {
+        "kind": "checkpoint",
+        "settings": _signature(model, trainer.config),
+        "seconds": progress.seconds,
+        "best_score": progress.best_score,
+        "trainer": state.numbers,
+    }
+    save_tensors(path, tensors, document)
+
+
+def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, model: ModelConfig) -> Progress:
+    """Bring a trainer to the state in a file.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, is no checkpoint, or is of a training with other settings.
+    """
+    tensors, document = load_tensors(path)
+    name = Path(path).name
+    if document.get("kind") != "checkpoint":
+        raise ModelFileError(f"{name} is not a checkpoint of a training; choose another file.")
+    if document.get("settings") != _signature(model, trainer.config):
+        raise ModelFileError(f"{name} is of a training with other settings; choose another file or delete it.")
+    best = {key.removeprefix("best."): value for key, value in tensors.items() if key.startswith("best.")}
+    trainer.load_state(tensors, document["trainer"])
+    return Progress(float(document["seconds"]), document["best_score"], best or None)
+
+
+def _signature(model: ModelConfig, config: TrainConfig) -> dict[str, Any]:
+    """Say what must be equal for a training to go on; lists instead of tuples, as in JSON."""
+    training = {key: value for key, value in asdict(config).items() if key not in _BUDGET}
+    network = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(model).items()}
+    return {"model": network, "training": training}

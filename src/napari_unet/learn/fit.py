@@ -1,0 +1,272 @@
+"""Training a model on strokes, as a generator of events."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from napari_unet.data.crops import CropSampler
+from napari_unet.data.sample import Sample
+from napari_unet.errors import MemoryLimitError
+from napari_unet.learn.checkpoint import Progress, load_checkpoint, save_checkpoint
+from napari_unet.learn.config import TrainConfig
+from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
+from napari_unet.learn.holdout import Holdout, hold_out
+from napari_unet.learn.prepare import prepare_frames
+from napari_unet.learn.scoring import Scorer
+from napari_unet.learn.trainer import CropPlan, Trainer, plan_crops
+from napari_unet.nets.device import Device, choose_device, is_out_of_memory
+from napari_unet.nets.registry import SegmentationModel
+
+__all__ = ["fit"]
+
+_CHECKPOINT_EVERY_SECONDS = 10.0
+
+
+def fit(
+    model: SegmentationModel,
+    samples: Sequence[Sample],
+    config: TrainConfig | None = None,
+    *,
+    device: str = "auto",
+    should_stop: Callable[[], bool] | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> Iterator[FitEvent]:
+    """Train a model on annotated images.
+
+    The training works on a copy; when it ends, is stopped, is closed or fails, the model gets the best weights so
+    far: those with the highest score on the held-out strokes, or the last ones where nothing could be held out.
+
+    Parameters
+    ----------
+    model : Model
+        What to start from; changed when the training ends.
+    samples : sequence of Sample
+        The annotated images; they are not changed.
+    config : TrainConfig or None
+        Settings; None: the defaults, which go on until stopped.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
+    should_stop : callable or None
+        Asked between the parts of each step; True ends the training.
+    checkpoint : path-like or None
+        A file to which the training is written every ten seconds and at its end, and from which it goes on if the
+        file is there.
+
+    Yields
+    ------
+    FitEvent
+        `FitStarted`, then `FitProgress` (several for a step), `FitScored` and `FitRecovered`, and `FitFinished`.
+
+    Raises
+    ------
+    UNetError
+        If the samples, the settings or the device can't be used, or memory is too small; see its subclasses.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_unet as nu
+    >>> image = np.random.default_rng(0).random((32, 32)); image[8:20, 8:20] += 2
+    >>> strokes = np.zeros((32, 32), np.uint8); strokes[2:5, 2:30] = 1; strokes[10:18, 10:18] = 2
+    >>> model = nu.Model.create(nu.ModelConfig(features=4, depth=1))
+    >>> for event in nu.fit(model, [nu.Sample(image, strokes)], nu.TrainConfig(max_steps=2), device="cpu"):
+    ...     pass
+    >>> event.step, model.history["steps"]
+    (2, 2)
+    """
+    began = time.monotonic()
+    config = config or TrainConfig()
+    run = _Run(model, config, choose_device(device), should_stop or (lambda: False), checkpoint, began)
+    run.load(samples)
+    try:
+        yield from run.go()
+    except GeneratorExit:
+        run.keep_last()
+        raise
+    finally:
+        run.hand_over(samples)
+
+
+@dataclass
+class _Run:
+    """The state of one call of `fit`."""
+
+    model: SegmentationModel
+    config: TrainConfig
+    device: Device
+    should_stop: Callable[[], bool]
+    checkpoint: str | os.PathLike[str] | None
+    began: float
+    progress: Progress = field(default_factory=Progress)
+    stopped: bool = False
+
+    def load(self, samples: Sequence[Sample]) -> None:
+        """Prepare the data, the trainer and the scorer, and go to the checkpoint if there is one."""
+        frames = prepare_frames(samples, self.model.config, self.config)
+        self.split: Holdout = hold_out(frames, self.config.holdout, self.model.config.classes, self.config.seed)
+        shapes = [frame.reader.layout.frame_shape for frame in frames]
+        largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
+        self.plan = plan_crops(self.config, self.model.network, largest, self.device)
+        self.trainer = self._make_trainer(self.model.network, self.plan)
+        self.scorer = self._make_scorer(self.plan)
+        if self.checkpoint is not None and Path(self.checkpoint).exists():
+            self.progress = load_checkpoint(self.checkpoint, self.trainer, self.model.config)
+            self.began -= self.progress.seconds
+        self.saved = time.monotonic()
+
+    def _make_trainer(self, network: nn.Module, plan: CropPlan) -> Trainer:
+        sampler = CropSampler(self.split.train, plan.crop, plan.reach, self.config.seed)
+        return Trainer(network, sampler, self.config, plan.batch, self.device)
+
+    def _make_scorer(self, plan: CropPlan) -> Scorer | None:
+        if not self.split.score:
+            return None
+        return Scorer(self.split.score, plan.crop, plan.reach, len(self.model.config.classes), self.device)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    @property
+    def fraction(self) -> float | None:
+        """The used share of the budget, or None without one."""
+        shares = []
+        if self.config.max_seconds is not None:
+            shares.append(self.seconds / max(self.config.max_seconds, 1e-9))
+        if self.config.max_steps is not None:
+            shares.append(self.trainer.steps / max(self.config.max_steps, 1))
+        return min(1.0, max(shares)) if shares else None
+
+    def go(self) -> Iterator[FitEvent]:
+        """Step and score until the budget is used or the caller wants to stop."""
+        held_out = self.scorer is not None
+        yield FitStarted(self.trainer.steps, self.seconds, self.device.description, held_out, self.split.note)
+        while not self._done():
+            try:
+                yield from self._step()
+                if not self.stopped and self.trainer.steps % self.config.validate_every == 0:
+                    yield from self._score()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                yield self._shrink(error)
+        if not self.stopped and self.trainer.steps % self.config.validate_every:
+            yield from self._score()
+        self.keep_last()
+        self._save(at_once=True)
+        yield FitFinished(self.trainer.steps, self.seconds, self.progress.best_score, self.stopped)
+
+    def _done(self) -> bool:
+        self.stopped = self.stopped or self.should_stop()
+        fraction = self.fraction
+        return self.stopped or (fraction is not None and fraction >= 1)
+
+    def _step(self) -> Iterator[FitEvent]:
+        for _ in self.trainer.step(self.fraction):
+            yield self._report()
+            if self.should_stop():
+                self.stopped = True
+                return
+        yield from self._settle(at_once=False)
+
+    def _settle(self, *, at_once: bool) -> Iterator[FitEvent]:
+        message = self.trainer.settle(at_once=at_once)
+        if message:
+            yield FitRecovered(self.trainer.steps, self.seconds, message)
+
+    def _report(self) -> FitProgress:
+        fraction, seconds = self.fraction, self.seconds
+        left = seconds / fraction - seconds if fraction else None
+        if self.config.max_seconds is not None and left is not None:
+            left = min(left, max(0.0, self.config.max_seconds - seconds))
+        return FitProgress(self.trainer.steps, seconds, self.trainer.loss, fraction, left)
+
+    def _score(self) -> Iterator[FitEvent]:
+        """Score the averaged network and keep it if it is the best; later is better where scores are equal."""
+        yield from self._settle(at_once=True)
+        self.trainer.mark_good()
+        network = self.trainer.averaged_network()
+        yield self._report()
+        if self.scorer is None:
+            self._keep(network)
+        else:
+            for score in self.scorer.run(network):
+                if score is None:
+                    yield self._report()
+                    if self.should_stop():
+                        self.stopped = True
+                        return
+                    continue
+                best = self.progress.best_score
+                improved = best is None or score >= best
+                if improved:
+                    self.progress.best_score = score
+                    self._keep(network)
+                shown = score if self.progress.best_score is None else self.progress.best_score
+                yield FitScored(self.trainer.steps, self.seconds, score, shown, improved)
+        self._save()
+
+    def _keep(self, network: nn.Module) -> None:
+        self.progress.best_state = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+
+    def keep_last(self) -> None:
+        """Where no score tells which weights are best, keep those of the last good step."""
+        if self.trainer.steps > 0 and (self.scorer is None or self.progress.best_state is None):
+            self.trainer.settle(at_once=True)
+            self._keep(self.trainer.averaged_network())
+
+    def _save(self, *, at_once: bool = False) -> None:
+        if self.checkpoint is None or (not at_once and time.monotonic() - self.saved < _CHECKPOINT_EVERY_SECONDS):
+            return
+        self.progress.seconds = self.seconds
+        save_checkpoint(self.checkpoint, self.trainer, self.progress, self.model.config)
+        self.saved = time.monotonic()
+
+    def _shrink(self, error: BaseException) -> FitEvent:
+        """Halve the batch, then the crop, after the memory was not enough."""
+        plan = self.plan
+        divisor = int(self.model.network.divisor)  # type: ignore[arg-type]
+        if plan.batch > 1:
+            self.plan = replace(plan, batch=plan.batch // 2)
+            words = f"{self.plan.batch} crop{'s' * (self.plan.batch > 1)} a step"
+        else:
+            reach = tuple(max(divisor, side // 2 // divisor * divisor) for side in plan.reach)
+            if reach == plan.reach:
+                raise MemoryLimitError(
+                    f"The network does not fit into the memory of {self.device.description}; "
+                    "choose a smaller width or depth."
+                ) from error
+            crop = tuple(side - old + new for side, old, new in zip(plan.crop, plan.reach, reach, strict=True))
+            self.plan = CropPlan(1, crop, reach)
+            words = f"crops of {' x '.join(map(str, reach))} pixels"
+        state = self.trainer.state()
+        self.trainer = self._make_trainer(self.model.network, self.plan)
+        self.trainer.load_state(state.tensors, state.numbers)
+        self.scorer = self._make_scorer(self.plan)
+        if self.device.torch_device.type == "cuda":
+            torch.cuda.empty_cache()
+        message = f"The memory was not enough; training goes on with {words}."
+        return FitRecovered(self.trainer.steps, self.seconds, message)
+
+    def hand_over(self, samples: Sequence[Sample]) -> None:
+        """Give the model the best weights; without any it keeps its own."""
+        if self.progress.best_state is None:
+            return
+        self.model.network.load_state_dict(self.progress.best_state)
+        self.model.network.eval()
+        self.model.task = self.config.task
+        self.model.spacing = samples[0].spacing
+        self.model.history = {
+            **self.model.history,
+            "steps": self.trainer.steps,
+            "seconds": round(self.seconds, 2),
+            "best_score": self.progress.best_score,
+            "images": [sample.name for sample in samples],
+            "device": self.device.description,
+        }

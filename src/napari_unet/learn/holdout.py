@@ -1,0 +1,125 @@
+"""Holding out a part of the strokes, so that the score is of places that were not trained on.
+
+What is held out are whole connected strokes, never single pixels of one. Where a stroke covers much of the frame, as
+when a whole image is annotated, it falls into square regions, and these are held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_unet.data.crops import AnnotatedFrame
+
+__all__ = ["Holdout", "hold_out"]
+
+_LARGE = 0.1  # share of the painted part from which on a stroke is cut into regions
+_REGIONS = 6  # regions along the longest side of the painted part
+
+
+@dataclass(frozen=True, eq=False)
+class Holdout:
+    """The strokes to train on and the strokes to score on.
+
+    Attributes
+    ----------
+    train, score : tuple of AnnotatedFrame
+        The same frames with other weights set to 0; `score` is empty where too little is painted.
+    note : str
+        Why nothing is held out, in words for the person; empty otherwise.
+    """
+
+    train: tuple[AnnotatedFrame, ...]
+    score: tuple[AnnotatedFrame, ...]
+    note: str = ""
+
+
+def hold_out(frames: Sequence[AnnotatedFrame], share: float, class_names: Sequence[str], seed: int = 0) -> Holdout:
+    """Hold out about `share` of the strokes of each class.
+
+    Parameters
+    ----------
+    frames : sequence of AnnotatedFrame
+        All that is painted.
+    share : float
+        Share of the painted pixels of each class, 0 to below 1.
+    class_names : sequence of str
+        For the note.
+    seed : int
+        Start of the random choice.
+
+    Returns
+    -------
+    Holdout
+        Every class that is painted stays in `train`. Nothing is held out where a class has only one stroke.
+    """
+    rng = np.random.default_rng(seed)
+    units = [_units(frame) for frame in frames]
+    held = [np.zeros(unit.shape, bool) for unit in units]
+    lacking = []
+    for index in sorted({int(i) for frame in frames for i in np.unique(frame.classes[frame.weights > 0])}):
+        strokes = [
+            (number, int(unit), int(count))
+            for number, frame in enumerate(frames)
+            for unit, count in _sizes(units[number], (frame.weights > 0) & (frame.classes == index))
+        ]
+        if len(strokes) < 2:
+            lacking.append(class_names[index])
+            continue
+        wanted = share * sum(count for *_, count in strokes)
+        taken = 0
+        for number, unit, count in (strokes[i] for i in rng.permutation(len(strokes))):
+            if taken > 0 and taken + count > 1.5 * wanted:
+                continue
+            if count > 0.6 * sum(size for *_, size in strokes):
+                continue
+            held[number] |= (units[number] == unit) & (frames[number].classes == index)
+            taken += count
+            if taken >= wanted:
+                break
+        if taken == 0:
+            lacking.append(class_names[index])
+    if share == 0:
+        return Holdout(tuple(frames), (), "No strokes are held out, so there is no score.")
+    if lacking:
+        words = " and ".join(lacking)
+        return Holdout(
+            tuple(frames), (), f"Too little to hold out a part for the score: paint one more stroke of {words}."
+        )
+    train = tuple(frame.keep(~mask) for frame, mask in zip(frames, held, strict=True))
+    score = tuple(frame.keep(mask) for frame, mask in zip(frames, held, strict=True) if mask.any())
+    return Holdout(train, score)
+
+
+def _units(frame: AnnotatedFrame) -> npt.NDArray[np.int64]:
+    """Give each stroke of a frame a number; large ones fall into regions. 0 = not painted."""
+    painted = frame.weights > 0
+    structure = ndimage.generate_binary_structure(painted.ndim, painted.ndim)
+    units = np.zeros(painted.shape, np.int64)
+    regions = _region_numbers(painted.shape)
+    offset = 0
+    for index in np.unique(frame.classes[painted]):
+        strokes, count = ndimage.label(painted & (frame.classes == index), structure)
+        sizes = np.bincount(strokes.ravel(), minlength=count + 1)
+        large = (sizes > _LARGE * painted.size) & (np.arange(count + 1) > 0)
+        number = np.where(large[strokes], count + 1 + strokes * (regions.max() + 1) + regions, strokes)
+        units = np.where(strokes > 0, number + offset, units)
+        offset = int(units.max())
+    return units
+
+
+def _region_numbers(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Give square regions numbers, about `_REGIONS` along the longest side."""
+    side = max(8, -(-max(shape) // _REGIONS))
+    counts = [-(-n // side) for n in shape]
+    places = np.meshgrid(*(np.arange(n) // side for n in shape), indexing="ij")
+    return np.ravel_multi_index(places, counts).astype(np.int64)
+
+
+def _sizes(units: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    numbers, counts = np.unique(units[mask], return_counts=True)
+    return list(zip(numbers.tolist(), counts.tolist(), strict=True))

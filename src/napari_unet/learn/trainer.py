@@ -1,0 +1,306 @@
+"""One network in training: its optimiser, the average of its weights, and a way back when something goes wrong."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, update_bn
+
+from napari_unet.data.augment import AugmentConfig, Augmenter
+from napari_unet.data.crops import CropSampler
+from napari_unet.errors import UNetError
+from napari_unet.learn.config import TrainConfig
+from napari_unet.learn.losses import segmentation_loss
+from napari_unet.nets.blocks import center_crop
+from napari_unet.nets.device import Device
+
+__all__ = ["CropPlan", "Trainer", "TrainerState", "plan_crops"]
+
+_WARMUP_STEPS = 10
+_LAST_RATE = 0.02  # of the learning rate, at the end of the budget
+_STATISTICS_BATCHES = 6
+_MOST_RECOVERIES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class TrainerState:
+    """All that a trainer needs to go on: tensors by name, and JSON values."""
+
+    tensors: dict[str, torch.Tensor]
+    numbers: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CropPlan:
+    """How much of the images one step looks at.
+
+    Attributes
+    ----------
+    batch : int
+        Crops in a step.
+    crop : tuple of int
+        Size of what the network reads.
+    reach : tuple of int
+        Size of the part in the middle that it writes.
+    """
+
+    batch: int
+    crop: tuple[int, ...]
+    reach: tuple[int, ...]
+
+
+def plan_crops(config: TrainConfig, network: nn.Module, frame_shape: tuple[int, ...], device: Device) -> CropPlan:
+    """Choose batch and crop for a network, the largest frame and a device."""
+    large = device.torch_device.type != "cpu"
+    ndim = len(frame_shape)
+    divisor, (before, after) = int(network.divisor), network.halo  # type: ignore[arg-type, misc]
+    padded = network.config.padding == "same"  # type: ignore[union-attr]
+    if config.crop is not None:
+        wanted = (config.crop,) * ndim
+    elif ndim == 2:
+        wanted = (256, 256) if large else (128, 128)
+    else:
+        wanted = (64, 128, 128) if large else (32, 64, 64)
+    reach = tuple(
+        max(divisor, math.ceil(min(side, n) / divisor) * divisor) for side, n in zip(wanted, frame_shape, strict=True)
+    )
+    crop = reach if padded else tuple(side + before + after for side in reach)
+    narrow = network.config.features <= 16  # type: ignore[union-attr, operator]
+    fast = 8 if narrow else 4
+    batch = config.batch_size or ((16 if large else fast) if ndim == 2 else (4 if large else 2))
+    return CropPlan(batch, crop, reach)
+
+
+class Trainer:
+    """Takes steps, averages the weights, and goes back to the last good state when the loss is not a number.
+
+    What is scored and kept is an exponential moving average of the weights whose batch normalisation is measured
+    anew on recent crops: the running statistics of the network itself lag behind in the first minute.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network to start from; it is copied.
+    sampler : CropSampler
+        Gives the crops.
+    config : TrainConfig
+        Rates, loss and augmentation.
+    batch : int
+        Crops in a step.
+    device : Device
+        Where to train.
+    """
+
+    def __init__(
+        self, network: nn.Module, sampler: CropSampler, config: TrainConfig, batch: int, device: Device
+    ) -> None:
+        self.config = config
+        self.device = device
+        self.sampler = sampler
+        self.batch = batch
+        self.steps = 0
+        self.network = device.place(copy.deepcopy(network)).train()
+        self.average = AveragedModel(self.network, multi_avg_fn=_moving_average(config.ema_decay))
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
+            fused=device.torch_device.type in ("cpu", "cuda"),
+        )  # fmt: skip
+        self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=device.low_precision is torch.float16)
+        self.augmenter = _make_augmenter(config, len(sampler.crop))
+        self.loss = math.nan
+        self._rate = 1.0
+        self._recoveries = 0
+        self._seen: list[torch.Tensor] = []
+        self._pending: list[torch.Tensor] = []
+        self._rng_state = torch.Generator().manual_seed(config.seed).get_state()
+        self._good = self._snapshot()
+
+    def step(self, fraction: float | None) -> Iterator[None]:
+        """Take one step, in a few parts with a pause after each; `fraction` is the used share of the budget."""
+        self._set_rate(fraction)
+        batch = self.sampler.draw(self.batch)
+        image, classes, weights = (self.device.tensor(part) for part in (batch.image, batch.classes, batch.weights))
+        if self.augmenter is not None:
+            image, classes, weights = self.augmenter(image, classes, weights)
+            image = self.device.tensor(image)
+        self._seen = [*self._seen[1 - _STATISTICS_BATCHES :], image]
+        yield
+        with self._private_random(), self.device.autocast():
+            logits = self.network(image)
+        size = logits.shape[2:]
+        loss = segmentation_loss(
+            logits, center_crop(classes, size), center_crop(weights, size), dice_weight=self.config.dice_weight
+        )
+        yield
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.average.update_parameters(self.network)
+        self.steps += 1
+        self._pending.append(loss.detach())
+        yield
+
+    def settle(self, *, at_once: bool = False) -> str | None:
+        """Look at the losses of the last steps; restore the last good state if one is not finite.
+
+        Asking a GPU for a number makes it wait, so there it is done every few steps only.
+
+        Returns
+        -------
+        str or None
+            What happened, in words for the person.
+
+        Raises
+        ------
+        UNetError
+            If it happens again and again.
+        """
+        if not self._pending or (self.device.torch_device.type != "cpu" and len(self._pending) < 10 and not at_once):
+            return None
+        losses = torch.stack(self._pending).tolist()
+        self._pending.clear()
+        if all(math.isfinite(loss) for loss in losses):
+            for loss in losses:
+                self.loss = loss if math.isnan(self.loss) else 0.9 * self.loss + 0.1 * loss
+            return None
+        self._recoveries += 1
+        if self._recoveries > _MOST_RECOVERIES:
+            raise UNetError("The training fails again and again: its loss is not a number. Lower the learning rate.")
+        self._restore(self._good)
+        self._rate *= 0.5
+        return "The loss was not a number; training went back to the last good weights with half the learning rate."
+
+    def averaged_network(self) -> nn.Module:
+        """Return the averaged network in evaluation mode, its normalisation measured on recent crops."""
+        network: nn.Module = self.average.module
+        if self._seen:
+            with self.device.autocast():
+                update_bn(self._seen, network)
+        return network.eval()
+
+    def mark_good(self) -> None:
+        """Remember this state as one to come back to."""
+        self._good = self._snapshot()
+
+    def state(self) -> TrainerState:
+        """Return the whole state, random numbers included."""
+        tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
+        tensors |= {f"average.{key}": value for key, value in self.average.state_dict().items()}
+        for number, entries in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{key}": value for key, value in entries.items()}
+        tensors["random.dropout"] = self._rng_state
+        if self.augmenter is not None:
+            tensors["random.augmentation"] = self.augmenter.generator.get_state()
+        numbers = {
+            "steps": self.steps,
+            "loss": None if math.isnan(self.loss) else self.loss,
+            "rate": self._rate,
+            "scaler": self.scaler.state_dict(),
+            "crops": self.sampler.rng.bit_generator.state,
+        }
+        return TrainerState(tensors, numbers)
+
+    def load_state(self, tensors: dict[str, torch.Tensor], numbers: dict[str, Any]) -> None:
+        """Go to a state that `state` returned."""
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+        optimizer: dict[int, dict[str, torch.Tensor]] = {}
+        for key, value in part("optimizer.").items():
+            number, name = key.split(".", 1)
+            optimizer.setdefault(int(number), {})[name] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self._restore(
+            {
+                "network": part("network."),
+                "average": part("average."),
+                "optimizer": {"state": optimizer, "param_groups": groups},
+            }
+        )
+        self._rng_state = tensors["random.dropout"]
+        if self.augmenter is not None:
+            self.augmenter.generator.set_state(tensors["random.augmentation"])
+        self.steps = int(numbers["steps"])
+        self.loss = math.nan if numbers["loss"] is None else float(numbers["loss"])
+        self._rate = float(numbers["rate"])
+        self.scaler.load_state_dict(numbers["scaler"])
+        self.sampler.rng.bit_generator.state = numbers["crops"]
+        self.mark_good()
+
+    def _snapshot(self) -> dict[str, Any]:
+        return copy.deepcopy(
+            {
+                "network": self.network.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
+        )
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+
+    def _set_rate(self, fraction: float | None) -> None:
+        warm = min(1.0, (self.steps + 1) / _WARMUP_STEPS)
+        fall = 1.0 if fraction is None else 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
+        rate = self.config.learning_rate * self._rate * warm * (_LAST_RATE + (1 - _LAST_RATE) * fall)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _private_random(self) -> AbstractContextManager[None]:
+        """Give dropout random numbers of its own, so that a seed means the same whatever else draws from PyTorch's."""
+        dropout = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in self.network.modules())
+        return _PrivateRandom(self) if dropout else nullcontext()
+
+
+class _PrivateRandom(AbstractContextManager[None]):
+    def __init__(self, trainer: Trainer) -> None:
+        device = trainer.device.torch_device
+        self._trainer = trainer
+        self._fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+    def __enter__(self) -> None:
+        self._fork.__enter__()
+        generator = torch.Generator()
+        generator.set_state(self._trainer._rng_state)
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        self._trainer._rng_state = generator.get_state()
+
+    def __exit__(self, *details: object) -> None:
+        self._fork.__exit__(*details)  # type: ignore[arg-type]
+
+
+def _make_augmenter(config: TrainConfig, ndim: int) -> Augmenter | None:
+    strengths = AugmentConfig(
+        flips=config.flips, rotation=config.rotation, scaling=config.scaling, shift=config.shift,
+        elastic=config.elastic, elastic_grid=config.elastic_grid, grey=config.grey,
+    )  # fmt: skip
+    if not any(
+        (strengths.flips, strengths.rotation, strengths.scaling, strengths.shift, strengths.elastic, strengths.grey)
+    ):
+        return None
+    return Augmenter(strengths, ndim, config.seed)
+
+
+def _moving_average(decay: float) -> Any:
+    """Average with a decay that grows to `decay`, so that the random start is soon forgotten."""
+
+    @torch.no_grad()
+    def update(average: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor | int) -> None:
+        seen = int(count)
+        share = 1 - min(decay, (1 + seen) / (10 + seen))
+        torch._foreach_lerp_(average, current, share)
+
+    return update

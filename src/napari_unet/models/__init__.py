@@ -1,0 +1,1 @@
+"""A trained model: its network, its settings and its file."""

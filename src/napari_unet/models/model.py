@@ -1,0 +1,211 @@
+"""A trained model: its network and all that is needed to use it again, in memory and as one file."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import napari_unet
+from napari_unet.errors import InputError, ModelFileError
+from napari_unet.nets.config import ModelConfig
+from napari_unet.nets.registry import build_network
+from napari_unet.nets.tensor_file import load_tensors, save_tensors
+
+__all__ = ["Model"]
+
+_KIND = "model"
+_PREFIX = "network."
+
+
+@dataclass(eq=False)
+class Model:
+    r"""A network with its settings, what it looks for, and where it comes from.
+
+    Make one with `Model.create` or `Model.load`.
+
+    Attributes
+    ----------
+    config : ModelConfig
+        Architecture, channels, classes and normalisation of the input.
+    network : torch.nn.Module
+        Maps (N, channel, \*space) to logits (N, class, \*space).
+    task : {"objects", "classes"}
+        Whether it was trained to separate objects or to mark areas of each class.
+    spacing : tuple of float or None
+        Distance of pixels that it was trained at, along the spatial axes (ZYX order); None: unknown.
+    history : dict
+        JSON values about the training: steps, seconds, best score and the like.
+
+    Examples
+    --------
+    >>> model = Model.create(ModelConfig(features=4, depth=1, classes=("background", "nucleus")))
+    >>> model.task, model.config.classes
+    ('objects', ('background', 'nucleus'))
+    """
+
+    config: ModelConfig
+    network: torch.nn.Module
+    task: str = "objects"
+    spacing: tuple[float, ...] | None = None
+    history: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, config: ModelConfig | None = None, seed: int = 0) -> Model:
+        """Make a new, untrained model.
+
+        Parameters
+        ----------
+        config : ModelConfig, optional
+            What to build; the defaults for a 2D image of one channel where not given.
+        seed : int
+            Start of the random weights: the same seed gives the same weights. The global random state of PyTorch is
+            left alone.
+
+        Raises
+        ------
+        InputError
+            If the architecture is not known.
+        """
+        config = ModelConfig() if config is None else config
+        return cls(config=config, network=_build(config, seed))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Model:
+        """Read a model from a file, ready for prediction (in evaluation mode, on the CPU).
+
+        Parameters
+        ----------
+        path : path-like
+            A file that `save` wrote.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing, truncated, altered, foreign, from a newer version, or does not fit together.
+        """
+        name = Path(path).name
+        tensors, document = load_tensors(path)
+        if document.get("kind") != _KIND:
+            kind = document.get("kind", "file of another kind")
+            raise ModelFileError(f"{name} is not a model but a {kind}; open a model.")
+        config = _read_config(document.get("config"), name)
+        state = {key.removeprefix(_PREFIX): value for key, value in tensors.items() if key.startswith(_PREFIX)}
+        network = _rebuild(config, state, name)
+        return cls(
+            config=config,
+            network=network,
+            task=_read_task(document.get("task"), name),
+            spacing=_read_spacing(document.get("spacing"), name),
+            history=_read_history(document.get("history"), name),
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to one safetensors file, in one step: a kill leaves the old file or the whole new one.
+
+        Parameters
+        ----------
+        path : path-like
+            The file, by custom with the ending ``.unet.safetensors``.
+
+        Raises
+        ------
+        InputError
+            If `task` or `spacing` hold what a model can't have.
+        napari_unet.data.storage.StorageError
+            If the file can't be written, for example because the disk is full.
+        """
+        if self.task not in ("objects", "classes"):
+            raise InputError(f"Expected the model's `task` to be 'objects' or 'classes', but got {self.task!r}.")
+        document = {
+            "kind": _KIND,
+            "package_version": napari_unet.__version__,
+            "axes": self.config.axes,
+            "config": asdict(self.config),
+            "task": self.task,
+            "spacing": None if self.spacing is None else [float(step) for step in self.spacing],
+            "history": _plain(self.history),
+        }
+        save_tensors(path, {_PREFIX + key: value for key, value in self.network.state_dict().items()}, document)
+
+
+def _build(config: ModelConfig, seed: int) -> torch.nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build_network(config)
+
+
+def _read_config(values: Any, name: str) -> ModelConfig:
+    known = {entry.name for entry in fields(ModelConfig)}
+    if not isinstance(values, Mapping):
+        raise ModelFileError(f"{name} does not say which network it holds; train and save the model again.")
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ModelFileError(
+            f"{name} uses the setting {unknown[0]!r}, which this napari-unet does not know; update napari-unet."
+        )
+    arguments: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    try:
+        return ModelConfig(**arguments)
+    except (InputError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{name} describes a network that can't be built: {error}") from error
+
+
+def _rebuild(config: ModelConfig, state: dict[str, torch.Tensor], name: str) -> torch.nn.Module:
+    """Build the network and fill in its weights, after a check without memory that they are the right ones."""
+    try:
+        with torch.device("meta"):
+            expected = {key: tuple(value.shape) for key, value in _build(config, seed=0).state_dict().items()}
+    except InputError as error:
+        raise ModelFileError(f"{name} can't be opened by this version of napari-unet: {error}") from error
+    for key in sorted(expected.keys() | state.keys()):
+        if key not in state:
+            raise ModelFileError(f"{name} lacks the weights {key!r} of its network; train and save the model again.")
+        if key not in expected:
+            raise ModelFileError(f"{name} has weights {key!r} that its network does not know; update napari-unet.")
+        if tuple(state[key].shape) != expected[key]:
+            found = tuple(state[key].shape)
+            raise ModelFileError(
+                f"{name} has weights {key!r} of shape {found} where its network needs {expected[key]}."
+            )
+    network = _build(config, seed=0)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def _read_task(value: Any, name: str) -> str:
+    if value not in ("objects", "classes"):
+        raise ModelFileError(f"{name} is for the task {value!r}, which this version of napari-unet does not know.")
+    return str(value)
+
+
+def _read_spacing(value: Any, name: str) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(step, (int, float)) and step > 0 for step in value):
+        raise ModelFileError(f"{name} has the pixel size {value!r}, which makes no sense.")
+    return tuple(float(step) for step in value)
+
+
+def _read_history(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ModelFileError(f"{name} has no record of its training; train and save the model again.")
+    return dict(value)
+
+
+def _plain(value: Any) -> Any:
+    """Turn numbers of numpy, tuples and non-finite numbers into what JSON can hold; the latter become None."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

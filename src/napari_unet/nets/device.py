@@ -1,0 +1,118 @@
+"""Where a network runs, how it runs fastest there, and how that is said to a person."""
+
+from __future__ import annotations
+
+import platform
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from napari_unet.errors import DeviceError
+
+__all__ = ["Device", "choose_device", "is_out_of_memory"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device and the number format that is fast on it.
+
+    Attributes
+    ----------
+    torch_device : torch.device
+        For ``tensor.to``.
+    description : str
+        The device in words.
+    low_precision : torch.dtype or None
+        16-bit format for the convolutions where the hardware computes in it; None: float32 throughout.
+    """
+
+    torch_device: torch.device
+    description: str
+    low_precision: torch.dtype | None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which a network is run."""
+        if self.low_precision is None:
+            return nullcontext()
+        return torch.autocast(self.torch_device.type, self.low_precision)
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """Bring a network here, in the memory format that is fastest."""
+        return network.to(self.torch_device, memory_format=_memory_format(network))  # type: ignore[call-overload, no-any-return]
+
+    def tensor(self, array: Any) -> torch.Tensor:
+        """Bring an array here; images (N, C, \\*space) channels last."""
+        tensor = torch.as_tensor(array)
+        if tensor.ndim == 4 and tensor.is_floating_point():
+            return tensor.to(self.torch_device, memory_format=torch.channels_last)
+        return tensor.to(self.torch_device)
+
+
+def _memory_format(network: nn.Module) -> torch.memory_format:
+    flat = any(isinstance(module, nn.Conv2d) for module in network.modules())
+    return torch.channels_last if flat else torch.preserve_format
+
+
+def choose_device(name: str = "auto", *, precision: str = "auto") -> Device:
+    """Choose the device to run on.
+
+    Parameters
+    ----------
+    name : str
+        ``"auto"`` (CUDA if there is one, else Apple's MPS, else the CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or
+        ``"mps"``.
+    precision : {"auto", "float32"}
+        ``"auto"`` uses 16-bit numbers where the hardware is faster with them.
+
+    Raises
+    ------
+    DeviceError
+        If that device is not there.
+
+    Examples
+    --------
+    >>> choose_device("cpu", precision="float32").low_precision is None
+    True
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"There is no device called {name!r}; use 'auto', 'cpu', 'cuda' or 'mps'.") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count():
+            raise DeviceError(f"The device {name!r} was asked for, but PyTorch finds no such NVIDIA GPU; use 'auto'.")
+        words = f"GPU {torch.cuda.get_device_name(device)}"
+        low = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    elif device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise DeviceError(
+                "The device 'mps' was asked for, but this is no Mac with a GPU that PyTorch can use; use 'auto'."
+            )
+        words, low = f"GPU of this Mac ({platform.processor() or 'MPS'})", None
+    elif device.type == "cpu":
+        low = torch.bfloat16 if _cpu_computes_bfloat16() else None
+        words = f"CPU, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+    else:
+        raise DeviceError(f"The device {name!r} is not supported; use 'auto', 'cpu', 'cuda' or 'mps'.")
+    low = low if precision == "auto" else None
+    return Device(device, words + (f", {str(low).removeprefix('torch.')}" if low else ""), low)
+
+
+def _cpu_computes_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX on x86, BF16 on Arm)."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)  # older PyTorch can't tell: float32 then
+    able: dict[str, Any] = capabilities()
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16") or able.get("arm_bf16"))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that the memory of the device or the computer was not enough."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("not enough memory" in text or "out of memory" in text)

@@ -1,0 +1,39 @@
+"""How a prediction is run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from napari_unet.errors import InputError
+from napari_unet.settings import setting, validate_settings
+
+__all__ = ["PredictConfig"]
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Settings of `napari_unet.predict`.
+
+    Attributes
+    ----------
+    tile : int or tuple of int or None
+        Side of the part that one tile writes, in pixels, for all or each of the spatial axes; it is rounded up to
+        what the network needs. None: chosen from network and device. The result does not depend on it.
+    """
+
+    tile: int | tuple[int, ...] | None = setting(
+        None, "Tile (px)", "Side of the piece that is predicted at once; the result does not depend on it.",
+        advanced=True,
+    )  # fmt: skip
+    device: str = setting("auto", "Device", "'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.")
+    precision: Literal["auto", "float32"] = setting(
+        "auto", "Precision", "'auto' uses 16-bit numbers where the hardware is faster with them.",
+        choices=("auto", "float32"), advanced=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        validate_settings(self)
+        sides = (self.tile,) if isinstance(self.tile, int) else self.tile
+        if sides is not None and any(side < 1 for side in sides):
+            raise InputError(f"Expected `tile` to be at least 1 pixel on each side, but got {self.tile!r}.")

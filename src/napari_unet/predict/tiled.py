@@ -1,0 +1,260 @@
+"""Overlap-tile prediction: any image through any network, seamlessly, piece by piece."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from napari_unet.data.axes import Box, ImageLayout, guess_axes
+from napari_unet.data.intensity import FrameReader, measure_range
+from napari_unet.errors import InputError, MemoryLimitError
+from napari_unet.nets.device import Device, choose_device, is_out_of_memory
+from napari_unet.nets.registry import SegmentationModel
+from napari_unet.predict.config import PredictConfig
+from napari_unet.predict.events import PredictEvent, PredictFinished, PredictRecovered, PredictStarted, TilePredicted
+from napari_unet.predict.tiles import Tile, TileGeometry, choose_tile, plan_tiles
+
+__all__ = ["image_layout", "predict", "predict_tiles", "tile_geometry"]
+
+_BUDGET_CPU = 24_000_000  # outer pixels of a tile times features of the network
+_BUDGET_GPU = 8 * _BUDGET_CPU
+
+
+def predict(
+    model: SegmentationModel,
+    image: Any,
+    axes: str | None = None,
+    config: PredictConfig | None = None,
+    out: Any | None = None,
+) -> Any:
+    """Predict the probability of each class for each pixel.
+
+    Parameters
+    ----------
+    model : Model
+        A trained model.
+    image : array-like
+        Any real dtype; numpy, memory-mapped, dask or zarr.
+    axes : str or None
+        One letter for each axis of `image`; None: see `napari_unet.data.axes.guess_axes`.
+    config : PredictConfig or None
+        Settings; None: the defaults.
+    out : array-like or None
+        Where to write, (class, \\*space): anything that takes ``out[box] = block``. None: a new array.
+
+    Returns
+    -------
+    array-like
+        (class, \\*space) float32 in 0..1, or `out`. `space` are the image's axes without the channel axis, in its
+        order; a 2D model goes through the planes of a stack.
+
+    Raises
+    ------
+    UNetError
+        If the image does not fit the model, or the memory is too small for the smallest tile.
+
+    Examples
+    --------
+    >>> import napari_unet as nu
+    >>> model = nu.Model.create(nu.ModelConfig(features=4, depth=1))
+    >>> nu.predict(model, np.random.default_rng(0).random((17, 23))).shape
+    (2, 17, 23)
+    """
+    for event in predict_tiles(model, image, axes, config):
+        if isinstance(event, PredictStarted):
+            if out is None:
+                out = np.empty(event.shape, np.float32)
+            elif tuple(out.shape) != event.shape:
+                raise InputError(f"Expected `out` to have the shape {event.shape}, but got {tuple(out.shape)}.")
+        elif isinstance(event, TilePredicted):
+            assert out is not None  # the first event made it
+            out[(slice(None), *event.box)] = event.probabilities
+    return out
+
+
+def predict_tiles(
+    model: SegmentationModel,
+    image: Any,
+    axes: str | None = None,
+    config: PredictConfig | None = None,
+    *,
+    region: Box | None = None,
+    focus: Sequence[float] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Iterator[PredictEvent]:
+    """Predict tile by tile; see `predict`.
+
+    Parameters
+    ----------
+    model, image, axes, config
+        As in `predict`.
+    region : tuple of slice or None
+        Predict only the tiles that touch this part of the space; None: all.
+    focus : sequence of float or None
+        A point in the space: the nearest tiles come first.
+    should_stop : callable or None
+        Asked before each tile; True ends the prediction.
+
+    Yields
+    ------
+    PredictEvent
+        `PredictStarted`, then `TilePredicted` and sometimes `PredictRecovered`, and `PredictFinished`.
+    """
+    began = time.monotonic()
+    config = config or PredictConfig()
+    layout = image_layout(model, image, axes)
+    device = choose_device(config.device, precision=config.precision)
+    job = _Job(model, layout, device, config, region, focus, image)
+    pieces = job.plan()
+    total, done = len(pieces), 0
+    shape = (len(model.config.classes), *layout.label_shape)
+
+    def seconds() -> float:
+        return time.monotonic() - began
+
+    yield PredictStarted(0, total, seconds(), shape, device.description)
+    while pieces:
+        if should_stop is not None and should_stop():
+            break
+        position, tile = pieces[0]
+        try:
+            block = job.run(position, tile)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            message = job.shrink(error)
+            pieces = job.replan(pieces)
+            total = done + len(pieces)
+            yield PredictRecovered(done, total, seconds(), message)
+            continue
+        pieces.pop(0)
+        done += 1
+        box = layout.label_box(position, tile.inner)
+        yield TilePredicted(done, total, seconds(), box, layout.to_label_order(block))
+    yield PredictFinished(done, total, seconds(), stopped=bool(pieces))
+
+
+def image_layout(model: SegmentationModel, image: Any, axes: str | None) -> ImageLayout:
+    """Check that an image fits a model, and return how the model sees it.
+
+    Raises
+    ------
+    InputError
+        If the axes or the channels do not fit.
+    """
+    shape = tuple(image.shape)
+    layout = ImageLayout(axes or guess_axes(shape), shape, model.config.ndim)
+    if layout.channels != model.config.in_channels:
+        raise InputError(
+            f"The model reads {model.config.in_channels} channel{'s' * (model.config.in_channels > 1)}, "
+            f"but the image has {layout.channels}; choose another image or train a new model."
+        )
+    return layout
+
+
+def tile_geometry(network: nn.Module, padding: str) -> TileGeometry:
+    """Return what the tiles of a network must look like."""
+    divisor = cast("int", network.divisor)
+    halo = cast("tuple[int, int]", network.halo)
+    return TileGeometry(divisor, halo, divisor if padding == "same" else None)
+
+
+Piece = tuple[tuple[int, ...], Tile]
+
+
+@dataclass
+class _Job:
+    """What stays the same from tile to tile."""
+
+    model: SegmentationModel
+    layout: ImageLayout
+    device: Device
+    config: PredictConfig
+    region: Box | None
+    focus: Sequence[float] | None
+    image: Any
+
+    def plan(self) -> list[Piece]:
+        """Choose the tile size, measure the grey values, and list all tiles."""
+        made = self.model.config
+        intensity = measure_range(
+            self.image, self.layout, low_percentile=made.low_percentile, high_percentile=made.high_percentile
+        )
+        self.reader = FrameReader(self.image, self.layout, intensity)
+        self.geometry = tile_geometry(self.model.network, made.padding)
+        self.network = self.device.place(self.model.network).eval()
+        budget = _BUDGET_CPU if self.device.torch_device.type == "cpu" else _BUDGET_GPU
+        tile = self.config.tile
+        if tile is None:
+            self.tile = choose_tile(self.layout.frame_shape, self.geometry, budget // made.features)
+        else:
+            self.tile = (tile,) * made.ndim if isinstance(tile, int) else tuple(tile)
+        if len(self.tile) != made.ndim:
+            raise InputError(f"Expected `tile` to have {made.ndim} sides, but got {self.tile}.")
+        return self._list_pieces()
+
+    def _list_pieces(self) -> list[Piece]:
+        letters = self.layout.label_axes
+        frame_region = frame_focus = None
+        if self.region is not None:
+            frame_region = tuple(self.region[letters.index(letter)] for letter in self.layout.space_letters)
+        if self.focus is not None:
+            frame_focus = tuple(self.focus[letters.index(letter)] for letter in self.layout.space_letters)
+        tiles = plan_tiles(self.layout.frame_shape, self.tile, self.geometry, region=frame_region, focus=frame_focus)
+        return [(position, tile) for position in self._positions() for tile in tiles]
+
+    def _positions(self) -> list[tuple[int, ...]]:
+        """Stack positions inside of the region, the nearest to the focus first."""
+        letters = self.layout.stack_letters
+        positions = list(self.layout.frames())
+        if self.region is not None:
+            spans = [
+                range(*self.region[self.layout.label_axes.index(letter)].indices(size))
+                for letter, size in zip(letters, self.layout.stack_shape, strict=True)
+            ]
+            positions = [place for place in positions if all(i in s for i, s in zip(place, spans, strict=True))]
+        if self.focus is not None:
+            point = [self.focus[self.layout.label_axes.index(letter)] for letter in letters]
+            positions.sort(key=lambda place: sum((i - at) ** 2 for i, at in zip(place, point, strict=True)))
+        return positions
+
+    @torch.inference_mode()
+    def run(self, position: tuple[int, ...], tile: Tile) -> npt.NDArray[np.float32]:
+        """Return the probabilities (class, \\*inner) of one tile."""
+        block = self.reader.read(position, tile.start, tile.stop)
+        with self.device.autocast():
+            logits = self.network(self.device.tensor(block[None]))
+        logits = logits[(0, slice(None), *tile.crop)]
+        probabilities: npt.NDArray[np.float32] = logits.float().softmax(dim=0).cpu().numpy()
+        return probabilities
+
+    def shrink(self, error: BaseException) -> str:
+        """Halve the tile after the memory was not enough."""
+        smaller = tuple(max(self.geometry.divisor, side // 2) for side in self.tile)
+        if smaller == self.tile:
+            raise MemoryLimitError(
+                f"Even a tile of {self.tile} pixels does not fit into the memory of {self.device.description}; "
+                "close other programs or use a narrower network."
+            ) from error
+        self.tile = smaller
+        if self.device.torch_device.type == "cuda":
+            torch.cuda.empty_cache()
+        return (
+            f"The memory was not enough; the prediction goes on with tiles of {' x '.join(map(str, smaller))} pixels."
+        )
+
+    def replan(self, left: list[Piece]) -> list[Piece]:
+        """Cut the tiles that are left into smaller ones."""
+        shape = self.layout.frame_shape
+        return [
+            (position, part)
+            for position, tile in left
+            for part in plan_tiles(shape, self.tile, self.geometry, within=tile.inner)
+        ]

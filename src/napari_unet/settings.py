@@ -1,0 +1,98 @@
+"""Settings that describe themselves: the form in the dock and the terminal's options are built from one place."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
+
+from napari_unet.errors import InputError
+
+__all__ = ["SettingInfo", "describe_settings", "setting", "validate_settings"]
+
+_KEY = "napari_unet"
+
+
+@dataclass(frozen=True)
+class SettingInfo:
+    """What a form needs to know about one field of a config.
+
+    Attributes
+    ----------
+    name : str
+        Name of the field.
+    title : str
+        A word or two for a form's label.
+    description : str
+        One sentence for a tooltip or a help text.
+    default : Any
+        Value when nothing is chosen.
+    minimum, maximum : float or None
+        Inclusive bounds of a number.
+    choices : tuple
+        The allowed values; empty where any will do.
+    advanced : bool
+        Whether a form should fold the field away.
+    """
+
+    name: str
+    title: str
+    description: str
+    default: Any = None
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[Any, ...] = ()
+    advanced: bool = False
+
+
+def setting(
+    default: Any,
+    title: str,
+    description: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[Any, ...] = (),
+    advanced: bool = False,
+) -> Any:
+    """Make a dataclass field that carries a title, a description and bounds; see `SettingInfo`."""
+    details = {
+        "title": title,
+        "description": description,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "advanced": advanced,
+    }
+    return field(default=default, metadata={_KEY: details})
+
+
+def describe_settings(config: Any) -> tuple[SettingInfo, ...]:
+    """List the self-describing fields of a config class or instance, in order."""
+    return tuple(
+        SettingInfo(name=f.name, default=None if f.default is MISSING else f.default, **f.metadata[_KEY])
+        for f in fields(config)
+        if _KEY in f.metadata
+    )
+
+
+def validate_settings(config: Any) -> None:
+    """Check every number against its bounds and every choice against the allowed values.
+
+    Raises
+    ------
+    InputError
+        Naming the field, what was expected and what came.
+    """
+    for info in describe_settings(config):
+        value = getattr(config, info.name)
+        if info.choices and value not in info.choices:
+            allowed = ", ".join(repr(choice) for choice in info.choices)
+            raise InputError(f"Expected `{info.name}` to be one of {allowed}, but got {value!r}.")
+        if value is None:
+            if info.default is not None and None not in info.choices:
+                raise InputError(f"Expected `{info.name}` to have a value, but got None.")
+            continue
+        if info.minimum is not None and not value >= info.minimum:
+            raise InputError(f"Expected `{info.name}` to be at least {info.minimum}, but got {value!r}.")
+        if info.maximum is not None and not value <= info.maximum:
+            raise InputError(f"Expected `{info.name}` to be at most {info.maximum}, but got {value!r}.")

@@ -1,0 +1,193 @@
+"""Training as the dock runs it: a generator that goes through everything in a worker, from copying the strokes to the best weights.
+
+PyTorch, and all that imports it, is loaded only inside, since that takes a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_unet.data.sample import Sample
+from napari_unet.errors import AnnotationError
+from napari_unet.learn.config import TrainConfig
+from napari_unet.nets.config import ModelConfig
+from napari_unet.widgets.annotation import interpret
+from napari_unet.widgets.label_storage import snapshot_labels
+from napari_unet.widgets.source import ImageSource
+from napari_unet.widgets.torch_loading import load_torch
+from napari_unet.widgets.worker import StopCheck
+
+if TYPE_CHECKING:
+    from napari_unet.models.model import Model
+
+__all__ = ["ModelMade", "PaintedImage", "TrainRequest", "fits_request", "torch_threads", "train"]
+
+_FEATURES_CPU = 16
+_FEATURES_GPU = 32
+
+
+@dataclass(frozen=True, eq=False)
+class PaintedImage:
+    """An image and the labels painted on it.
+
+    Attributes
+    ----------
+    source : ImageSource
+        The image.
+    strokes : array-like
+        Data of the strokes layer; copied before it is used.
+    strokes_name : str
+        Name of the strokes layer, for messages.
+    meaning : str
+        See `napari_unet.widgets.annotation.interpret`.
+    """
+
+    source: ImageSource
+    strokes: Any
+    strokes_name: str
+    meaning: str = "strokes"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainRequest:
+    """All that a training needs to know, taken from the window before it starts.
+
+    Attributes
+    ----------
+    images : tuple of PaintedImage
+        The images; those without strokes are left out.
+    model : Model or None
+        The model to go on with, if it still fits; None: a new one.
+    model_config : ModelConfig
+        What a new model is made of; its `features` count only where `choose_width` is False.
+    choose_width : bool
+        Whether a new model gets a width that suits the device.
+    config : TrainConfig
+        How to train.
+    device : str
+        ``"auto"`` or a name.
+    threads : int
+        Cores for PyTorch.
+    """
+
+    images: tuple[PaintedImage, ...]
+    model: Model | None
+    model_config: ModelConfig
+    choose_width: bool
+    config: TrainConfig
+    device: str = "auto"
+    threads: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class ModelMade:
+    """The model that is trained from now on; it holds its best weights when the training is over.
+
+    Attributes
+    ----------
+    model : Model
+        The model.
+    is_new : bool
+        Whether it starts from random weights.
+    """
+
+    model: Model
+    is_new: bool
+
+
+class _InterpretedLabels:
+    """Labels that are brought into the annotation encoding when a frame of them is read."""
+
+    def __init__(self, data: Any, meaning: str, task: str) -> None:
+        self._data = data
+        self._meaning = meaning
+        self._task = task
+        self.shape: tuple[int, ...] = tuple(data.shape)
+        self.dtype = data.dtype
+        self.ndim = len(self.shape)
+
+    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
+        return interpret(np.asarray(self._data[index]), self._meaning, self._task)
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.asarray(self[...], dtype=dtype)
+
+
+def train(request: TrainRequest, should_stop: StopCheck) -> Generator[Any, None, None]:
+    """Train; call it in a worker.
+
+    Yields
+    ------
+    ModelMade or FitEvent
+        First `ModelMade`, then the events of `napari_unet.fit`.
+
+    Raises
+    ------
+    UNetError
+        If images, strokes or settings can't be used; the message names the layer.
+    """
+    samples = [_snapshot(painted, request.config.task) for painted in request.images]
+    yield None
+    load_torch()
+    yield None
+    from napari_unet.learn.fit import fit
+
+    with torch_threads(request.threads):
+        model, is_new = _model_for(request)
+        yield ModelMade(model, is_new)
+        try:
+            yield from fit(model, samples, request.config, device=request.device, should_stop=should_stop)
+        except AnnotationError as error:
+            names = ", ".join(f"'{painted.strokes_name}'" for painted in request.images)
+            raise AnnotationError(f"{str(error).removesuffix('.')} (strokes layer {names}).") from error
+
+
+def _snapshot(painted: PaintedImage, task: str) -> Sample:
+    copied = snapshot_labels(painted.strokes)
+    return Sample(
+        image=painted.source.array,
+        annotation=_InterpretedLabels(copied, painted.meaning, task),
+        axes=painted.source.axes,
+        spacing=painted.source.spacing,
+        name=painted.source.name,
+    )
+
+
+def fits_request(config: ModelConfig, wanted: ModelConfig, *, choose_width: bool) -> bool:
+    """Say whether a model can be trained on: same network and as many classes, whatever they are called."""
+    same = replace(wanted, classes=config.classes) if len(config.classes) == len(wanted.classes) else wanted
+    return config == (replace(same, features=config.features) if choose_width else same)
+
+
+def _model_for(request: TrainRequest) -> tuple[Model, bool]:
+    """Return the model to go on with, renamed classes taken over, or a new one."""
+    from napari_unet.models.model import Model
+    from napari_unet.nets.device import choose_device
+
+    known, wanted = request.model, request.model_config
+    if known is not None and fits_request(known.config, wanted, choose_width=request.choose_width):
+        known.config = replace(known.config, classes=wanted.classes)
+        return known, False
+    if request.choose_width:
+        on_gpu = choose_device(request.device).torch_device.type != "cpu"
+        wanted = replace(wanted, features=_FEATURES_GPU if on_gpu else _FEATURES_CPU)
+    return Model.create(wanted, seed=request.config.seed), True
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use this many cores in the calling thread, and as many as before afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, count))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,170 @@
+"""Keeps the layout's rules: who may import whom, what stays free of PyTorch, how long a piece of code may be."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "napari_unet"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+OWN_CODE = sorted(
+    path for folder in ("src", "tests", "scripts", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+)
+
+GUI_PACKAGES = {"magicgui", "napari", "qtpy", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6", "vispy"}
+PICKLING_PACKAGES = {"cloudpickle", "dill", "joblib", "pickle", "shelve", "_pickle"}
+NETWORK_PACKAGES = {"aiohttp", "ftplib", "http", "httpx", "pooch", "requests", "urllib", "urllib3"}
+
+# Which parts each part may import beside itself, errors and settings. `models` closes the stream of the core.
+ALLOWED = {
+    "errors": set(),
+    "settings": set(),
+    "data": set(),
+    "assess": {"data"},
+    "nets": {"data"},
+    "learn": {"data", "nets"},
+    "predict": {"data", "nets"},
+    "models": {"data", "nets", "learn", "predict"},
+    "demo": {"data", "nets", "learn", "predict", "models", "assess"},
+    "cli": {"data", "nets", "learn", "predict", "models", "assess", "demo", "widgets"},
+    "widgets": {"data", "nets", "learn", "predict", "models", "assess", "demo"},
+}
+TORCH_FREE = [
+    "assess.metrics",
+    "data.axes",
+    "data.simulated_strokes",
+    "data.synthetic",
+    "learn.border_weights",
+    "learn.config",
+    "nets.config",
+    "predict.config",
+    "predict.tiles",
+]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def part_of(path: Path) -> str:
+    """Return the folder, or for a module at the top its own name; empty for the package's __init__.py."""
+    return module_name(path).partition(".")[0]
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield the full name and the line of every import, also of those inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively; name the module in full"
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def offences(path: Path, forbidden: set[str]) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for name, line in imports_of(path)
+        if name.split(".")[0] in forbidden
+    ]
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if part_of(path) != "widgets"], ids=module_name)
+def test_only_widgets_import_napari_and_qt(path: Path) -> None:
+    assert not offences(path, GUI_PACKAGES)
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if module_name(path)], ids=module_name)
+def test_imports_run_along_the_stream(path: Path) -> None:
+    part = part_of(path)
+    allowed = ALLOWED[part] | {part, "errors", "settings", "__version__"}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for name, line in imports_of(path)
+        if name.startswith("napari_unet.") and name.split(".")[1] not in allowed
+    ]
+    assert not wrong
+
+
+def test_every_part_of_the_package_has_import_rules() -> None:
+    assert {part_of(path) for path in MODULES} - {""} <= set(ALLOWED)
+
+
+@pytest.mark.parametrize("name", TORCH_FREE)
+def test_these_modules_do_not_name_torch(name: str) -> None:
+    assert not offences(PACKAGE / f"{name.replace('.', '/')}.py", {"torch"})
+
+
+def test_these_modules_are_imported_where_torch_is_missing() -> None:
+    imports = "; ".join(f"import napari_unet.{name}" for name in TORCH_FREE)
+    result = run_python(f"import sys; sys.modules['torch'] = None; {imports}")
+    assert result.returncode == 0, result.stderr
+
+
+def test_importing_the_package_loads_neither_torch_nor_napari() -> None:
+    result = run_python(
+        "import sys, napari_unet; dir(napari_unet); napari_unet.__version__;"
+        f"print(*({GUI_PACKAGES | {'torch', 'numpy'}!r} & set(sys.modules)))"
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
+
+
+def test_the_core_loads_no_napari_and_no_qt() -> None:
+    names = [module_name(path) for path in MODULES if part_of(path) not in {"", "widgets"}]
+    imports = "; ".join(f"import napari_unet.{name}" for name in names)
+    result = run_python(f"import sys; {imports}; print(*({GUI_PACKAGES!r} & set(sys.modules)))")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
+
+
+@pytest.mark.parametrize("path", OWN_CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_is_over_400_lines(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Count the lines of a function from `def` to its end, without its docstring."""
+    assert function.end_lineno is not None
+    lines = function.end_lineno - function.lineno + 1
+    first = function.body[0]
+    if ast.get_docstring(function) is not None and first.end_lineno is not None:
+        lines -= first.end_lineno - first.lineno + 1
+    return lines
+
+
+@pytest.mark.parametrize("path", OWN_CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_function_is_over_60_lines(path: Path) -> None:
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    assert not [f"{node.name} at line {node.lineno}" for node in functions if code_lines(node) > 60]
+
+
+def pickling_calls(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"torch.load", "torch.save"}:
+            yield f"line {node.lineno}: {ast.unparse(node)}"
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
+            yield f"line {node.value.lineno}: allow_pickle={ast.unparse(node.value)}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_nothing_is_pickled_and_nothing_asks_the_network(path: Path) -> None:
+    assert not offences(path, PICKLING_PACKAGES | NETWORK_PACKAGES)
+    assert not list(pickling_calls(path))

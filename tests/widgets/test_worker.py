@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import pytest
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QThread
+from superqt.utils import GeneratorWorker
+
+from napari_unet.widgets.worker import Job, StopCheck, Work
+
+
+class Listener:
+    """Writes down what it hears, and in which thread."""
+
+    def __init__(self) -> None:
+        self.heard: list[Any] = []
+        self.threads: set[Any] = set()
+
+    def on_event(self, event: Any) -> None:
+        self.note(event)
+
+    def on_error(self, error: Exception) -> None:
+        self.note(error)
+
+    def on_finished(self) -> None:
+        self.note("finished")
+
+    def note(self, what: Any) -> None:
+        self.heard.append(what)
+        self.threads.add(QThread.currentThread())
+
+    def start(self, work: Work) -> Job:
+        return Job(work, on_event=self.on_event, on_error=self.on_error, on_finished=self.on_finished)
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+def wait_until_over(qtbot: QtBot, job: Job) -> None:
+    qtbot.waitUntil(lambda: not job.is_running, timeout=5000)
+
+
+def test_events_come_in_order_and_the_end_comes_last(qtbot: QtBot, listener: Listener) -> None:
+    def work(should_stop: StopCheck) -> Generator[Any, None, None]:
+        yield from range(200)
+
+    wait_until_over(qtbot, listener.start(work))
+
+    assert listener.heard == [*range(200), "finished"]
+    assert listener.threads == {QThread.currentThread()}
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, MemoryError, OSError])
+def test_every_error_is_reported_before_the_end(qtbot: QtBot, listener: Listener, kind: type[Exception]) -> None:
+    def work(should_stop: StopCheck) -> Generator[Any, None, None]:
+        yield 1
+        raise kind("the disk is full")
+
+    wait_until_over(qtbot, listener.start(work))
+
+    first, error, last = listener.heard
+    assert (first, type(error), str(error), last) == (1, kind, "the disk is full", "finished")
+
+
+def test_stop_lets_the_work_come_to_a_good_end(qtbot: QtBot, listener: Listener) -> None:
+    def work(should_stop: StopCheck) -> Generator[Any, None, None]:
+        while not should_stop():
+            time.sleep(0.01)
+        yield "the best model"
+
+    job = listener.start(work)
+    qtbot.wait(50)
+    job.stop()
+    wait_until_over(qtbot, job)
+
+    assert listener.heard == ["the best model", "finished"]
+
+
+def test_abort_closes_the_generator_and_nobody_is_called(qtbot: QtBot, listener: Listener) -> None:
+    closed = threading.Event()
+
+    def work(should_stop: StopCheck) -> Generator[Any, None, None]:
+        try:
+            while True:
+                yield "a step"
+                time.sleep(0.01)
+        finally:
+            closed.set()
+
+    job = listener.start(work)
+    qtbot.waitUntil(lambda: len(listener.heard) > 2, timeout=5000)
+    job.abort()
+    heard = list(listener.heard)
+    wait_until_over(qtbot, job)
+
+    assert closed.is_set()
+    assert listener.heard == heard
+
+
+def test_abort_does_not_wait_for_a_long_step(qtbot: QtBot, listener: Listener) -> None:
+    go_on = threading.Event()
+
+    def work(should_stop: StopCheck) -> Generator[Any, None, None]:
+        go_on.wait(10)
+        yield "too late"
+
+    job = listener.start(work)
+    qtbot.wait(50)
+    began = time.monotonic()
+    job.abort()
+    wait_until_over(qtbot, job)
+
+    assert time.monotonic() - began < 1
+    assert listener.heard == []
+    go_on.set()
+
+
+def test_no_worker_and_no_array_outlives_its_work(qtbot: QtBot, listener: Listener) -> None:
+    alive: list[weakref.ref[Any]] = []
+
+    def work(should_stop: StopCheck) -> Generator[Any, None, None]:
+        array = np.zeros(1000)
+        alive.append(weakref.ref(array))
+        yield 1
+        raise RuntimeError("CUDA error")
+
+    job = listener.start(work)
+    wait_until_over(qtbot, job)
+    listener.heard.clear()
+    qtbot.wait(10)
+    gc.collect()
+
+    assert [ref() for ref in alive] == [None]
+    assert not GeneratorWorker._worker_set
+
+
+def test_work_waits_for_a_window_that_is_busy(qtbot: QtBot, listener: Listener) -> None:
+    made = 0
+
+    def work(should_stop: StopCheck) -> Generator[Any, None, None]:
+        nonlocal made
+        for made in range(1, 1001):
+            yield made
+
+    job = listener.start(work)
+    time.sleep(0.3)  # the window does nothing else
+    assert made < 100
+    wait_until_over(qtbot, job)
+
+    assert listener.heard == [*range(1, 1001), "finished"]
+
+
+def test_warnings_are_logged(qtbot: QtBot, listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
+    def work(should_stop: StopCheck) -> Generator[Any, None, None]:
+        warnings.warn("an odd file", stacklevel=1)
+        yield 1
+
+    with caplog.at_level(logging.WARNING):
+        wait_until_over(qtbot, listener.start(work))
+
+    assert "an odd file" in caplog.text
