@@ -116,7 +116,10 @@ make_environment() {
     "$python" -m venv --clear .venv
 }
 
-pip_install() { .venv/bin/python -m pip install -c constraints.txt "$@"; }
+# Quiet but for errors: pip's hundreds of lines say nothing that a person needs.
+pip_install() { .venv/bin/python -m pip install -qq -c constraints.txt "$@"; }
+can_choose_build() { [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] && ! has_gpu; }
+pip_would_install() { .venv/bin/python -m pip install --dry-run --no-deps "$1" 2>/dev/null | grep 'Would install' || true; }
 
 has_gpu() { [ -e /dev/nvidia0 ] || [ -e /dev/dxg ] || [ -e /proc/driver/nvidia/version ]; }
 
@@ -126,9 +129,9 @@ install_torch() {
     case $(.venv/bin/python -m pip list --format=freeze 2>/dev/null | grep '^torch==') in
         torch==$torch_version | torch==$torch_version+*) return 0 ;;
     esac
-    say "Installing PyTorch $torch_version"
-    if [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] && ! has_gpu; then
-        case $(pip_install --dry-run --no-deps "torch==$torch_version" 2>/dev/null || true) in
+    say "Installing PyTorch $torch_version; this can take a few minutes"
+    if can_choose_build; then
+        case $(pip_would_install "torch==$torch_version") in
             *"torch-$torch_version+"*) ;;
             *) pip_install "torch==$torch_version" --extra-index-url "$cpu_index" && return 0 ;;
         esac
@@ -145,7 +148,7 @@ fi
 [ "$kind" = run ] || install_system_packages
 make_environment
 install_torch
-say "Installing napari-unet$extras and the tested versions of what it needs"
+say "Installing napari-unet$extras and the tested versions of what it needs; this can take a few minutes"
 pip_install hatchling editables
 pip_install --no-build-isolation -e ".$extras" "torch==$torch_version"
 echo "$now" >"$(stamp "$kind")"

@@ -39,6 +39,7 @@ ALLOWED = {
 TORCH_FREE = [
     "assess.metrics",
     "data.axes",
+    "data.population",
     "data.simulated_strokes",
     "data.synthetic",
     "learn.border_weights",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any
 
 from napari_unet.errors import InputError
@@ -92,7 +93,19 @@ def validate_settings(config: Any) -> None:
             if info.default is not None and None not in info.choices:
                 raise InputError(f"Expected `{info.name}` to have a value, but got None.")
             continue
+        _check_kind(info, value)
         if info.minimum is not None and not value >= info.minimum:
             raise InputError(f"Expected `{info.name}` to be at least {info.minimum}, but got {value!r}.")
         if info.maximum is not None and not value <= info.maximum:
             raise InputError(f"Expected `{info.name}` to be at most {info.maximum}, but got {value!r}.")
+
+
+def _check_kind(info: SettingInfo, value: Any) -> None:
+    """Check that a bounded field is a number, and a whole one where its bound is written as one."""
+    bound = info.maximum if info.minimum is None else info.minimum
+    if bound is None:
+        return
+    if isinstance(bound, int) and not isinstance(value, Integral):
+        raise InputError(f"Expected `{info.name}` to be a whole number, but got {value!r}.")
+    if not isinstance(value, Real):
+        raise InputError(f"Expected `{info.name}` to be a number, but got {value!r}.")

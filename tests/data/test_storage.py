@@ -14,7 +14,14 @@ from typing import NoReturn
 
 import pytest
 
-from napari_unet.data.storage import StorageError, atomic_path, check_writable, is_zarr_folder, restore_interrupted
+from napari_unet.data.storage import (
+    StorageError,
+    atomic_path,
+    check_writable,
+    is_zarr_folder,
+    restore_interrupted,
+    scratch_array,
+)
 from napari_unet.errors import UNetError
 
 
@@ -236,3 +243,17 @@ def test_check_writable_changes_nothing(tmp_path: Path) -> None:
 def test_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="nothing was saved"), atomic_path(tmp_path / "x.txt"):
         pass
+
+
+def test_scratch_array_reserves_its_space_and_leaves_nothing(tmp_path: Path) -> None:
+    array = scratch_array(tmp_path / "new", (3, 4, 5))
+    array[...] = 1.5
+    assert array.shape == (3, 4, 5)
+    assert float(array.sum()) == 90.0
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system can't reserve space")
+def test_scratch_array_without_space_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no space for an intermediate result"):
+        scratch_array(tmp_path, (2**40, 2**15))

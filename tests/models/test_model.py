@@ -158,6 +158,7 @@ def test_model_that_can_not_be_described_is_not_saved(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.slow
 def test_model_file_survives_ten_kills_at_random_times(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     model = Model.create(ModelConfig(features=16, depth=3))

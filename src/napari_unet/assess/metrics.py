@@ -101,13 +101,12 @@ def average_precision(predicted: Any, reference: Any, threshold: float = 0.5) ->
     first, second = np.asarray(predicted), np.asarray(reference)
     if first.shape != second.shape:
         raise InputError(f"Expected two arrays of one shape, but got {first.shape} and {second.shape}.")
-    _, a = np.unique(np.append(0, first), return_inverse=True)
-    _, b = np.unique(np.append(0, second), return_inverse=True)
-    overlap = np.zeros((a.max() + 1, b.max() + 1), np.int64)
-    np.add.at(overlap, (a[1:], b[1:]), 1)
-    union = overlap.sum(1)[1:, None] + overlap.sum(0)[None, 1:] - overlap[1:, 1:]
-    share = overlap[1:, 1:] / np.maximum(union, 1)
-    matched = share > threshold if threshold == 0.5 else share >= threshold
-    hits = int(matched.sum())
-    total = sum(share.shape) - hits
+    ids_a, a = np.unique(first.ravel(), return_inverse=True)
+    ids_b, b = np.unique(second.ravel(), return_inverse=True)
+    pairs, overlap = np.unique(a * max(1, ids_b.size) + b, return_counts=True)  # only objects that meet: few of all
+    a_of, b_of = np.divmod(pairs, max(1, ids_b.size))
+    union = np.bincount(a)[a_of] + np.bincount(b)[b_of] - overlap
+    share = (overlap / union)[(ids_a[a_of] != 0) & (ids_b[b_of] != 0)]
+    hits = int((share > threshold if threshold == 0.5 else share >= threshold).sum())
+    total = int((ids_a != 0).sum()) + int((ids_b != 0).sum()) - hits
     return hits / total if total else 1.0

@@ -14,6 +14,9 @@ from torch.nn import functional
 
 __all__ = ["AugmentConfig", "Augmenter", "elastic_displacement"]
 
+_LARGEST_SHIFT = 1 / 8  # of a side, so that strokes stay in a small crop
+_LARGEST_ELASTIC = 1 / 6  # of the distance of grid points, so that a small crop or a thin volume is not folded
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -28,9 +31,9 @@ class AugmentConfig:
     scaling : float
         Largest share by which a crop is magnified or reduced.
     shift : float
-        Largest shift along each axis, pixels.
+        Largest shift along each axis, pixels; at most 1/8 of the crop.
     elastic : float
-        Standard deviation of the displacements on the coarse grid, pixels.
+        Standard deviation of the displacements on the coarse grid, pixels; at most 1/6 of the distance of its points.
     elastic_grid : int
         Points of the coarse grid along each axis.
     grey : float
@@ -158,14 +161,14 @@ class Augmenter:
         ]
         offset = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
         matrix = self._matrices(count).to(device)
-        move = (self._uniform(count, self.ndim) * self.config.shift).to(device)
+        most = torch.tensor([min(self.config.shift, side * _LARGEST_SHIFT) for side in size])
+        move = (self._uniform(count, self.ndim) * most).to(device)
         place = torch.einsum("...j,nij->n...i", offset, matrix) + move.reshape(count, *(1,) * self.ndim, self.ndim)
         if self.config.elastic > 0:
-            field = elastic_displacement(
-                count, size, sigma=self.config.elastic, grid=self.config.elastic_grid,
-                generator=self.generator, device=device,
-            )  # fmt: skip
-            place = place + field.movedim(1, -1)
+            grid = self.config.elastic_grid
+            field = elastic_displacement(count, size, sigma=1.0, grid=grid, generator=self.generator, device=device)
+            sigma = [min(self.config.elastic, (side - 1) / (grid - 1) * _LARGEST_ELASTIC) for side in size]
+            place = place + field.movedim(1, -1) * torch.tensor(sigma, device=device)
         return (place / centre.clamp(min=0.5)).flip(-1)
 
     def _vary_grey(self, image: torch.Tensor) -> torch.Tensor:

@@ -112,7 +112,8 @@ class CropSampler:
         self.crop = crop
         self.rng = np.random.default_rng(seed)
         self._frames = tuple(frames)
-        self._jitter = tuple(max(0, int(0.35 * side)) for side in reach)
+        narrow = min(reach[-2:])  # crops are turned in the YX plane
+        self._jitter = tuple(int(0.35 * side) for side in (*reach[:-2], narrow, narrow))
         self._places: dict[int, list[tuple[int, npt.NDArray[np.int64]]]] = {}
         for number, frame in enumerate(self._frames):
             painted = frame.weights > 0

@@ -18,6 +18,7 @@ from napari_unet.errors import InputError
 __all__ = ["FrameReader", "IntensityRange", "measure_range", "mirror_index"]
 
 _MAX_SAMPLED = 4_000_000
+_MAX_SEARCHED = 16_000_000  # pixels that are looked through where the sampled ones are all alike
 _BLOCK = 256
 _LIMIT = 10.0  # grey values further out than this many ranges are outliers that would only unsettle a network
 
@@ -59,13 +60,16 @@ class IntensityRange:
         array([[0. , 0.5, 1. ]], dtype=float32)
         """
         result = np.empty(block.shape, np.float32)
+        exact = block.dtype.itemsize <= (4 if block.dtype.kind == "f" else 2)  # in float32
         for channel, (low, high) in enumerate(zip(self.low, self.high, strict=True)):
-            if not high > low:
+            half = high / 2 - low / 2  # halves: the range between two huge numbers is too large for any float
+            if not half > 0:
                 result[channel] = 0.0
                 continue
-            values = block[channel].astype(np.float64 if block.dtype.itemsize > 4 else np.float32)
-            scaled = (values - low) / (high - low)
-            scaled[~np.isfinite(scaled)] = 0.0
+            values = block[channel].astype(np.float32 if exact else np.float64)
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # far outliers are cut off below
+                scaled = (values / 2 - low / 2) / half
+            scaled[~np.isfinite(values) | np.isnan(scaled)] = 0.0
             np.clip(scaled, -_LIMIT, _LIMIT, out=result[channel], casting="same_kind")
         return result
 
@@ -75,7 +79,8 @@ def measure_range(
 ) -> IntensityRange:
     """Measure the grey values of an image at two percentiles, channel by channel.
 
-    At most about four million pixels a channel are read, in blocks that are spread evenly over the image.
+    About four million pixels a channel are read, in blocks that are spread evenly over the image; more only if these
+    are all alike, as where a few bright objects lie on an empty ground.
 
     Parameters
     ----------
@@ -95,7 +100,7 @@ def measure_range(
     if kind not in "buif":
         raise InputError(f"Expected an image of real numbers, but its values are of type {image.dtype}.")
     samples: list[npt.NDArray[Any]] = []
-    for position, box in _spread_blocks(layout):
+    for position, box in _spread_blocks(layout, _MAX_SAMPLED):
         samples.append(layout.read(image, position, box).reshape(layout.channels, -1))
     low, high = [], []
     for channel in range(layout.channels):
@@ -103,23 +108,39 @@ def measure_range(
         values = values[np.isfinite(values)]
         if values.size == 0:
             values = np.zeros(1)
-        bottom, top = np.percentile(values, (low_percentile, high_percentile))
+        bottom, top = 4 * np.percentile(values / 4, (low_percentile, high_percentile))  # a quarter can't overflow
         if not top > bottom:  # a few bright pixels on an even ground
             bottom, top = values.min(), values.max()
         low.append(float(bottom))
         high.append(float(top))
     measured = IntensityRange(tuple(low), tuple(high))
     if measured.constant:
+        measured = _search_contrast(image, layout)
+    if measured.constant:
         raise InputError("The image has no contrast: all its pixels have the same value or are not numbers.")
     return measured
 
 
-def _spread_blocks(layout: ImageLayout) -> list[tuple[tuple[int, ...], Box]]:
-    """Choose blocks that cover the image, or a bounded even selection of them."""
+def _search_contrast(image: Any, layout: ImageLayout) -> IntensityRange:
+    """Read on until two pixels differ."""
+    low, high = np.full(layout.channels, np.inf), np.full(layout.channels, -np.inf)
+    for position, box in _spread_blocks(layout, _MAX_SEARCHED):
+        for channel, block in enumerate(layout.read(image, position, box)):
+            values = block[np.isfinite(block)].astype(np.float64)
+            low[channel] = min(low[channel], values.min(initial=np.inf))
+            high[channel] = max(high[channel], values.max(initial=-np.inf))
+        if (high > low).any():
+            break
+    known = high >= low
+    return IntensityRange(tuple(np.where(known, low, 0.0).tolist()), tuple(np.where(known, high, 0.0).tolist()))
+
+
+def _spread_blocks(layout: ImageLayout, most_pixels: int) -> list[tuple[tuple[int, ...], Box]]:
+    """Choose blocks that cover the image, or an even selection of them with about `most_pixels`."""
     side = _BLOCK if layout.ndim == 2 else _BLOCK // 4
     starts = [range(0, n, side) for n in layout.frame_shape]
     count = int(np.prod(layout.stack_shape, dtype=np.int64)) * int(np.prod([len(s) for s in starts], dtype=np.int64))
-    most = max(8, _MAX_SAMPLED // side**layout.ndim)
+    most = max(8, most_pixels // side**layout.ndim)
     chosen = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
     grid = (*layout.stack_shape, *(len(s) for s in starts))
     blocks = []

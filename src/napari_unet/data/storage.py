@@ -7,11 +7,13 @@ flushed to the disk and put in place in one step. Readers see the old file or th
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import shutil
 import socket
 import sys
+import tempfile
 import time
 import uuid
 import zlib
@@ -19,9 +21,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from napari_unet.errors import UNetError
 
-__all__ = ["StorageError", "atomic_path", "check_writable", "is_zarr_folder", "restore_interrupted"]
+__all__ = ["StorageError", "atomic_path", "check_writable", "is_zarr_folder", "restore_interrupted", "scratch_array"]
 
 _STALE_AFTER_SECONDS = 24 * 3600.0
 _ZARR_MARKS = (".zarray", ".zgroup", "zarr.json")
@@ -118,6 +123,37 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         raise StorageError(f"{target} can't be written: a folder with that name is there already; choose another name.")
 
 
+def scratch_array(folder: str | os.PathLike[str], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Make a large float32 array that lives on the disk instead of in memory, and vanishes when it is no longer used.
+
+    Its space is reserved at once, so that a full disk is told now and not in the middle of the work.
+
+    Raises
+    ------
+    StorageError
+        If there is no space for it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     array = scratch_array(folder, (2, 3))
+    ...     array[1] = 7
+    ...     float(array.sum()), os.listdir(folder)
+    (21.0, [])
+    """
+    size = math.prod(shape) * 4
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as stream:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, size)
+            stream.truncate(size)
+            return np.memmap(stream, np.float32, "r+", shape=shape)
+    except OSError as error:
+        raise StorageError(f"{folder} has no space for an intermediate result of {size / 1e9:.3g} GB.") from error
+
+
 def is_zarr_folder(path: str | os.PathLike[str]) -> bool:
     """Tell whether a folder holds a zarr array or group (version 2 or 3)."""
     return any(Path(path, mark).is_file() for mark in _ZARR_MARKS)
@@ -194,7 +230,11 @@ def _sweep(target: Path) -> None:
 def _remove(path: Path) -> None:
     """Remove a temporary; one that can't be removed now is swept by the next writer."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        for _ in range(20):  # threads of a writer that failed may still be adding chunks
+            shutil.rmtree(path, ignore_errors=True)
+            if not path.exists():
+                return
+            time.sleep(0.05)
         return
     try:
         path.unlink(missing_ok=True)

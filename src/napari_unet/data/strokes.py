@@ -102,12 +102,13 @@ def separate_touching(objects: npt.NDArray[Any]) -> npt.NDArray[Any]:
     Returns
     -------
     numpy.ndarray
-        A copy in which no two objects touch. An object that would vanish keeps its pixels.
+        A copy in which no two objects touch. An object that would vanish keeps its pixels; two such objects, one pixel
+        thin side by side, still touch.
     """
     around = ndimage.generate_binary_structure(objects.ndim, objects.ndim)
     highest = ndimage.maximum_filter(objects, footprint=around, mode="nearest")
-    top = np.iinfo(objects.dtype).max if objects.dtype.kind != "b" else 1
-    lowest = ndimage.minimum_filter(np.where(objects > 0, objects, top), footprint=around, mode="nearest")
+    ground = objects.max(initial=0)  # high enough not to be the lowest
+    lowest = ndimage.minimum_filter(np.where(objects > 0, objects, ground), footprint=around, mode="nearest")
     line = (objects > 0) & ((highest != objects) | (lowest != objects))
     separated = np.where(line, 0, objects)
     vanished = np.setdiff1d(objects[line], separated)

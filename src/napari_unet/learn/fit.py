@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +21,14 @@ from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitReco
 from napari_unet.learn.holdout import Holdout, hold_out
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.scoring import Scorer
-from napari_unet.learn.trainer import CropPlan, Trainer, plan_crops
+from napari_unet.learn.trainer import CropPlan, Trainer, plan_crops, wide_enough
 from napari_unet.nets.device import Device, choose_device, is_out_of_memory
 from napari_unet.nets.registry import SegmentationModel
 
 __all__ = ["fit"]
 
 _CHECKPOINT_EVERY_SECONDS = 10.0
+_STATISTICS_AT_STOP = 2  # batches: few, for the person waits
 
 
 def fit(
@@ -113,16 +115,16 @@ class _Run:
         shapes = [frame.reader.layout.frame_shape for frame in frames]
         largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
         self.plan = plan_crops(self.config, self.model.network, largest, self.device)
-        self.trainer = self._make_trainer(self.model.network, self.plan)
+        sampler = self._make_sampler(self.plan)
+        self.trainer = Trainer(self.model.network, sampler, self.config, self.plan.batch, self.device)
         self.scorer = self._make_scorer(self.plan)
         if self.checkpoint is not None and Path(self.checkpoint).exists():
             self.progress = load_checkpoint(self.checkpoint, self.trainer, self.model.config)
             self.began -= self.progress.seconds
         self.saved = time.monotonic()
 
-    def _make_trainer(self, network: nn.Module, plan: CropPlan) -> Trainer:
-        sampler = CropSampler(self.split.train, plan.crop, plan.reach, self.config.seed)
-        return Trainer(network, sampler, self.config, plan.batch, self.device)
+    def _make_sampler(self, plan: CropPlan) -> CropSampler:
+        return CropSampler(self.split.train, plan.crop, plan.reach, self.config.seed)
 
     def _make_scorer(self, plan: CropPlan) -> Scorer | None:
         if not self.split.score:
@@ -140,7 +142,7 @@ class _Run:
         if self.config.max_seconds is not None:
             shares.append(self.seconds / max(self.config.max_seconds, 1e-9))
         if self.config.max_steps is not None:
-            shares.append(self.trainer.steps / max(self.config.max_steps, 1))
+            shares.append(self.trainer.steps / self.config.max_steps if self.config.max_steps else 1.0)
         return min(1.0, max(shares)) if shares else None
 
     def go(self) -> Iterator[FitEvent]:
@@ -148,6 +150,7 @@ class _Run:
         held_out = self.scorer is not None
         yield FitStarted(self.trainer.steps, self.seconds, self.device.description, held_out, self.split.note)
         while not self._done():
+            problem = None
             try:
                 yield from self._step()
                 if not self.stopped and self.trainer.steps % self.config.validate_every == 0:
@@ -155,7 +158,9 @@ class _Run:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                yield self._shrink(error)
+                problem = error.with_traceback(None)  # whose frames hold the tensors that were too many
+            if problem is not None:
+                yield self._shrink(problem)
         if not self.stopped and self.trainer.steps % self.config.validate_every:
             yield from self._score()
         self.keep_last()
@@ -173,7 +178,9 @@ class _Run:
             if self.should_stop():
                 self.stopped = True
                 return
-        yield from self._settle(at_once=False)
+        due = self._save_is_due
+        yield from self._settle(at_once=due)
+        self._save(at_once=due)
 
     def _settle(self, *, at_once: bool) -> Iterator[FitEvent]:
         message = self.trainer.settle(at_once=at_once)
@@ -191,8 +198,12 @@ class _Run:
         """Score the averaged network and keep it if it is the best; later is better where scores are equal."""
         yield from self._settle(at_once=True)
         self.trainer.mark_good()
-        network = self.trainer.averaged_network()
-        yield self._report()
+        for _ in self.trainer.measure_statistics():
+            yield self._report()
+            if self.should_stop():
+                self.stopped = True
+                return
+        network = self.trainer.averaged_network
         if self.scorer is None:
             self._keep(network)
         else:
@@ -219,10 +230,16 @@ class _Run:
         """Where no score tells which weights are best, keep those of the last good step."""
         if self.trainer.steps > 0 and (self.scorer is None or self.progress.best_state is None):
             self.trainer.settle(at_once=True)
-            self._keep(self.trainer.averaged_network())
+            for _ in self.trainer.measure_statistics(_STATISTICS_AT_STOP):
+                pass
+            self._keep(self.trainer.averaged_network)
+
+    @property
+    def _save_is_due(self) -> bool:
+        return self.checkpoint is not None and time.monotonic() - self.saved > _CHECKPOINT_EVERY_SECONDS
 
     def _save(self, *, at_once: bool = False) -> None:
-        if self.checkpoint is None or (not at_once and time.monotonic() - self.saved < _CHECKPOINT_EVERY_SECONDS):
+        if self.checkpoint is None or not (at_once or self._save_is_due):
             return
         self.progress.seconds = self.seconds
         save_checkpoint(self.checkpoint, self.trainer, self.progress, self.model.config)
@@ -237,7 +254,8 @@ class _Run:
             words = f"{self.plan.batch} crop{'s' * (self.plan.batch > 1)} a step"
         else:
             reach = tuple(max(divisor, side // 2 // divisor * divisor) for side in plan.reach)
-            if reach == plan.reach:
+            reach = wide_enough(reach, divisor)
+            if math.prod(reach) >= math.prod(plan.reach):
                 raise MemoryLimitError(
                     f"The network does not fit into the memory of {self.device.description}; "
                     "choose a smaller width or depth."
@@ -245,9 +263,7 @@ class _Run:
             crop = tuple(side - old + new for side, old, new in zip(plan.crop, plan.reach, reach, strict=True))
             self.plan = CropPlan(1, crop, reach)
             words = f"crops of {' x '.join(map(str, reach))} pixels"
-        state = self.trainer.state()
-        self.trainer = self._make_trainer(self.model.network, self.plan)
-        self.trainer.load_state(state.tensors, state.numbers)
+        self.trainer.draw_from(self._make_sampler(self.plan), self.plan.batch)
         self.scorer = self._make_scorer(self.plan)
         if self.device.torch_device.type == "cuda":
             torch.cuda.empty_cache()

@@ -70,12 +70,11 @@ def hold_out(frames: Sequence[AnnotatedFrame], share: float, class_names: Sequen
         if len(strokes) < 2:
             lacking.append(class_names[index])
             continue
-        wanted = share * sum(count for *_, count in strokes)
+        total = sum(count for *_, count in strokes)
+        wanted = share * total
         taken = 0
         for number, unit, count in (strokes[i] for i in rng.permutation(len(strokes))):
-            if taken > 0 and taken + count > 1.5 * wanted:
-                continue
-            if count > 0.6 * sum(size for *_, size in strokes):
+            if taken + count > (1.5 * wanted if taken > 0 else 0.6 * total) or taken + count == total:
                 continue
             held[number] |= (units[number] == unit) & (frames[number].classes == index)
             taken += count

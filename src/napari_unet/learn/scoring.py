@@ -18,7 +18,7 @@ _MOST_BOXES = 24
 
 
 class Scorer:
-    """Measures Dice on held-out strokes, in boxes that are chosen and read once.
+    """Measures Dice on held-out strokes, in boxes that are read once; the frames give a box in turn.
 
     Parameters
     ----------
@@ -44,17 +44,23 @@ class Scorer:
         self._device = device
         self._boxes: list[tuple[torch.Tensor, torch.Tensor]] = []
         rng = np.random.default_rng(0)
-        for frame in frames:
-            left = frame.weights > 0
-            while left.any() and len(self._boxes) < _MOST_BOXES:
-                pixel = np.argwhere(left)[int(rng.integers(int(left.sum())))]
-                centre = [int(p) + o for p, o in zip(pixel, frame.origin, strict=True)]
-                start = tuple(c - side // 2 for c, side in zip(centre, box, strict=True))
-                self._add(frame.keep(left), start, box)
-                part = []
-                for c, o, side in zip(centre, frame.origin, reach, strict=True):
-                    part.append(slice(max(0, c - side // 2 - o), max(0, c - side // 2 + side - o)))
-                left[tuple(part)] = False
+        waiting = [(frames[i], frames[i].weights > 0) for i in rng.permutation(len(frames))]
+        waiting.sort(key=lambda pair: not pair[0].classes[pair[1]].any())  # those with a foreground class first
+        while waiting and len(self._boxes) < _MOST_BOXES:
+            frame, left = waiting.pop(0)
+            if not left.any():
+                continue
+            index = rng.choice(np.unique(frame.classes[left]))  # a rare class is as likely as a common one
+            places = np.argwhere(left & (frame.classes == index))
+            pixel = places[int(rng.integers(len(places)))]
+            centre = [int(p) + o for p, o in zip(pixel, frame.origin, strict=True)]
+            start = tuple(c - side // 2 for c, side in zip(centre, box, strict=True))
+            self._add(frame.keep(left), start, box)
+            part = []
+            for c, o, side in zip(centre, frame.origin, reach, strict=True):
+                part.append(slice(max(0, c - side // 2 - o), max(0, c - side // 2 + side - o)))
+            left[tuple(part)] = False
+            waiting.append((frame, left))
 
     def _add(self, frame: AnnotatedFrame, start: tuple[int, ...], box: tuple[int, ...]) -> None:
         image, classes, weights = frame.read(start, tuple(a + side for a, side in zip(start, box, strict=True)))

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.optim.swa_utils import AveragedModel
 
 from napari_unet.data.augment import AugmentConfig, Augmenter
 from napari_unet.data.crops import CropSampler
@@ -71,11 +71,17 @@ def plan_crops(config: TrainConfig, network: nn.Module, frame_shape: tuple[int, 
     reach = tuple(
         max(divisor, math.ceil(min(side, n) / divisor) * divisor) for side, n in zip(wanted, frame_shape, strict=True)
     )
+    reach = wide_enough(reach, divisor)
     crop = reach if padded else tuple(side + before + after for side in reach)
     narrow = network.config.features <= 16  # type: ignore[union-attr, operator]
     fast = 8 if narrow else 4
     batch = config.batch_size or ((16 if large else fast) if ndim == 2 else (4 if large else 2))
     return CropPlan(batch, crop, reach)
+
+
+def wide_enough(reach: tuple[int, ...], divisor: int) -> tuple[int, ...]:
+    """Widen a crop that is a single pixel at the bottom of the network: a normalisation needs more than one value."""
+    return reach if any(side > divisor for side in reach) else (*reach[:-1], 2 * divisor)
 
 
 class Trainer:
@@ -142,12 +148,13 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        length = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update_parameters(self.network)
         self.steps += 1
-        self._pending.append(loss.detach())
+        # a gradient that is not finite spoils the weights as surely as such a loss; the scaler skips its step by itself
+        self._pending.append(loss.detach() if self.scaler.is_enabled() else loss.detach() + 0 * length)
         yield
 
     def settle(self, *, at_once: bool = False) -> str | None:
@@ -180,13 +187,42 @@ class Trainer:
         self._rate *= 0.5
         return "The loss was not a number; training went back to the last good weights with half the learning rate."
 
+    @property
     def averaged_network(self) -> nn.Module:
-        """Return the averaged network in evaluation mode, its normalisation measured on recent crops."""
+        """The averaged network, in evaluation mode; see `measure_statistics`."""
         network: nn.Module = self.average.module
-        if self._seen:
-            with self.device.autocast():
-                update_bn(self._seen, network)
         return network.eval()
+
+    def measure_statistics(self, batches: int = _STATISTICS_BATCHES) -> Iterator[None]:
+        """Measure the normalisation of the averaged network on the last batches of crops, with a pause after each.
+
+        All but the measuring is as in prediction: there is no dropout.
+        """
+        network = self.averaged_network
+        layers = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        if not layers or not self._seen:
+            return
+        momenta = [layer.momentum for layer in layers]
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # the plain mean over the batches
+            layer.train()
+        try:
+            for image in self._seen[-batches:]:
+                with torch.no_grad(), self.device.autocast():
+                    network(image)
+                yield
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
+                layer.eval()
+
+    def draw_from(self, sampler: CropSampler, batch: int) -> None:
+        """Go on with other crops, and let go of what the last step holds."""
+        sampler.rng = self.sampler.rng
+        self.sampler, self.batch = sampler, batch
+        self.optimizer.zero_grad(set_to_none=True)
+        self._seen.clear()
 
     def mark_good(self) -> None:
         """Remember this state as one to come back to."""

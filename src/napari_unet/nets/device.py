@@ -115,4 +115,5 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("not enough memory" in text or "out of memory" in text)
+    signs = ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)

@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_unet.nets.registry import SegmentationModel
+    from napari_unet.predict.config import PredictConfig
 
 
 class _CallableModule(ModuleType):
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(
+        self, model: SegmentationModel, image: Any, axes: str | None = None, config: PredictConfig | None = None,
+        out: Any | None = None,
+    ) -> Any:  # fmt: skip
+        """Predict the probability of each class for each pixel; see `napari_unet.predict.tiled.predict`."""
         from napari_unet.predict.tiled import predict
 
-        return predict(*args, **kwargs)
+        return predict(model, image, axes, config, out)
 
 
 sys.modules[__name__].__class__ = _CallableModule

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Integral
+from typing import Any, Literal
 
 from napari_unet.errors import InputError
 from napari_unet.settings import setting, validate_settings
@@ -34,6 +36,10 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         validate_settings(self)
-        sides = (self.tile,) if isinstance(self.tile, int) else self.tile
-        if sides is not None and any(side < 1 for side in sides):
-            raise InputError(f"Expected `tile` to be at least 1 pixel on each side, but got {self.tile!r}.")
+        if self.tile is None:
+            return
+        sides: tuple[Any, ...] = tuple(self.tile) if isinstance(self.tile, Sequence) else (self.tile,)
+        if not sides or not all(isinstance(side, Integral) and int(side) >= 1 for side in sides):
+            raise InputError(f"Expected `tile` to be whole pixels, at least 1 on each side, but got {self.tile!r}.")
+        plain = tuple(int(side) for side in sides)
+        object.__setattr__(self, "tile", plain if isinstance(self.tile, Sequence) else plain[0])

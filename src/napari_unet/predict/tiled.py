@@ -70,13 +70,23 @@ def predict(
     for event in predict_tiles(model, image, axes, config):
         if isinstance(event, PredictStarted):
             if out is None:
-                out = np.empty(event.shape, np.float32)
+                out = _allocate(event.shape)
             elif tuple(out.shape) != event.shape:
                 raise InputError(f"Expected `out` to have the shape {event.shape}, but got {tuple(out.shape)}.")
         elif isinstance(event, TilePredicted):
             assert out is not None  # the first event made it
             out[(slice(None), *event.box)] = event.probabilities
     return out
+
+
+def _allocate(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    try:
+        return np.empty(shape, np.float32)
+    except MemoryError as error:
+        raise MemoryLimitError(
+            f"The probabilities of {_in_words(shape)} values do not fit into the memory of this computer; "
+            "give `out`, for example a zarr array on the disk."
+        ) from error
 
 
 def predict_tiles(
@@ -124,12 +134,15 @@ def predict_tiles(
         if should_stop is not None and should_stop():
             break
         position, tile = pieces[0]
+        message = None
         try:
             block = job.run(position, tile)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             message = job.shrink(error)
+        if message is not None:  # only now has the failed run let go of its memory
+            job.release_memory()
             pieces = job.replan(pieces)
             total = done + len(pieces)
             yield PredictRecovered(done, total, seconds(), message)
@@ -139,6 +152,10 @@ def predict_tiles(
         box = layout.label_box(position, tile.inner)
         yield TilePredicted(done, total, seconds(), box, layout.to_label_order(block))
     yield PredictFinished(done, total, seconds(), stopped=bool(pieces))
+
+
+def _in_words(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def image_layout(model: SegmentationModel, image: Any, axes: str | None) -> ImageLayout:
@@ -184,12 +201,14 @@ class _Job:
     def plan(self) -> list[Piece]:
         """Choose the tile size, measure the grey values, and list all tiles."""
         made = self.model.config
+        self.frame_region: Box | None = self._in_frame("region", self.region)
+        self.frame_focus: tuple[float, ...] | None = self._in_frame("focus", self.focus)
         intensity = measure_range(
             self.image, self.layout, low_percentile=made.low_percentile, high_percentile=made.high_percentile
         )
         self.reader = FrameReader(self.image, self.layout, intensity)
         self.geometry = tile_geometry(self.model.network, made.padding)
-        self.network = self.device.place(self.model.network).eval()
+        self.network = self._place()
         budget = _BUDGET_CPU if self.device.torch_device.type == "cpu" else _BUDGET_GPU
         tile = self.config.tile
         if tile is None:
@@ -198,17 +217,40 @@ class _Job:
             self.tile = (tile,) * made.ndim if isinstance(tile, int) else tuple(tile)
         if len(self.tile) != made.ndim:
             raise InputError(f"Expected `tile` to have {made.ndim} sides, but got {self.tile}.")
-        return self._list_pieces()
-
-    def _list_pieces(self) -> list[Piece]:
-        letters = self.layout.label_axes
-        frame_region = frame_focus = None
-        if self.region is not None:
-            frame_region = tuple(self.region[letters.index(letter)] for letter in self.layout.space_letters)
-        if self.focus is not None:
-            frame_focus = tuple(self.focus[letters.index(letter)] for letter in self.layout.space_letters)
-        tiles = plan_tiles(self.layout.frame_shape, self.tile, self.geometry, region=frame_region, focus=frame_focus)
+        self.tile = tuple(
+            self._round_up(min(side, size)) for side, size in zip(self.tile, self.layout.frame_shape, strict=True)
+        )
+        tiles = self._lay_tiles()
         return [(position, tile) for position in self._positions() for tile in tiles]
+
+    def _in_frame(self, name: str, given: Sequence[Any] | None) -> tuple[Any, ...] | None:
+        """Pick the entries for the network's axes from those for all axes of the space."""
+        letters = self.layout.label_axes
+        if given is None:
+            return None
+        if len(given) != len(letters):
+            raise InputError(f"Expected `{name}` to have one entry for each of the axes {letters}, but got {given}.")
+        return tuple(given[letters.index(letter)] for letter in self.layout.space_letters)
+
+    def _place(self) -> nn.Module:
+        try:
+            return self.device.place(self.model.network).eval()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise MemoryLimitError(
+                f"The network does not fit into the memory of {self.device.description}; close other programs or "
+                "choose another device."
+            ) from error
+
+    def _round_up(self, side: int) -> int:
+        return -(-side // self.geometry.divisor) * self.geometry.divisor
+
+    def _lay_tiles(self, within: Box | None = None) -> list[Tile]:
+        return plan_tiles(
+            self.layout.frame_shape, self.tile, self.geometry,
+            within=within, region=self.frame_region, focus=self.frame_focus,
+        )  # fmt: skip
 
     def _positions(self) -> list[tuple[int, ...]]:
         """Stack positions inside of the region, the nearest to the focus first."""
@@ -237,24 +279,21 @@ class _Job:
 
     def shrink(self, error: BaseException) -> str:
         """Halve the tile after the memory was not enough."""
-        smaller = tuple(max(self.geometry.divisor, side // 2) for side in self.tile)
+        smaller = tuple(self._round_up(side // 2) for side in self.tile)
         if smaller == self.tile:
             raise MemoryLimitError(
-                f"Even a tile of {self.tile} pixels does not fit into the memory of {self.device.description}; "
+                f"Even a tile of {_in_words(self.tile)} pixels does not fit into the memory of "
+                f"{self.device.description}; "
                 "close other programs or use a narrower network."
             ) from error
         self.tile = smaller
+        return f"The memory was not enough; the prediction goes on with tiles of {_in_words(smaller)} pixels."
+
+    def release_memory(self) -> None:
+        """Give the device's memory back that is kept for reuse."""
         if self.device.torch_device.type == "cuda":
             torch.cuda.empty_cache()
-        return (
-            f"The memory was not enough; the prediction goes on with tiles of {' x '.join(map(str, smaller))} pixels."
-        )
 
     def replan(self, left: list[Piece]) -> list[Piece]:
         """Cut the tiles that are left into smaller ones."""
-        shape = self.layout.frame_shape
-        return [
-            (position, part)
-            for position, tile in left
-            for part in plan_tiles(shape, self.tile, self.geometry, within=tile.inner)
-        ]
+        return [(position, part) for position, tile in left for part in self._lay_tiles(tile.inner)]

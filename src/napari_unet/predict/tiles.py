@@ -13,15 +13,19 @@ outer boxes end there: the tiles at the border then see just what the network wo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
+
+import numpy as np
 
 from napari_unet.data.axes import Box
 from napari_unet.errors import InputError
 
 __all__ = ["Tile", "TileGeometry", "choose_tile", "plan_tiles"]
+
+_OVER_SMALLEST = 1.5  # how much larger than the smallest possible an outer box may always be
 
 
 @dataclass(frozen=True)
@@ -145,22 +149,32 @@ def _overlap(inner: slice, region: slice, size: int) -> bool:
 
 
 def choose_tile(shape: Sequence[int], geometry: TileGeometry, budget: int) -> tuple[int, ...]:
-    """Choose the largest tile whose outer box has at most `budget` pixels, by halving the longest side of the frame.
+    """Choose the tile with which the fewest pixels are computed, of those whose outer boxes have up to `budget` pixels.
 
-    At least one divisor on each side is taken, even if that is over the budget.
+    A deep network's halo alone may be over the budget in 3D. Smaller and smaller tiles would then repeat most of the
+    work without saving memory, so that outer boxes may always be half as large again as the smallest possible.
 
     Examples
     --------
     >>> choose_tile((1000, 3000), TileGeometry(16, (16, 16), 16), budget=1_100_000)
-    (1008, 752)
+    (1008, 1008)
     """
-    tile = [_round_up(size, geometry.divisor) for size in shape]
+    options = [_list_sides(size, geometry) for size in shape]
+    longest = reduce(np.multiply.outer, [np.array([float(option[1]) for option in axis]) for axis in options])
+    computed = reduce(np.multiply.outer, [np.array([float(option[2]) for option in axis]) for axis in options])
+    computed[longest > max(budget, _OVER_SMALLEST * longest.min())] = np.inf
+    best = np.unravel_index(int(computed.argmin()), computed.shape)
+    return tuple(axis[i][0] for axis, i in zip(options, best, strict=True))
+
+
+def _list_sides(size: int, geometry: TileGeometry) -> list[tuple[int, int, int]]:
+    """List the sides that cut an axis into 1, 2, ... parts, with their longest outer box and the sum of all of them."""
+    found = []
+    parts = 1
     while True:
-        outer = [
-            max(t.stop[0] - t.start[0] for t in plan_tiles((size,), (side,), geometry))
-            for size, side in zip(shape, tile, strict=True)
-        ]
-        longest = max(range(len(tile)), key=lambda axis: tile[axis])
-        if math.prod(outer) <= budget or tile[longest] <= geometry.divisor:
-            return tuple(tile)
-        tile[longest] = _round_up(-(-tile[longest] // 2), geometry.divisor)
+        side = _round_up(-(-size // parts), geometry.divisor)
+        outer = [tile.stop[0] - tile.start[0] for tile in plan_tiles((size,), (side,), geometry)]
+        found.append((side, max(outer), sum(outer)))
+        if side <= geometry.divisor:
+            return found
+        parts = max(parts + 1, int(parts * 1.15))

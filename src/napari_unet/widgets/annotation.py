@@ -26,6 +26,7 @@ from napari_unet.widgets.source import ImageSource
 __all__ = [
     "FIRST_OBJECT",
     "MEANINGS",
+    "ROLE",
     "check_shape",
     "colour_strokes",
     "ensure_strokes_layer",
@@ -90,7 +91,7 @@ def is_own_strokes_layer(layer: Labels, image: Image) -> bool:
 
 
 def colour_strokes(layer: Labels, colours: Sequence[str], task: str) -> None:
-    """Show a strokes layer of the dock in the colours of its classes; objects after the first get shades of their own."""
+    """Show a strokes layer in the colours of its classes; objects after the first get shades of their own."""
     shades: dict[int | None, Any] = {None: colours[-1], 0: "transparent"}
     if task == "objects":
         shades |= {1: colours[0], FIRST_OBJECT: colours[1]}
@@ -98,7 +99,7 @@ def colour_strokes(layer: Labels, colours: Sequence[str], task: str) -> None:
         for number in range(_COLOURED_OBJECTS):
             shades[FIRST_OBJECT + 1 + number] = others[number % len(others)]
     else:
-        shades |= {index: colour for index, colour in enumerate(colours, start=1)}
+        shades |= dict(enumerate(colours, start=1))
     layer.colormap = DirectLabelColormap(color_dict=shades)
 
 
@@ -137,8 +138,8 @@ def check_shape(layer: Labels, source: ImageSource) -> None:
     shape, wanted = shape_of(layer), source.layout.label_shape
     if shape != wanted:
         raise AnnotationError(
-            f"The strokes '{layer.name}' ({_times(shape)}) and the image '{source.name}' ({_times(wanted)}) have different "
-            "shapes; choose the strokes layer that belongs to this image."
+            f"The strokes '{layer.name}' ({_times(shape)}) and the image '{source.name}' ({_times(wanted)}) have "
+            "different shapes; choose the strokes layer that belongs to this image."
         )
 
 

@@ -1,4 +1,4 @@
-"""Arrays for strokes and results that cost memory only where something is in them.
+"""Arrays for strokes and results that cost memory only where something is in them, and copies of what is painted.
 
 A labels array must have the full size of its image, and an image may have tens of gigabytes. Up to a limit the
 operating system gives memory only for what is touched; above it the array is kept in blocks, and only blocks that hold
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
-from zarr.storage import MemoryStore
 
-__all__ = ["new_label_array", "snapshot_labels"]
+from napari_unet.data.axes import ImageLayout
+
+__all__ = ["PaintedFrames", "new_label_array"]
 
 _MOST_BYTES = 2**30
 _BLOCK = 512
@@ -41,26 +41,59 @@ def new_label_array(shape: Sequence[int], dtype: npt.DTypeLike, *, most_bytes: i
     dtype = np.dtype(dtype)
     if int(np.prod(shape, dtype=np.int64)) * dtype.itemsize <= most_bytes:
         return np.zeros(tuple(shape), dtype)
+    import zarr
+    from zarr.storage import MemoryStore
+
     chunks = tuple(min(n, _BLOCK) if axis >= len(shape) - 2 else 1 for axis, n in enumerate(shape))
     return zarr.create_array(
         store=MemoryStore(), shape=tuple(shape), chunks=chunks, dtype=dtype, fill_value=0, compressors=None
     )
 
 
-def snapshot_labels(data: Any) -> Any:
-    """Copy a labels array, so that strokes that are painted from now on don't change it; call it in a worker.
+class PaintedFrames:
+    """A copy of the frames of a labels array that hold anything, read like the array itself.
+
+    What is painted after the copy was made does not change it. Make it in a worker: it reads the whole array once.
 
     Parameters
     ----------
     data : array-like
-        Data of a labels layer: numpy, dask, or zarr.
+        Data of a labels layer with the axes ``layout.label_axes``: numpy, dask or zarr.
+    layout : ImageLayout
+        The axes of the image.
 
-    Returns
-    -------
-    array-like
-        A copy of the same shape; of an array in blocks only those that hold something are copied.
+    Attributes
+    ----------
+    frames : dict
+        Position in the stack -> copied frame in the order of the labels' axes.
+
+    Examples
+    --------
+    >>> stack = np.zeros((9, 4, 4), np.uint8); stack[3, 1, 1] = 2
+    >>> painted = PaintedFrames(stack, ImageLayout("ZYX", stack.shape))
+    >>> list(painted.frames), int(painted[3, :, :].max()), painted[0, :2, :].shape
+    ([(3,)], 2, (2, 4))
     """
-    store = getattr(data, "store", None)
-    if isinstance(data, zarr.Array) and isinstance(store, MemoryStore):
-        return zarr.open_array(store=MemoryStore(dict(store._store_dict)), path=data.path or None, mode="r")
-    return np.array(data)
+
+    def __init__(self, data: Any, layout: ImageLayout) -> None:
+        self.shape: tuple[int, ...] = tuple(int(n) for n in data.shape)
+        self.dtype = np.dtype(data.dtype)
+        self.ndim = len(self.shape)
+        self.frames: dict[tuple[int, ...], npt.NDArray[Any]] = {}
+        whole = (slice(None),) * layout.ndim
+        self._frame_shape = tuple(
+            n for n, letter in zip(layout.label_shape, layout.label_axes, strict=True) if letter in layout.space_letters
+        )
+        for position in layout.frames():
+            frame = np.asarray(data[layout.label_box(position, whole, keep_stack=False)])
+            if frame.any():
+                self.frames[position] = frame.copy()
+
+    def __getitem__(self, index: tuple[Any, ...]) -> npt.NDArray[Any]:
+        """Read a box of one frame: whole numbers along the stack, slices along the frame."""
+        position = tuple(int(i) for i in index if not isinstance(i, slice))
+        box = tuple(i for i in index if isinstance(i, slice))
+        frame = self.frames.get(position)
+        if frame is None:
+            frame = np.broadcast_to(self.dtype.type(0), self._frame_shape)
+        return frame[box]

@@ -1,4 +1,4 @@
-"""What strokes and results need from the image layer they belong to: its place in space, and a mark that tells whose they are.
+"""What strokes and results need from the image layer they belong to: its place in space, and a mark of whose they are.
 
 Layers may be renamed, and two may end up named alike, so a layer that the dock made is known by a mark in its
 metadata. The mark names the layer itself, so that a copy which a person makes of it is the person's own.
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Layer
 
-__all__ = ["alignment_of", "find_marked", "mark_layer", "read_mark", "shape_of"]
+__all__ = ["alignment_of", "find_marked", "give_away", "mark_layer", "read_mark", "read_role", "shape_of"]
 
 _KEY = "napari-unet"
 
@@ -62,12 +62,22 @@ def mark_layer(layer: Layer, role: str, image: Layer) -> None:
     layer.metadata = {**layer.metadata, _KEY: mark}
 
 
-def read_mark(layer: Layer, role: str) -> str | None:
-    """Return the id of the image layer that a layer was made for in this role, or None if it is the person's own."""
+def read_role(layer: Layer) -> str | None:
+    """Return what the dock made a layer as, or None if it is the person's own."""
     mark = layer.metadata.get(_KEY)
-    if not isinstance(mark, dict) or mark.get("role") != role or mark.get("layer") != str(layer.unique_id):
+    if not isinstance(mark, dict) or mark.get("layer") != str(layer.unique_id):
         return None
-    return str(mark.get("image"))
+    return str(mark.get("role"))
+
+
+def read_mark(layer: Layer, role: str) -> str | None:
+    """Return the id of the image layer that a layer was made for in this role, or None if it was not."""
+    return str(layer.metadata[_KEY].get("image")) if read_role(layer) == role else None
+
+
+def give_away(layer: Layer) -> None:
+    """Take the mark off a layer: from now on it is the person's."""
+    layer.metadata = {key: value for key, value in layer.metadata.items() if not str(key).startswith(_KEY)}
 
 
 def find_marked(layers: Iterable[Layer], role: str, image: Layer) -> Layer | None:

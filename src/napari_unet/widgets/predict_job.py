@@ -24,7 +24,7 @@ from napari_unet.widgets.worker import StopCheck
 if TYPE_CHECKING:
     from napari_unet.models.model import Model
 
-__all__ = ["PieceReady", "PredictNote", "PredictRequest", "predict"]
+__all__ = ["PieceReady", "PredictNote", "PredictRequest", "PredictSummary", "predict"]
 
 _MOST_IDS = 65535  # of a labels layer with 16 bits
 _PIECE = 2_000_000  # pixels that the window copies at once
@@ -110,13 +110,26 @@ class PredictNote:
     text: str
 
 
+@dataclass(frozen=True)
+class PredictSummary:
+    """What was found, when all is done.
+
+    Attributes
+    ----------
+    text : str
+        A few words.
+    """
+
+    text: str
+
+
 def predict(request: PredictRequest, should_stop: StopCheck) -> Generator[Any, None, None]:
     """Predict; call it in a worker.
 
     Yields
     ------
-    PieceReady or PredictNote
-        Pieces come tile by tile; for objects, each frame comes once more when it is complete.
+    PieceReady, PredictNote or PredictSummary
+        Pieces come tile by tile; for objects, each frame comes once more when it is complete. The summary comes last.
 
     Raises
     ------
@@ -152,6 +165,7 @@ def predict(request: PredictRequest, should_stop: StopCheck) -> Generator[Any, N
             yield from frames.finish()
     if frames.note:
         yield PredictNote(frames.note)
+    yield PredictSummary(frames.summary)
 
 
 class _FrameLabeller:
@@ -162,6 +176,8 @@ class _FrameLabeller:
         self.layout: ImageLayout = request.source.layout
         self.ids = _FreeIds(request)
         self.note = ""
+        self._count = 0
+        self._finished_frames = 0
         self._position: tuple[int, ...] | None = None
         self._frame: npt.NDArray[np.float32] | None = None
         self._corner: list[int] = []
@@ -196,10 +212,21 @@ class _FrameLabeller:
         span = tuple(slice(a, b) for a, b in zip(self._corner, self._end, strict=True))
         box = self.layout.label_box(position, span)
         inside = self.layout.label_box((0,) * len(position), span)
-        labels, note = self.ids.assign(self._objects(frame[inside]), position, box)
+        found = self._objects(frame[inside])
+        self._count += int(found.max(initial=0))
+        self._finished_frames += 1
+        labels, note = self.ids.assign(found, position, box)
         self.note = self.note or note
         for part, where in _bands(labels, box):
             yield PieceReady(where, part, None, position, *self._progress)
+
+    @property
+    def summary(self) -> str:
+        """How many objects there are in the frames that are complete."""
+        if not self._finished_frames:
+            return ""
+        frames = f" in {self._finished_frames} frames" if self._finished_frames > 1 else ""
+        return f"{self._count:,} object{'s' * (self._count != 1)}{frames}"
 
     def _begin(self, position: tuple[int, ...]) -> None:
         self._position = position
@@ -232,7 +259,7 @@ class _FrameLabeller:
         layout = self.layout
         foreground = 1 - layout.read_labels(background, (0,) * len(layout.stack_letters))
         found = separate_objects(foreground, spacing=_uneven_spacing(self.request))
-        return layout.to_label_order(found[np.newaxis])[0]
+        return np.asarray(layout.to_label_order(found[np.newaxis])[0])
 
     def _position_of(self, box: Box) -> tuple[int, ...]:
         return tuple(int(box[self.layout.label_axes.index(letter)].start) for letter in self.layout.stack_letters)
@@ -256,7 +283,7 @@ class _FreeIds:
     def assign(
         self, found: npt.NDArray[Any], position: tuple[int, ...], box: Box
     ) -> tuple[npt.NDArray[np.uint16], str]:
-        """Give the objects of a box ids that nothing outside of the box has; also returns a note if there are too few."""
+        """Give the objects of a box ids that nothing outside of it has; also returns a note if there are too few."""
         if not self._read:
             self._read_used()
         outside = self._ids_around(position, box)
@@ -267,7 +294,7 @@ class _FreeIds:
         note = ""
         if free.size < count:
             free = np.arange(count) % _MOST_IDS + 1
-            note = f"There are more objects than the {_MOST_IDS:,} labels of the layer: some in different places share one."
+            note = f"There are more objects than the layer's {_MOST_IDS:,} labels: some in different places share one."
         table = np.concatenate([[0], free[:count]]).astype(np.uint16)
         labels = table[found]
         flags = outside.copy()

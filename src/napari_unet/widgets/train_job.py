@@ -1,4 +1,4 @@
-"""Training as the dock runs it: a generator that goes through everything in a worker, from copying the strokes to the best weights.
+"""Training as the dock runs it: a generator that does everything in a worker, from copying strokes to the best weights.
 
 PyTorch, and all that imports it, is loaded only inside, since that takes a second.
 """
@@ -10,15 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from napari_unet.data.sample import Sample
 from napari_unet.errors import AnnotationError
 from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
 from napari_unet.widgets.annotation import interpret
-from napari_unet.widgets.label_storage import snapshot_labels
+from napari_unet.widgets.label_storage import PaintedFrames
 from napari_unet.widgets.source import ImageSource
 from napari_unet.widgets.torch_loading import load_torch
 from napari_unet.widgets.worker import StopCheck
@@ -101,24 +98,6 @@ class ModelMade:
     is_new: bool
 
 
-class _InterpretedLabels:
-    """Labels that are brought into the annotation encoding when a frame of them is read."""
-
-    def __init__(self, data: Any, meaning: str, task: str) -> None:
-        self._data = data
-        self._meaning = meaning
-        self._task = task
-        self.shape: tuple[int, ...] = tuple(data.shape)
-        self.dtype = data.dtype
-        self.ndim = len(self.shape)
-
-    def __getitem__(self, index: Any) -> npt.NDArray[Any]:
-        return interpret(np.asarray(self._data[index]), self._meaning, self._task)
-
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        return np.asarray(self[...], dtype=dtype)
-
-
 def train(request: TrainRequest, should_stop: StopCheck) -> Generator[Any, None, None]:
     """Train; call it in a worker.
 
@@ -132,10 +111,11 @@ def train(request: TrainRequest, should_stop: StopCheck) -> Generator[Any, None,
     UNetError
         If images, strokes or settings can't be used; the message names the layer.
     """
-    samples = [_snapshot(painted, request.config.task) for painted in request.images]
-    yield None
+    samples = [sample for painted in request.images if (sample := _copy_strokes(painted, request.config.task))]
+    names = ", ".join(f"'{painted.strokes_name}'" for painted in request.images)
+    if not samples:
+        raise AnnotationError(f"Nothing is painted on {names}: paint a few strokes of background and of each class.")
     load_torch()
-    yield None
     from napari_unet.learn.fit import fit
 
     with torch_threads(request.threads):
@@ -144,18 +124,22 @@ def train(request: TrainRequest, should_stop: StopCheck) -> Generator[Any, None,
         try:
             yield from fit(model, samples, request.config, device=request.device, should_stop=should_stop)
         except AnnotationError as error:
-            names = ", ".join(f"'{painted.strokes_name}'" for painted in request.images)
             raise AnnotationError(f"{str(error).removesuffix('.')} (strokes layer {names}).") from error
 
 
-def _snapshot(painted: PaintedImage, task: str) -> Sample:
-    copied = snapshot_labels(painted.strokes)
+def _copy_strokes(painted: PaintedImage, task: str) -> Sample | None:
+    """Copy what is painted on an image and bring it into the annotation encoding; None where there is nothing."""
+    copied = PaintedFrames(painted.strokes, painted.source.layout)
+    if not copied.frames:
+        return None
+    for position, frame in copied.frames.items():
+        copied.frames[position] = interpret(frame, painted.meaning, task)
     return Sample(
         image=painted.source.array,
-        annotation=_InterpretedLabels(copied, painted.meaning, task),
+        annotation=copied,
         axes=painted.source.axes,
         spacing=painted.source.spacing,
-        name=painted.source.name,
+        name=f"Image '{painted.source.name}'",
     )
 
 

@@ -31,7 +31,7 @@ _TURN_SECONDS = 0.1
 _GRACE_SECONDS = 0.7  # how long a worker that is told to quit waits for the work to end
 
 
-class JobWorker(GeneratorWorker):  # type: ignore[misc]
+class JobWorker(GeneratorWorker[Any, Any, Any]):
     """A generator worker that reports every error, closes its generator and lets go of it.
 
     It derives from superqt's class, which napari's own workers are, so that napari waits for it when it closes.
@@ -43,7 +43,7 @@ class JobWorker(GeneratorWorker):  # type: ignore[misc]
         try:
             result = super().work()
         finally:
-            self._gen = None
+            del self._gen
             generator.close()
         if isinstance(result, RuntimeError):
             try:
@@ -53,7 +53,7 @@ class JobWorker(GeneratorWorker):  # type: ignore[misc]
         return result
 
 
-class Job(QObject):  # type: ignore[misc]
+class Job(QObject):
     """One piece of long work and its listeners, which are called in the thread that made the job.
 
     Parameters
@@ -86,7 +86,7 @@ class Job(QObject):  # type: ignore[misc]
         worker.yielded.connect(self._on_yielded)
         worker.errored.connect(self._on_errored)
         worker.warned.connect(self._on_warned)
-        worker.finished.connect(self._on_finished)
+        worker.finished.connect(self._on_finished)  # type: ignore[arg-type]
         self._worker: JobWorker | None = worker
         worker.start()
 

@@ -1,0 +1,179 @@
+"""What lies between the list of classes and the strokes: which label is on the brush, and the keys that change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+from napari.settings import get_settings
+
+from napari_unet.widgets.annotation import (
+    FIRST_OBJECT,
+    ROLE,
+    colour_strokes,
+    is_own_strokes_layer,
+    next_object_label,
+    select_label,
+)
+from napari_unet.widgets.class_list import ClassList
+from napari_unet.widgets.class_table import choose_keys
+from napari_unet.widgets.label_storage import new_label_array
+from napari_unet.widgets.layer_tools import read_role
+from napari_unet.widgets.messages import MessageLine
+
+__all__ = ["PaintDesk", "usable_for_strokes"]
+
+_NEXT_OBJECT = ("N",)
+
+
+class PaintDesk:
+    """Keeps class list, strokes layer and keys in step.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Gets the key bindings.
+    classes : ClassList
+        Shows and chooses the class.
+    message : MessageLine
+        Gets what goes wrong.
+    on_painted : callable
+        Called after each stroke.
+    """
+
+    def __init__(
+        self, viewer: ViewerModel, classes: ClassList, message: MessageLine, on_painted: Callable[[], None]
+    ) -> None:
+        self.viewer = viewer
+        self.classes = classes
+        self.message = message
+        self.on_painted = on_painted
+        self.layer: Labels | None = None
+        self.image: Image | None = None
+        self.task = "objects"
+        self.painted: set[int] = set()
+        self._touched: WeakSet[Labels] = WeakSet()
+        self._highest: WeakKeyDictionary[Labels, int] = WeakKeyDictionary()
+        self._bound: dict[str, Any] = {}
+        self.class_keys, self.next_key = self._free_keys()
+        classes.set_keys(self.class_keys)
+        classes.chosen.connect(self.choose_class)
+        self._bind_keys()
+
+    def use(self, layer: Labels | None, image: Image | None) -> None:
+        """Paint on this layer from now on."""
+        self.image = image
+        if layer is not self.layer:
+            self._let_go()
+            self.layer = layer
+            self.painted = set()
+            if layer is not None:
+                layer.events.selected_label.connect(self._on_label)
+                layer.events.paint.connect(self._on_paint)
+        self._on_label()
+
+    @property
+    def owns_layer(self) -> bool:
+        """Whether the strokes layer is one that the dock made for the image."""
+        return self.layer is not None and self.image is not None and is_own_strokes_layer(self.layer, self.image)
+
+    def set_task(self, task: str) -> None:
+        """Show one class of objects, or as many classes as there are."""
+        self.task = task
+        self.classes.show_only(2 if task == "objects" else None)
+        self.update_colours()
+        layer = self.layer
+        if layer is not None and self.owns_layer and layer not in self._touched:
+            wanted = np.dtype(np.uint16 if task == "objects" else np.uint8)
+            if layer.dtype != wanted and layer.data.dtype.itemsize < wanted.itemsize and not self.painted:
+                label = layer.selected_label
+                layer.data = new_label_array(layer.data.shape, wanted)
+                layer.selected_label = label
+        self._on_label()
+
+    def update_colours(self) -> None:
+        """Show the strokes in the colours of the list; a layer of the person's own keeps its colours."""
+        if self.owns_layer and self.layer is not None:
+            colour_strokes(self.layer, self.classes.table.colours, self.task)
+
+    def choose_class(self, index: int) -> None:
+        """Put the label of a class on the brush."""
+        if self.layer is None or self.layer not in self.viewer.layers:
+            self.message.problem("There is nothing to paint on yet: choose an image first.")
+            return
+        if index < self.classes.shown:
+            with self.message.reporting("Choosing the class"):
+                select_label(self.viewer, self.layer, index + 1)
+
+    def next_object(self) -> None:
+        """Put a label on the brush that no object has, for one that touches another."""
+        if self.layer is None or self.layer not in self.viewer.layers:
+            return
+        if self.task != "objects":
+            self.message.note("In 'areas' all pixels of a class share its label; there are no single objects.")
+            return
+        with self.message.reporting("Choosing the object"):
+            label = next_object_label(self.layer, self._highest.get(self.layer, 0))
+            select_label(self.viewer, self.layer, label)
+
+    def close(self) -> None:
+        """Give the keys back and stop following the layer; the list of classes may be gone already."""
+        self._let_go()
+        for key, function in self._bound.items():
+            bound = {str(known): known for known in self.viewer.keymap}
+            if key in bound and self.viewer.keymap[bound[key]] is function:
+                self.viewer.bind_key(key, None)
+        self._bound.clear()
+
+    def _let_go(self) -> None:
+        if self.layer is not None:
+            self.layer.events.selected_label.disconnect(self._on_label)
+            self.layer.events.paint.disconnect(self._on_paint)
+        self.layer = None
+
+    def _free_keys(self) -> tuple[tuple[str, ...], str]:
+        shortcuts = get_settings().shortcuts.shortcuts
+        taken = {str(key) for keys in shortcuts.values() for key in keys}
+        taken |= {str(key) for key in self.viewer.keymap}
+        following = choose_keys(taken, _NEXT_OBJECT)
+        return choose_keys(taken), following[0] if following else ""
+
+    def _bind_keys(self) -> None:
+        actions: dict[str, Callable[[Any], None]] = {}
+        for index, key in enumerate(self.class_keys):
+            actions[key] = lambda viewer, index=index: self.choose_class(index)  # type: ignore[misc]
+        if self.next_key:
+            actions[self.next_key] = lambda viewer: self.next_object()
+        for key, function in actions.items():
+            self.viewer.bind_key(key, function)
+            self._bound[key] = function
+
+    def _on_label(self, event: Any = None) -> None:
+        if self.layer is None:
+            self.classes.set_current(-1)
+            return
+        label = int(self.layer.selected_label)
+        known = self._highest.get(self.layer, 0)
+        self._highest[self.layer] = max(known, label)
+        if self.task == "objects" and label > FIRST_OBJECT:
+            self.classes.set_current(1, f"object {label - FIRST_OBJECT + 1}")
+        else:
+            self.classes.set_current(label - 1)
+
+    def _on_paint(self, event: Any = None) -> None:
+        if self.layer is None:
+            return
+        self._touched.add(self.layer)
+        label = int(self.layer.selected_label)
+        if label > 0:
+            self.painted.add(min(label, FIRST_OBJECT) if self.task == "objects" else label)
+        self.on_painted()
+
+
+def usable_for_strokes(layer: Any) -> bool:
+    """Whether a layer is a labels layer that is not a result of the dock's."""
+    return isinstance(layer, Labels) and read_role(layer) in (None, ROLE)

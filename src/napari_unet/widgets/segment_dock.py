@@ -1,0 +1,377 @@
+"""The dock "U-Net: Segment": from an open image over a few strokes to a segmented one.
+
+It ties the parts together: what is chosen (`SegmentPanel`), what is painted (`PaintDesk`), what runs (`SegmentRunner`)
+and where results go (`ResultLayers`). All long work is in a worker; the dock only takes its events.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer
+from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_unet.errors import InputError, UNetError
+from napari_unet.widgets.annotation import check_shape, ensure_strokes_layer
+from napari_unet.widgets.class_list import ClassList
+from napari_unet.widgets.class_table import ClassTable
+from napari_unet.widgets.layer_chooser import LayerChooser
+from napari_unet.widgets.layer_tools import find_marked
+from napari_unet.widgets.paint_desk import PaintDesk, usable_for_strokes
+from napari_unet.widgets.predict_job import PredictRequest
+from napari_unet.widgets.result_layers import (
+    ResultLayers,
+    ensure_probability_layers,
+    ensure_result_layer,
+    usable_as_source,
+)
+from napari_unet.widgets.segment_panel import SegmentPanel
+from napari_unet.widgets.segment_requests import (
+    NO_IMAGE,
+    check_channels,
+    choose_extent,
+    predict_request,
+    train_request,
+)
+from napari_unet.widgets.segment_runner import SegmentRunner
+from napari_unet.widgets.source import ImageSource, describe_source, guess_layer_axes, read_source
+from napari_unet.widgets.train_job import PaintedImage, TrainRequest
+from napari_unet.widgets.view_region import choose_region, extents_for
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+    from napari_unet.models.model import Model
+
+__all__ = ["SegmentDock"]
+
+_FILE_FILTER = "U-Net models (*.unet.safetensors);;All files (*)"
+
+
+class SegmentDock(QWidget):
+    """The dock.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The window's viewer; given by napari.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)  # layers are compared by identity
+        self.image_chooser = LayerChooser(self.viewer, usable_as_source, "no image is open")
+        self.strokes_chooser = LayerChooser(self.viewer, usable_for_strokes, "made for the image")
+        self.classes = ClassList(ClassTable())
+        self.panel = SegmentPanel(self.image_chooser, self.strokes_chooser, self.classes)
+        self._put_into_scroll_area()
+        self.message = self.panel.message
+        self.desk = PaintDesk(self.viewer, self.classes, self.message, self.update_hint)
+        self.runner = SegmentRunner(self.panel, self)
+        self._source: ImageSource | None = None
+        self._axes: WeakKeyDictionary[Layer, str] = WeakKeyDictionary()
+        self._meanings: WeakKeyDictionary[Layer, str] = WeakKeyDictionary()
+        self._trained_on: Image | None = None
+        self._connect()
+        self.desk.set_task(self.task)
+        self.image_chooser.update_layers()
+        self.update_image()
+
+    @property
+    def task(self) -> str:
+        """``"objects"`` or ``"classes"``."""
+        return self.panel.task.value
+
+    @property
+    def image(self) -> Image | None:
+        """The chosen image layer."""
+        layer = self.image_chooser.layer
+        return layer if isinstance(layer, Image) else None
+
+    @property
+    def strokes(self) -> Labels | None:
+        """The labels layer that is painted on."""
+        return self.desk.layer
+
+    def sizeHint(self) -> QSize:
+        """Ask for the width at which nothing is cut off."""
+        return QSize(340, 760)
+
+    # ---- putting it together
+
+    def _put_into_scroll_area(self) -> None:
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(self.panel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(area)
+        self.setMinimumWidth(310)
+
+    def _connect(self) -> None:
+        panel, runner = self.panel, self.runner
+        self.image_chooser.layer_chosen.connect(self._on_image_chosen)
+        self.strokes_chooser.layer_chosen.connect(self._on_strokes_chosen)
+        self.classes.changed.connect(self._on_classes_changed)
+        self.classes.problem.connect(self.message.problem)
+        panel.task.group.buttonClicked.connect(self._on_task_chosen)
+        panel.dims.group.buttonClicked.connect(self._on_dims_chosen)
+        panel.train.clicked.connect(runner.toggle_training)
+        panel.predict.clicked.connect(runner.toggle_prediction)
+        panel.save.clicked.connect(self._on_save)
+        panel.open.clicked.connect(self._on_open)
+        panel.start_over.clicked.connect(runner.start_over)
+        panel.probabilities.toggled.connect(self._on_probabilities)
+        panel.window_form.changed.connect(self._on_window_form)
+        # the window may go without the dock being taken out of it first
+        parts = (runner, self.desk, self.image_chooser, self.strokes_chooser)
+        self.destroyed.connect(partial(_close_parts, *parts))
+
+    def event(self, event: QEvent | None) -> bool:
+        """Clean up when the dock is taken out of the window; hiding or floating it changes nothing."""
+        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.close_dock()
+        return bool(super().event(event))
+
+    def close_dock(self) -> None:
+        """End what runs, give the keys back and stop following the window; layers and strokes stay."""
+        _close_parts(self.runner, self.desk, self.image_chooser, self.strokes_chooser)
+
+    # ---- choosing
+
+    def _on_image_chosen(self, layer: Layer | None) -> None:
+        self.message.clear_message()
+        self.update_image()
+
+    def update_image(self) -> None:
+        """Read the chosen image off its layer and make its layers if they are missing."""
+        image = self.image
+        self._source = None
+        if image is None:
+            self.panel.info.setText("")
+            self.desk.use(None, None)
+            self.strokes_chooser.choose(None)
+        else:
+            with self.message.reporting("Reading the image", otherwise=lambda: self.desk.use(None, image)):
+                self._source = self._read(image)
+                self.panel.info.setText(describe_source(self._source))
+                self._make_layers(image, self._source)
+                self.panel.window_form.set_values({"axes": self._axes.get(image, "")})
+        self._show_extents()
+        self.update_hint()
+
+    def _read(self, image: Image, ndim: int | None = None) -> ImageSource:
+        axes = self._axes.get(image, "")
+        has_depth = "Z" in (axes or guess_layer_axes(image))
+        self.panel.dims.setVisible(has_depth)
+        self.panel.dims_label.setVisible(has_depth)
+        wanted = int(self.panel.dims.value) if ndim is None else ndim
+        return read_source(image, ndim=wanted if has_depth or ndim is not None else 2, axes=axes)
+
+    def _make_layers(self, image: Image, source: ImageSource) -> None:
+        colours = self.classes.table.colours
+        known = find_marked(self.viewer.layers, "strokes", image)
+        if known is None:
+            ensure_result_layer(self.viewer, image, source, task=self.task, colours=colours)
+        strokes = ensure_strokes_layer(self.viewer, image, source, task=self.task, colours=colours)
+        self.desk.use(strokes, image)
+        self.strokes_chooser.choose(strokes)
+        self.desk.update_colours()
+
+    def _on_strokes_chosen(self, layer: Layer | None) -> None:
+        self.desk.use(layer if isinstance(layer, Labels) else None, self.image)
+        if layer is not None:
+            self.panel.window_form.set_values({"meaning": self._meanings.get(layer, "strokes")})
+        self.update_hint()
+
+    def _on_task_chosen(self) -> None:
+        self.desk.set_task(self.task)
+        if self.image is not None and self._source is not None:
+            ensure_result_layer(
+                self.viewer, self.image, self._source, task=self.task, colours=self.classes.table.colours
+            )
+        self.update_hint()
+
+    def _on_dims_chosen(self) -> None:
+        self.update_image()
+
+    def _on_classes_changed(self) -> None:
+        self.desk.update_colours()
+        self.update_hint()
+
+    def _on_window_form(self) -> None:
+        values = self.panel.window_form.values()
+        if self.strokes is not None:
+            self._meanings[self.strokes] = values["meaning"]
+        image = self.image
+        if image is not None and values["axes"].upper() != self._axes.get(image, ""):
+            self._axes[image] = values["axes"].upper()
+            self.update_image()
+
+    def _on_probabilities(self, wanted: bool) -> None:
+        if wanted and self.image is not None and self._source is not None:
+            self._probability_layers(self.image, self._source, self._class_names())
+
+    def _probability_layers(self, image: Image, source: ImageSource, names: tuple[str, ...]) -> list[Image]:
+        if not self.panel.probabilities.isChecked():
+            return []
+        colours = self.classes.table.colours
+        shades = tuple(colours[index % len(colours)] for index in range(len(names)))
+        return ensure_probability_layers(self.viewer, image, source, names=names, colours=shades)
+
+    def _show_extents(self) -> None:
+        chosen = self.panel.extent.currentData()
+        self.panel.extent.clear()
+        if self._source is not None:
+            for extent in extents_for(self._source):
+                self.panel.extent.addItem(extent.title, extent.key)
+        self.panel.extent.setCurrentIndex(max(0, self.panel.extent.findData(chosen)))
+
+    def update_hint(self) -> None:
+        """Say what to do next."""
+        self.panel.hint.setText(self._next_step())
+
+    def _next_step(self) -> str:
+        strokes, source = self.strokes, self._source
+        if self.image is None or source is None:
+            return "Open an image to begin, or try one of File > Open Sample > U-Net."
+        if strokes is None:
+            return "Choose a labels layer to paint on."
+        try:
+            check_shape(strokes, source)
+        except UNetError:
+            return f"'{strokes.name}' has another shape than the image; choose the strokes that belong to it."
+        names, keys = self._class_names(), [*self.desk.class_keys, *[""] * 300]
+        missing = [index for index in range(len(names)) if index + 1 not in self.desk.painted]
+        if len(missing) == len(names):
+            first, second = f"{names[0]} (key {keys[0]})", f"{names[1]} (key {keys[1]})"
+            return f"Paint a few strokes of {first} and of {second}, then press Train."
+        if missing and (0 in missing or len(missing) == len(names) - 1):
+            wanted = missing[0]
+            return f"Now paint a few strokes of {names[wanted]}" + (f" (key {keys[wanted]})." if keys[wanted] else ".")
+        if self.task == "objects" and self.desk.next_key:
+            return f"Press Train. For an object that touches a painted one, press {self.desk.next_key} first."
+        return "Press Train; paint more where the result is wrong, and train again."
+
+    def _class_names(self) -> tuple[str, ...]:
+        return self.classes.table.names[: self.classes.shown]
+
+    # ---- what the runner asks for
+
+    def train_request(self, model: Model | None) -> TrainRequest:
+        """Return what a training needs, taken from the window as it is now.
+
+        Raises
+        ------
+        UNetError
+            If something is missing or does not fit; the message names it.
+        """
+        image = self.image
+        if image is None or image not in self.viewer.layers:
+            raise InputError(NO_IMAGE)
+        source, strokes = self._read(image), self.strokes
+        if strokes is None or strokes not in self.viewer.layers:
+            raise InputError(f"There are no strokes for '{image.name}': choose a labels layer under Strokes.")
+        check_shape(strokes, source)
+        painted = [self._painted(source, strokes)]
+        if self.panel.window_form.values()["all_images"]:
+            painted += self._other_painted(image, source)
+        request = train_request(self.panel, painted, model, self._class_names())
+        self._trained_on = image
+        return request
+
+    def _painted(self, source: ImageSource, strokes: Labels) -> PaintedImage:
+        return PaintedImage(source, strokes.data, strokes.name, self._meanings.get(strokes, "strokes"))
+
+    def _other_painted(self, image: Image, source: ImageSource) -> list[PaintedImage]:
+        """List the other images in the window that can be trained on with this one."""
+        others = []
+        for layer in self.viewer.layers:
+            strokes = find_marked(self.viewer.layers, "strokes", layer)
+            if layer is image or not isinstance(layer, Image) or not isinstance(strokes, Labels):
+                continue
+            try:
+                other = read_source(layer, ndim=source.layout.ndim, axes=self._axes.get(layer, ""))
+                check_shape(strokes, other)
+            except UNetError:
+                continue  # an image of another kind: not what is trained on now
+            if other.layout.channels == source.layout.channels:
+                others.append(self._painted(other, strokes))
+        return others
+
+    def prediction(self, model: Model, *, after_training: bool) -> tuple[PredictRequest, ResultLayers]:
+        """Return what a prediction needs, and where its result goes.
+
+        Raises
+        ------
+        UNetError
+            If the image is gone or does not fit the model.
+        """
+        image = self._trained_on if after_training else self.image
+        if image is None or image not in self.viewer.layers:
+            if image is None or not after_training:
+                raise InputError(NO_IMAGE)
+            raise InputError(
+                f"The image '{image.name}' was removed during the training. The model is kept: choose an image and press "
+                "Predict."
+            )
+        source = read_source(image, ndim=model.config.ndim, axes=self._axes.get(image, ""))
+        check_channels(model, source)
+        extent = choose_extent(self.panel, source, after_training=after_training)
+        where = choose_region(self.viewer, image, source, extent)
+        colours = self.classes.table.colours
+        labels = ensure_result_layer(self.viewer, image, source, task=self.task, colours=colours)
+        probabilities = self._probability_layers(image, source, model.config.classes)
+        request = predict_request(self.panel, source, model, where, labels, probabilities)
+        return request, ResultLayers(self.viewer, labels, probabilities)
+
+    def take_model(self, model: Model) -> None:
+        """Show the classes and the task of a model that was opened."""
+        self.classes.table.replace_all(model.config.classes)
+        self.panel.task.value = model.task
+        self.panel.dims.value = str(model.config.ndim)
+        self.desk.set_task(self.task)
+        self.update_image()
+
+    # ---- files
+
+    def _on_save(self) -> None:
+        if self.runner.model is None:
+            self.message.problem("There is no model to save yet: train one first.")
+            return
+        name = f"{self.image.name if self.image is not None else 'model'}.unet.safetensors"
+        path, _ = QFileDialog.getSaveFileName(self, "Save the model", name, _FILE_FILTER)
+        if path:
+            self.save_model_to(path)
+
+    def save_model_to(self, path: str | Path) -> None:
+        """Save the model; the ending is added where there is none."""
+        target = Path(path)
+        if not target.suffix:
+            target = target.with_name(f"{target.name}.unet.safetensors")
+        self.runner.save_model(target)
+
+    def _on_open(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open a model", "", _FILE_FILTER)
+        if path:
+            self.open_model_from(path)
+
+    def open_model_from(self, path: str | Path) -> None:
+        """Open a model and go on with it."""
+        self.runner.open_model(path)
+
+
+def _close_parts(
+    runner: SegmentRunner, desk: PaintDesk, image_chooser: Any, strokes_chooser: Any, *_: Any
+) -> None:
+    runner.close()
+    desk.close()
+    image_chooser.disconnect_viewer()
+    strokes_chooser.disconnect_viewer()

@@ -1,0 +1,254 @@
+"""What the dock "U-Net: Segment" looks like: its parts and where they are, without any of what they do."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QComboBox,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QRadioButton,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_unet.learn.config import TrainConfig
+from napari_unet.nets.config import ModelConfig
+from napari_unet.predict.config import PredictConfig
+from napari_unet.widgets.class_list import ClassList
+from napari_unet.widgets.form import FoldedSection, SettingsForm
+from napari_unet.widgets.layer_chooser import LayerChooser
+from napari_unet.widgets.messages import MessageLine
+from napari_unet.widgets.training_plot import TrainingPlot
+from napari_unet.widgets.window_config import WindowConfig
+
+__all__ = ["Choice", "SegmentPanel"]
+
+_BUTTON = (
+    "QPushButton {{ background: {ground}; color: white; font-weight: 600; padding: 7px; border-radius: 3px; }}"
+    "QPushButton:hover {{ background: {hover}; }} QPushButton:disabled {{ background: rgba(128, 128, 128, 60); }}"
+)
+_START = _BUTTON.format(ground="#1f7a5f", hover="#279373")
+_STOP = _BUTTON.format(ground="#a8483a", hover="#bf5848")
+_DEFAULT_SECONDS = 60
+
+
+class Choice(QWidget):
+    """A few exclusive options side by side."""
+
+    def __init__(self, options: dict[str, str], tips: dict[str, str]) -> None:
+        super().__init__()
+        self.group = QButtonGroup(self)
+        self.buttons: dict[str, QRadioButton] = {}
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(14)
+        for key, title in options.items():
+            button = QRadioButton(title)
+            button.setToolTip(tips[key])
+            self.group.addButton(button)
+            self.buttons[key] = button
+            layout.addWidget(button)
+        layout.addStretch()
+        next(iter(self.buttons.values())).setChecked(True)
+
+    @property
+    def value(self) -> str:
+        """The key of the chosen option."""
+        return next(key for key, button in self.buttons.items() if button.isChecked())
+
+    @value.setter
+    def value(self, key: str) -> None:
+        self.buttons[key].setChecked(True)
+
+
+class SegmentPanel(QWidget):
+    """The parts of the dock, from top to bottom in the order in which they are used."""
+
+    def __init__(self, image: LayerChooser, strokes: LayerChooser, classes: ClassList) -> None:
+        super().__init__()
+        self.image, self.strokes, self.classes = image, strokes, classes
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(10, 8, 10, 8)
+        layout.setSpacing(7)
+        layout.addLayout(self._make_source_rows())
+        layout.addWidget(_line())
+        layout.addWidget(self.classes)
+        self.hint = _small(QLabel())
+        self.hint.setWordWrap(True)
+        layout.addWidget(self.hint)
+        layout.addWidget(_line())
+        layout.addLayout(self._make_train_row())
+        layout.addLayout(self._make_progress())
+        layout.addWidget(self.plot)
+        layout.addWidget(_line())
+        layout.addLayout(self._make_predict_row())
+        self.message = MessageLine()
+        layout.addWidget(self.message)
+        layout.addWidget(_line())
+        self.model_section = FoldedSection("Model", self._make_model_part())
+        self.advanced_section = FoldedSection("Advanced", self._make_advanced_part())
+        layout.addWidget(self.model_section)
+        layout.addWidget(self.advanced_section)
+        layout.addStretch()
+
+    def show_running(self, *, training: bool, predicting: bool) -> None:
+        """Turn the buttons of what goes on into stop buttons."""
+        self.train.setText("Stop" if training else "Train")
+        self.train.setStyleSheet(_STOP if training else _START)
+        self.train.setToolTip(
+            "End the training now and keep the best model so far."
+            if training
+            else "Train on the strokes, then show the result. Press again later to go on with new strokes."
+        )
+        self.predict.setText("Stop" if predicting else "Predict")
+        self.predict.setEnabled(not training)
+        for part in (self.save, self.open, self.start_over):
+            part.setEnabled(not training)
+
+    def _make_source_rows(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(10)
+        grid.setVerticalSpacing(5)
+        grid.setColumnStretch(1, 1)
+        self.image.setToolTip("The image to segment.")
+        self.info = _small(QLabel())
+        self.info.setWordWrap(True)
+        self.strokes.setToolTip(
+            "The labels layer that you paint on. It is made for each image; you can also choose one of your own.\n"
+            "0 = not painted, 1 = background, 2, 3, ... = classes or objects."
+        )
+        self.task = Choice(
+            {"objects": "separate objects", "classes": "areas"},
+            {
+                "objects": "Each object gets a label of its own, also where objects touch each other.",
+                "classes": "Every pixel gets the label of its class; there may be any number of classes.",
+            },
+        )
+        self.dims = Choice(
+            {"2": "slice by slice", "3": "whole volume"},
+            {
+                "2": "A 2D network reads one slice at a time; strokes on a few slices are enough.",
+                "3": "A 3D network reads a volume at once; it needs more time and memory.",
+            },
+        )
+        self.dims_label = QLabel("Read")
+        for row, (label, part) in enumerate(
+            [("Image", self.image), ("", self.info), ("Strokes", self.strokes), ("Find", self.task)]
+        ):
+            grid.addWidget(QLabel(label), row, 0)
+            grid.addWidget(part, row, 1)
+        grid.addWidget(self.dims_label, 4, 0)
+        grid.addWidget(self.dims, 4, 1)
+        return grid
+
+    def _make_train_row(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        self.train = QPushButton("Train")
+        self.train.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.seconds = QSpinBox()
+        self.seconds.setRange(1, 1_000_000)
+        self.seconds.setValue(_DEFAULT_SECONDS)
+        self.seconds.setSuffix(" s")
+        self.seconds.setSingleStep(30)
+        self.seconds.setToolTip("How long to train. The best model is kept; Stop ends the training earlier.")
+        row.addWidget(self.train, 1)
+        row.addWidget(QLabel("for"))
+        row.addWidget(self.seconds)
+        return row
+
+    def _make_progress(self) -> QVBoxLayout:
+        column = QVBoxLayout()
+        column.setSpacing(3)
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.bar.setAccessibleName("Progress")
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.device = _small(QLabel())
+        self.device.setWordWrap(True)
+        self.plot = TrainingPlot()
+        column.addWidget(self.bar)
+        column.addWidget(self.status)
+        column.addWidget(self.device)
+        return column
+
+    def _make_predict_row(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        self.predict = QPushButton("Predict")
+        self.predict.setToolTip("Segment with the model as it is; the result appears tile by tile.")
+        self.extent = QComboBox()
+        self.extent.setToolTip("How much to segment.")
+        self.probabilities = QCheckBox("probabilities")
+        self.probabilities.setToolTip("Also show how sure the model is of each class, as an image layer from 0 to 1.")
+        row.addWidget(self.predict, 2)
+        row.addWidget(self.extent, 3)
+        row.addWidget(self.probabilities)
+        return row
+
+    def _make_model_part(self) -> QWidget:
+        part = QWidget()
+        column = QVBoxLayout(part)
+        column.setContentsMargins(4, 0, 2, 4)
+        column.setSpacing(5)
+        self.model_text = _small(QLabel())
+        self.model_text.setWordWrap(True)
+        self.save = QPushButton("Save…")
+        self.save.setToolTip("Save the model to a file.")
+        self.open = QPushButton("Open…")
+        self.open.setToolTip("Open a saved model and go on with it.")
+        self.start_over = QPushButton("Start over")
+        self.start_over.setToolTip("Put this model away: the next training begins with a new one.")
+        row = QHBoxLayout()
+        row.setSpacing(6)
+        for button in (self.save, self.open, self.start_over):
+            row.addWidget(button)
+        column.addWidget(self.model_text)
+        column.addLayout(row)
+        return part
+
+    def _make_advanced_part(self) -> QWidget:
+        part = QWidget()
+        column = QVBoxLayout(part)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        self.window_form = SettingsForm(WindowConfig)
+        self.model_form = SettingsForm(ModelConfig, skip=("ndim", "in_channels"), automatic=("features",))
+        self.train_form = SettingsForm(TrainConfig, skip=("max_seconds", "task"))
+        self.predict_form = SettingsForm(PredictConfig, skip=("device",))
+        for title, form in (
+            ("Window", self.window_form),
+            ("Network of a new model", self.model_form),
+            ("Training", self.train_form),
+            ("Prediction", self.predict_form),
+        ):
+            heading = QLabel(title)
+            heading.setStyleSheet("font-weight: 600; padding-top: 4px;")
+            column.addWidget(heading)
+            column.addWidget(form)
+        return part
+
+
+def _small(label: QLabel) -> QLabel:
+    label.setStyleSheet("font-size: 11px; color: rgba(160, 160, 160, 255);")
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
+    return label
+
+
+def _line() -> QFrame:
+    line = QFrame()
+    line.setFixedHeight(1)
+    line.setStyleSheet("background: rgba(128, 128, 128, 70);")
+    return line

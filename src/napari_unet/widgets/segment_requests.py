@@ -1,0 +1,125 @@
+"""What a training or a prediction needs, put together from the dock's fields when it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from napari.layers import Image, Labels
+
+from napari_unet.data.axes import Box
+from napari_unet.errors import InputError
+from napari_unet.learn.config import TrainConfig
+from napari_unet.nets.config import ModelConfig
+from napari_unet.predict.config import PredictConfig
+from napari_unet.widgets.predict_job import PredictRequest
+from napari_unet.widgets.result_layers import filled_positions
+from napari_unet.widgets.segment_panel import SegmentPanel
+from napari_unet.widgets.source import ImageSource
+from napari_unet.widgets.train_job import PaintedImage, TrainRequest
+from napari_unet.widgets.window_config import WindowConfig
+
+if TYPE_CHECKING:
+    from napari_unet.models.model import Model
+
+__all__ = ["NO_IMAGE", "check_channels", "choose_extent", "default_threads", "predict_request", "train_request"]
+
+NO_IMAGE = "There is no image: open one with File > Open, or try one of File > Open Sample > U-Net."
+
+_LARGE_FRAME = 64_000_000  # pixels above which only the view is predicted after a training
+
+
+def default_threads() -> int:
+    """Return how many cores training gets so that one is left to the window."""
+    return max(1, (os.cpu_count() or 2) - 1)
+
+
+def check_channels(model: Model, source: ImageSource) -> None:
+    """Check that a model reads as many channels as an image has.
+
+    Raises
+    ------
+    InputError
+        Naming the image, both numbers and what to do.
+    """
+    wanted, given = model.config.in_channels, source.layout.channels
+    if wanted != given:
+        raise InputError(
+            f"The model reads {wanted} channel{'s' * (wanted > 1)}, but the image '{source.name}' has {given}: choose "
+            "another image, or press 'Start over' under Model to train a new one."
+        )
+
+
+def train_request(
+    panel: SegmentPanel, images: Sequence[PaintedImage], model: Model | None, names: Sequence[str]
+) -> TrainRequest:
+    """Put a training together; the first of the images says what the network reads.
+
+    Raises
+    ------
+    InputError
+        If a field holds what can't be.
+    """
+    source = images[0].source
+    if model is not None:
+        check_channels(model, source)
+    window = WindowConfig(**panel.window_form.values())
+    network: dict[str, Any] = panel.model_form.values()
+    choose_width = network["features"] is None
+    if choose_width:
+        del network["features"]
+    task = cast("Literal['objects', 'classes']", panel.task.value)
+    return TrainRequest(
+        images=tuple(images),
+        model=model,
+        model_config=ModelConfig(
+            **network, ndim=source.layout.ndim, in_channels=source.layout.channels, classes=tuple(names)
+        ),
+        choose_width=choose_width,
+        config=TrainConfig(**panel.train_form.values(), task=task, max_seconds=float(panel.seconds.value())),
+        device=window.device,
+        threads=window.threads or default_threads(),
+    )
+
+
+def choose_extent(panel: SegmentPanel, source: ImageSource, *, after_training: bool) -> str:
+    """Say how much to predict: what is chosen, but by itself, after a training, only what is shown."""
+    extent = str(panel.extent.currentData() or "frame")
+    if not after_training:
+        return extent
+    height, width = source.layout.frame_shape[-2:]
+    if height * width > _LARGE_FRAME:
+        return "view"
+    return "frame" if extent == "all" else extent
+
+
+def predict_request(
+    panel: SegmentPanel,
+    source: ImageSource,
+    model: Model,
+    where: tuple[Box | None, tuple[float, ...]],
+    labels: Labels,
+    probabilities: Sequence[Image],
+) -> PredictRequest:
+    """Put a prediction together.
+
+    Raises
+    ------
+    InputError
+        If a field holds what can't be.
+    """
+    window = WindowConfig(**panel.window_form.values())
+    region, focus = where
+    return PredictRequest(
+        source=source,
+        model=model,
+        task=panel.task.value,
+        region=region,
+        focus=focus,
+        config=PredictConfig(**panel.predict_form.values(), device=window.device),
+        probabilities=bool(probabilities),
+        result=labels.data,
+        filled=filled_positions(labels),
+        threads=window.threads or default_threads(),
+    )

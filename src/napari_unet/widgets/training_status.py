@@ -1,0 +1,109 @@
+"""What the dock says about a training while it runs: read off its events, without Qt."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
+
+__all__ = ["Curve", "TrainingStatus", "clock"]
+
+_MOST_POINTS = 400
+
+
+def clock(seconds: float) -> str:
+    """Write a time as minutes and seconds.
+
+    Examples
+    --------
+    >>> clock(42.4), clock(3725)
+    ('0:42', '1:02:05')
+    """
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    text = f"{rest // 60}:{rest % 60:02d}"
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else text
+
+
+@dataclass
+class Curve:
+    """Points of a line over time, thinned so that there are never too many to draw."""
+
+    points: list[tuple[float, float]] = field(default_factory=list)
+    _gap: float = 0.0
+
+    def add(self, x: float, y: float) -> None:
+        """Add a point, unless it is too close to the last one or no number."""
+        if not math.isfinite(y) or (self.points and x - self.points[-1][0] < self._gap):
+            return
+        self.points.append((x, y))
+        if len(self.points) > _MOST_POINTS:
+            self.points = self.points[::2]
+            self._gap = 2 * (self.points[-1][0] - self.points[0][0]) / _MOST_POINTS
+
+
+@dataclass
+class TrainingStatus:
+    """The state of a training as far as it is shown.
+
+    Attributes
+    ----------
+    loss, score : Curve
+        Over the seconds of training.
+    """
+
+    loss: Curve = field(default_factory=Curve)
+    score: Curve = field(default_factory=Curve)
+    device: str = ""
+    note: str = ""
+    seconds: float = 0.0
+    steps: int = 0
+    fraction: float | None = 0.0
+    seconds_left: float | None = None
+    last_score: float | None = None
+    best_score: float | None = None
+    held_out: bool = True
+    finished: bool = False
+    stopped: bool = False
+
+    def take(self, event: FitEvent) -> None:
+        """Learn from an event."""
+        self.seconds, self.steps = event.seconds, event.step
+        if isinstance(event, FitStarted):
+            self.device, self.held_out, self.note = event.device, event.held_out, event.note
+        elif isinstance(event, FitProgress):
+            self.fraction, self.seconds_left = event.fraction, event.seconds_left
+            self.loss.add(event.seconds, event.loss)
+        elif isinstance(event, FitScored):
+            self.last_score, self.best_score = event.score, event.best
+            self.score.add(event.seconds, event.score)
+        elif isinstance(event, FitRecovered):
+            self.note = event.message
+        elif isinstance(event, FitFinished):
+            self.finished, self.stopped = True, event.stopped
+            self.best_score = event.best if event.best is not None else self.best_score
+            self.fraction = 1.0
+
+    @property
+    def score_text(self) -> str:
+        """The score in words: now, best, and on what it was measured."""
+        if self.last_score is None:
+            if not self.held_out:
+                return "no held-out score"
+            return "first score follows" if self.steps else "preparing"
+        if self.finished:
+            return f"score {self.best_score:.2f} (best, held out)"
+        return f"score {self.last_score:.2f} (held out), best {self.best_score:.2f}"
+
+    @property
+    def time_text(self) -> str:
+        """Time gone and time left."""
+        if self.finished or self.seconds_left is None:
+            return clock(self.seconds)
+        return f"{clock(self.seconds)}, {clock(self.seconds_left)} left"
+
+    @property
+    def headline(self) -> str:
+        """All of it in one line."""
+        return " · ".join(part for part in (self.score_text, self.time_text) if part)

@@ -1,0 +1,34 @@
+"""Settings that only the window has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_unet.settings import setting, validate_settings
+
+__all__ = ["WindowConfig"]
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """How the dock reads layers and uses the computer."""
+
+    device: str = setting("auto", "Device", "'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.")
+    threads: int | None = setting(
+        None, "Cores", "Cores for training and prediction; auto leaves one to the window.", minimum=1, maximum=1024
+    )
+    meaning: str = setting(
+        "strokes",
+        "Labels mean",
+        "'strokes': 0 = not painted, 1 = background, 2, 3, ... = classes or objects. 'complete': the same, but what is "
+        "not painted is background. 'ground truth': 0 = background, 1, 2, ... = objects or classes.",
+        choices=("strokes", "complete", "ground truth"),
+    )
+    all_images: bool = setting(
+        True, "All painted images", "Train on the strokes of all images of this kind in the window, not of this one only."
+    )
+    predict_after: bool = setting(True, "Predict after training", "Show the result as soon as the training ends.")
+    axes: str = setting("", "Axes", "One letter for each axis of the image: any of T, C, Z, Y, X. Empty: guessed.")
+
+    def __post_init__(self) -> None:
+        validate_settings(self)
