@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy.typing as npt
 import pytest
 import tifffile
 from PIL import Image
+from zarr.storage import LocalStore
 
 from napari_unet.data.files import read_image, write_image, write_labels
 from napari_unet.data.storage import StorageError
@@ -123,6 +126,22 @@ def test_full_disk_keeps_the_old_labels(tmp_path: Path, suffix: str, monkeypatch
             write_labels(path, labels * 0, "YX")
     np.testing.assert_array_equal(np.asarray(read_image(path).array), labels)
     assert os.listdir(tmp_path) == [path.name]
+
+
+def test_zarr_that_fails_half_way_leaves_no_writer_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put, count = LocalStore.set, itertools.count()
+
+    async def limited(store: LocalStore, key: str, value: Any) -> None:
+        if "/c/" in key and next(count) >= 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        await put(store, key, value)
+
+    monkeypatch.setattr(LocalStore, "set", limited)
+    with pytest.raises(StorageError, match="disk full"):
+        write_labels(tmp_path / "x.zarr", _ramp(40, 30, 20), "ZYX")
+    time.sleep(0.3)
+    assert os.listdir(tmp_path) == []
+    assert next(count) == 4
 
 
 def test_reading_warns_of_nothing(tmp_path: Path) -> None:

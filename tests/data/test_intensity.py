@@ -170,9 +170,7 @@ def test_percentiles_of_the_model_are_used(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("shape", [(2500, 2600), (60, 300, 310), (3, 2, 40, 300, 200)])
-def test_a_large_image_is_measured_close_to_all_of_its_pixels(
-    shape: tuple[int, ...], rng: np.random.Generator
-) -> None:
+def test_a_large_image_is_measured_close_to_all_of_its_pixels(shape: tuple[int, ...], rng: np.random.Generator) -> None:
     image = rng.gamma(2.0, 100.0, shape).astype(np.float32)
     axes = {2: "YX", 3: "ZYX", 5: "TCZYX"}[image.ndim]
     layout = ImageLayout(axes, shape, 3 if image.ndim > 2 else 2)

@@ -146,16 +146,16 @@ def test_no_worker_and_no_array_outlives_its_work(qtbot: QtBot, listener: Listen
 
 
 def test_work_waits_for_a_window_that_is_busy(qtbot: QtBot, listener: Listener) -> None:
-    made = 0
+    made: list[int] = []
 
     def work(should_stop: StopCheck) -> Generator[Any, None, None]:
-        nonlocal made
-        for made in range(1, 1001):
-            yield made
+        for number in range(1, 1001):
+            made.append(number)
+            yield number
 
     job = listener.start(work)
     time.sleep(0.3)  # the window does nothing else
-    assert made < 100
+    assert len(made) < 100
     wait_until_over(qtbot, job)
 
     assert listener.heard == [*range(1, 1001), "finished"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,13 @@ def write_zarr(path: Path, array: npt.NDArray[Any], axes: str, spacing: tuple[fl
     array, axes = _arrange(array, axes, "TCZYX")
     chunks = tuple(min(n, _CHUNK) if letter in "YX" else 1 for letter, n in zip(axes, array.shape, strict=True))
     group = zarr.open_group(str(path), mode="w", zarr_format=3)
-    group.create_array("0", data=np.ascontiguousarray(array), chunks=chunks, dimension_names=list(axes.lower()))
+    stored = group.create_array(
+        "0", shape=array.shape, dtype=array.dtype, chunks=chunks, dimension_names=list(axes.lower())
+    )
+    # One chunk after the other: of many at once, those still on their way after an error would go on writing.
+    for corner in product(*(range(0, n, side) for n, side in zip(array.shape, chunks, strict=True))):
+        box = tuple(slice(start, start + side) for start, side in zip(corner, chunks, strict=True))
+        stored[box] = array[box]
     sizes = _sizes(axes, spacing)
     kinds = {"T": "time", "C": "channel"}
     described = []

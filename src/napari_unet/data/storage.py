@@ -230,11 +230,7 @@ def _sweep(target: Path) -> None:
 def _remove(path: Path) -> None:
     """Remove a temporary; one that can't be removed now is swept by the next writer."""
     if path.is_dir() and not path.is_symlink():
-        for _ in range(20):  # threads of a writer that failed may still be adding chunks
-            shutil.rmtree(path, ignore_errors=True)
-            if not path.exists():
-                return
-            time.sleep(0.05)
+        shutil.rmtree(path, ignore_errors=True)
         return
     try:
         path.unlink(missing_ok=True)

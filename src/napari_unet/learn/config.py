@@ -66,7 +66,7 @@ class TrainConfig:
         advanced=True,
     )
     holdout: float = setting(
-        0.2, "Held out", "Share of the strokes that is kept for the score and not trained on.",
+        0.1, "Held out", "Share of the strokes that is kept for the score and not trained on.",
         minimum=0.0, maximum=0.9, advanced=True,
     )  # fmt: skip
     validate_every: int = setting(

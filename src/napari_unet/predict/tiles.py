@@ -145,7 +145,7 @@ def _round_up(value: int, divisor: int) -> int:
 
 def _overlap(inner: slice, region: slice, size: int) -> bool:
     start, stop, _ = region.indices(size)
-    return bool(inner.start < stop and start < inner.stop)
+    return bool(max(inner.start, start) < min(inner.stop, stop))
 
 
 def choose_tile(shape: Sequence[int], geometry: TileGeometry, budget: int) -> tuple[int, ...]:

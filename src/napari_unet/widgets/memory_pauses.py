@@ -1,7 +1,7 @@
 """Keeping Python's search for unused objects from stopping the window while something runs.
 
-With napari and PyTorch loaded a full search takes about 0.3 s, in which nothing else runs, and loading PyTorch alone sets
-off several. While a job runs only the quick searches among young objects go on; the full one follows when the
+With napari and PyTorch loaded a full search takes about 0.3 s, in which nothing else runs, and loading PyTorch alone
+sets off several. While a job runs only the quick searches among young objects go on; the full one follows when the
 person's hand rests.
 """
 

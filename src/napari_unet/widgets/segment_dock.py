@@ -156,6 +156,8 @@ class SegmentDock(QWidget):
         self._source = None
         if image is None:
             self.panel.info.setText("")
+            self.panel.dims.setVisible(False)
+            self.panel.dims_label.setVisible(False)
             self.desk.use(None, None)
             self.strokes_chooser.choose(None)
         else:
@@ -190,6 +192,11 @@ class SegmentDock(QWidget):
         if layer is not None:
             self.panel.window_form.set_values({"meaning": self._meanings.get(layer, "strokes")})
         self.update_hint()
+
+    def choose_task(self, task: str) -> None:
+        """Look for ``"objects"`` or for the areas of ``"classes"``, as if the person had chosen it."""
+        self.panel.task.value = task
+        self._on_task_chosen()
 
     def _on_task_chosen(self) -> None:
         self.desk.set_task(self.task)
@@ -319,8 +326,8 @@ class SegmentDock(QWidget):
             if image is None or not after_training:
                 raise InputError(NO_IMAGE)
             raise InputError(
-                f"The image '{image.name}' was removed during the training. The model is kept: choose an image and press "
-                "Predict."
+                f"The image '{image.name}' was removed during the training. The model is kept: choose an image and "
+                "press Predict."
             )
         source = read_source(image, ndim=model.config.ndim, axes=self._axes.get(image, ""))
         check_channels(model, source)
@@ -335,9 +342,8 @@ class SegmentDock(QWidget):
     def take_model(self, model: Model) -> None:
         """Show the classes and the task of a model that was opened."""
         self.classes.table.replace_all(model.config.classes)
-        self.panel.task.value = model.task
         self.panel.dims.value = str(model.config.ndim)
-        self.desk.set_task(self.task)
+        self.choose_task(model.task)
         self.update_image()
 
     # ---- files
@@ -368,9 +374,7 @@ class SegmentDock(QWidget):
         self.runner.open_model(path)
 
 
-def _close_parts(
-    runner: SegmentRunner, desk: PaintDesk, image_chooser: Any, strokes_chooser: Any, *_: Any
-) -> None:
+def _close_parts(runner: SegmentRunner, desk: PaintDesk, image_chooser: Any, strokes_chooser: Any, *_: Any) -> None:
     runner.close()
     desk.close()
     image_chooser.disconnect_viewer()

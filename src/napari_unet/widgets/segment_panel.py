@@ -38,6 +38,7 @@ _BUTTON = (
 )
 _START = _BUTTON.format(ground="#1f7a5f", hover="#279373")
 _STOP = _BUTTON.format(ground="#a8483a", hover="#bf5848")
+_MUTED = "rgb(140, 140, 145)"  # readable on dark and on light
 _DEFAULT_SECONDS = 60
 
 
@@ -82,13 +83,12 @@ class SegmentPanel(QWidget):
         layout.addLayout(self._make_source_rows())
         layout.addWidget(_line())
         layout.addWidget(self.classes)
-        self.hint = _small(QLabel())
+        self.hint = _small(QLabel(), muted=False)
         self.hint.setWordWrap(True)
         layout.addWidget(self.hint)
         layout.addWidget(_line())
         layout.addLayout(self._make_train_row())
         layout.addLayout(self._make_progress())
-        layout.addWidget(self.plot)
         layout.addWidget(_line())
         layout.addLayout(self._make_predict_row())
         self.message = MessageLine()
@@ -102,6 +102,7 @@ class SegmentPanel(QWidget):
 
     def show_running(self, *, training: bool, predicting: bool) -> None:
         """Turn the buttons of what goes on into stop buttons."""
+        self.bar.setVisible(training or predicting)
         self.train.setText("Stop" if training else "Train")
         self.train.setStyleSheet(_STOP if training else _START)
         self.train.setToolTip(
@@ -174,6 +175,9 @@ class SegmentPanel(QWidget):
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(8)
         self.bar.setAccessibleName("Progress")
+        policy = self.bar.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)  # nothing jumps when it appears
+        self.bar.setSizePolicy(policy)
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.device = _small(QLabel())
@@ -182,21 +186,26 @@ class SegmentPanel(QWidget):
         column.addWidget(self.bar)
         column.addWidget(self.status)
         column.addWidget(self.device)
+        column.addSpacing(4)
+        column.addWidget(self.plot)
         return column
 
-    def _make_predict_row(self) -> QHBoxLayout:
+    def _make_predict_row(self) -> QVBoxLayout:
         row = QHBoxLayout()
         row.setSpacing(8)
         self.predict = QPushButton("Predict")
         self.predict.setToolTip("Segment with the model as it is; the result appears tile by tile.")
         self.extent = QComboBox()
         self.extent.setToolTip("How much to segment.")
-        self.probabilities = QCheckBox("probabilities")
+        self.probabilities = QCheckBox("also show probabilities")
         self.probabilities.setToolTip("Also show how sure the model is of each class, as an image layer from 0 to 1.")
-        row.addWidget(self.predict, 2)
-        row.addWidget(self.extent, 3)
-        row.addWidget(self.probabilities)
-        return row
+        row.addWidget(self.predict, 1)
+        row.addWidget(self.extent, 1)
+        column = QVBoxLayout()
+        column.setSpacing(6)
+        column.addLayout(row)
+        column.addWidget(self.probabilities)
+        return column
 
     def _make_model_part(self) -> QWidget:
         part = QWidget()
@@ -241,8 +250,8 @@ class SegmentPanel(QWidget):
         return part
 
 
-def _small(label: QLabel) -> QLabel:
-    label.setStyleSheet("font-size: 11px; color: rgba(160, 160, 160, 255);")
+def _small(label: QLabel, *, muted: bool = True) -> QLabel:
+    label.setStyleSheet(f"font-size: 11px; color: {_MUTED};" if muted else "font-size: 12px;")
     label.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
     return label
 

@@ -240,9 +240,7 @@ class SegmentRunner:
             self._job.abort()
         self._job, self.kind, self.results = None, "", None
 
-    def _start(
-        self, kind: str, work: Work, on_event: Callable[[Any], None], on_finished: Callable[[], None]
-    ) -> None:
+    def _start(self, kind: str, work: Work, on_event: Callable[[Any], None], on_finished: Callable[[], None]) -> None:
         self.kind = kind
         self._failed = False
         doing = {"train": "The training", "predict": "The prediction", "file": "The model file"}[kind]

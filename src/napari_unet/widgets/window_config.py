@@ -25,7 +25,7 @@ class WindowConfig:
         choices=("strokes", "complete", "ground truth"),
     )
     all_images: bool = setting(
-        True, "All painted images", "Train on the strokes of all images of this kind in the window, not of this one only."
+        True, "All painted images", "Train on the strokes of all images of this kind in the window, not only this one."
     )
     predict_after: bool = setting(True, "Predict after training", "Show the result as soon as the training ends.")
     axes: str = setting("", "Axes", "One letter for each axis of the image: any of T, C, Z, Y, X. Empty: guessed.")

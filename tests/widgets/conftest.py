@@ -1,0 +1,106 @@
+"""A person's hand and eye for the tests of the window."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QPoint, Qt, QTimer
+from qtpy.QtTest import QTest
+
+
+class Hand:
+    """Presses mouse buttons and keys on the canvas of a real window."""
+
+    def __init__(self, viewer: Any, qtbot: QtBot) -> None:
+        self.viewer = viewer
+        self.qtbot = qtbot
+        self.canvas = viewer.window._qt_viewer.canvas.native
+
+    def place(self, point: Sequence[float]) -> QPoint:
+        """Return where on the canvas a point of the world is, given along the two last displayed axes."""
+        camera = self.viewer.scene.camera
+        size = self.canvas.size()
+        across = size.width() / 2 + (point[-1] - camera.center[-1]) * camera.zoom
+        down = size.height() / 2 + (point[-2] - camera.center[-2]) * camera.zoom
+        return QPoint(round(across), round(down))
+
+    def stroke(self, points: Sequence[Sequence[float]]) -> None:
+        """Drag the brush over these points."""
+        first, last = self.place(points[0]), self.place(points[-1])
+        QTest.mousePress(self.canvas, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, first)
+        for point in points[1:]:
+            QTest.mouseMove(self.canvas, self.place(point))
+            self.qtbot.wait(1)
+        QTest.mouseRelease(self.canvas, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, last)
+        self.qtbot.wait(1)
+
+    def press(self, key: Qt.Key) -> None:
+        """Press a key while the canvas has the focus."""
+        QTest.keyClick(self.canvas, key)
+        self.qtbot.wait(1)
+
+    def click(self, button: Any) -> None:
+        """Click a button."""
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+class GapMeter:
+    """Measures how long the main thread does not come to its turn."""
+
+    def __init__(self) -> None:
+        self.gaps_ms: list[float] = []
+        self._last = 0.0
+        self._timer = QTimer()
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.setInterval(5)
+        self._timer.timeout.connect(self._tick)
+
+    def start(self) -> None:
+        self.gaps_ms.clear()
+        self._last = time.perf_counter()
+        self._timer.start()
+
+    def stop(self) -> list[float]:
+        """Return all gaps, the longest first."""
+        self._timer.stop()
+        return sorted(self.gaps_ms, reverse=True)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.gaps_ms.append(1000 * (now - self._last))
+        self._last = now
+
+
+@pytest.fixture
+def hand_for(qtbot: QtBot) -> Callable[[Any], Hand]:
+    return lambda viewer: Hand(viewer, qtbot)
+
+
+@pytest.fixture
+def gap_meter(qtbot: QtBot) -> Iterator[GapMeter]:
+    meter = GapMeter()
+    yield meter
+    meter.stop()
+
+
+@pytest.fixture
+def spots() -> Callable[..., np.ndarray]:
+    """Return ``spots(shape)``: bright discs (balls) on a dark, noisy ground, as float32, and their labels."""
+
+    def make(shape: tuple[int, ...] = (96, 96), count: int = 12, radius: float = 7.0) -> Any:
+        rng = np.random.default_rng(7)
+        grid = np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")
+        labels = np.zeros(shape, np.uint16)
+        for number in range(1, count + 1):
+            centre = [rng.uniform(0, n) for n in shape]
+            away = sum((g - c) ** 2 for g, c in zip(grid, centre, strict=True))
+            labels[(away < radius**2) & (labels == 0)] = number
+        image = rng.normal(0.2, 0.05, shape) + 0.6 * (labels > 0)
+        return image.astype(np.float32), labels
+
+    return make

@@ -1,0 +1,274 @@
+"""The dock in the real napari window, used as a person uses it: with mouse and keys."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from scipy import ndimage
+from superqt.utils import GeneratorWorker
+
+from napari_unet.assess.metrics import dice
+from napari_unet.widgets.segment_dock import SegmentDock
+
+pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+SECONDS = 60
+LONGEST_BLOCK_MS = 50
+
+
+@pytest.fixture
+def window(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator[Any]:
+    viewer = make_napari_viewer(show=True)
+    viewer.window.resize(1200, 860)
+    yield viewer
+    GeneratorWorker.await_workers(5000)
+    qtbot.wait(10)
+
+
+def open_dock(viewer: Any, qtbot: QtBot) -> SegmentDock:
+    _, dock = viewer.window.add_plugin_dock_widget("napari-unet", "U-Net: Segment")
+    qtbot.waitUntil(lambda: dock.image is None or dock.strokes is not None, timeout=5000)
+    qtbot.wait(200)
+    assert isinstance(dock, SegmentDock)
+    return dock
+
+
+def train(dock: SegmentDock, hand: Any, qtbot: QtBot, seconds: int) -> None:
+    """Click Train, and wait until training and prediction are over."""
+    dock.panel.seconds.setValue(seconds)
+    hand.click(dock.panel.train)
+    assert dock.runner.kind == "train"
+    qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=1000 * (seconds + 60))
+
+
+def paint_like_a_person(hand: Any, truth: np.ndarray, plane: tuple[int, ...] = ()) -> None:
+    """Paint background around some objects and away from them, then a line over some objects."""
+    truth = truth[plane]
+    hand.press(Qt.Key.Key_Q)
+    away = ndimage.distance_transform_edt(truth == 0)
+    sizes = np.bincount(truth.ravel())[1:]
+    largest = [int(i) + 1 for i in np.argsort(-sizes)]
+    for number in largest[:10:2]:
+        around = ndimage.distance_transform_edt(truth != number)
+        ring = np.argwhere((around >= 4) & (around < 5.5) & (away >= 3.5))
+        centre = np.argwhere(truth == number).mean(axis=0)
+        angle = np.arctan2(*(ring - centre).T)
+        ring = ring[np.argsort(angle)]
+        for part in np.array_split(ring, 2):
+            steps = np.linalg.norm(np.diff(part, axis=0), axis=1) if len(part) > 1 else np.zeros(0)
+            if len(part) > 3 and steps.max() < 6:
+                hand.stroke(part[::3])
+    rows, columns = truth.shape
+    for row in np.linspace(0.1, 0.9, 5) * rows:
+        free = [(int(row), x) for x in range(6, columns - 6, 4) if away[int(row), x] > 6]
+        if len(free) > 4:
+            hand.stroke([p for p in free if p[1] - free[0][1] <= 4 * free.index(p)])
+    hand.press(Qt.Key.Key_W)
+    for number in largest[1:14:2]:
+        depth = ndimage.distance_transform_edt(np.pad(truth == number, 1))[1:-1, 1:-1]
+        inner = np.argwhere(depth >= max(2.5, 0.4 * depth.max()))
+        hand.stroke(inner[:: max(1, len(inner) // 12)])
+
+
+def layer_named(viewer: Any, start: str) -> Any:
+    return next(layer for layer in viewer.layers if layer.name.startswith(start))
+
+
+@pytest.mark.slow
+def test_from_an_open_image_to_a_segmented_one(
+    window: Any, qtbot: QtBot, hand_for: Callable[[Any], Any], gap_meter: Any, real_data: Any, capsys: Any
+) -> None:
+    data = real_data("nuclei_fluo_dsb2018")
+    image, truth = data["image_00"], data["label_00"]
+    layer = window.add_image(image, name="nuclei", scale=(0.65, 0.65), units=("um", "um"), translate=(3, 5))
+    hand = hand_for(window)
+    dock = open_dock(window, qtbot)
+    strokes = dock.strokes
+    assert strokes is not None
+    assert strokes.mode == "paint"
+    # the canvas counts in micrometres
+    scaled = hand.place
+    hand.place = lambda point: scaled([3 + 0.65 * point[0], 5 + 0.65 * point[1]])
+    paint_like_a_person(hand, truth)
+    painted = strokes.data.copy()
+    assert {0, 1, 2} == set(np.unique(painted))
+
+    gap_meter.start()
+    train(dock, hand, qtbot, SECONDS)
+    blocks = gap_meter.stop()
+    result = layer_named(window, "objects: nuclei")
+    by_itself = dice(result.data > 0, truth > 0)
+
+    gap_meter.start()
+    hand.click(dock.panel.predict)
+    assert dock.runner.kind == "predict"
+    qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=60_000)
+    blocks_predicting = gap_meter.stop()
+
+    with capsys.disabled():
+        print(
+            f"\nthrough the window: Dice {by_itself:.3f} after {dock.runner.status.steps} steps, "
+            f"{int(result.data.max())} objects of {int(truth.max())}; longest blocks (ms) in training "
+            f"{[round(b) for b in blocks[:5]]}, in prediction {[round(b) for b in blocks_predicting[:5]]}"
+        )
+    assert by_itself >= 0.8
+    assert dice(result.data > 0, truth > 0) >= 0.8
+    for ours in (result, strokes):
+        np.testing.assert_allclose(ours.scale, layer.scale)
+        np.testing.assert_allclose(ours.translate, layer.translate)
+        assert ours.units == layer.units
+        assert ours.data.shape == image.shape
+    np.testing.assert_array_equal(strokes.data, painted)
+    assert dock.runner.status.best_score is not None
+    assert max(blocks[0], blocks_predicting[0]) <= LONGEST_BLOCK_MS
+
+
+def narrow(dock: SegmentDock) -> None:
+    dock.panel.model_form.set_values({"features": 4, "depth": 2})
+
+
+def test_stop_keeps_the_model_and_shows_its_result(
+    window: Any, qtbot: QtBot, hand_for: Callable[[Any], Any], spots: Any
+) -> None:
+    image, truth = spots()
+    window.add_image(image, name="spots")
+    hand = hand_for(window)
+    dock = open_dock(window, qtbot)
+    narrow(dock)
+    paint_like_a_person(hand, truth)
+    dock.panel.seconds.setValue(600)
+    hand.click(dock.panel.train)
+    qtbot.waitUntil(lambda: dock.runner.status.steps > 20, timeout=60_000)
+    assert dock.panel.train.text() == "Stop"
+    hand.click(dock.panel.train)
+    qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=30_000)
+
+    assert dock.runner.model is not None
+    assert dock.runner.model.history["steps"] > 20
+    assert layer_named(window, "objects: spots").data.any()
+
+
+def test_closing_the_dock_while_training_ends_it_within_a_second(
+    window: Any, qtbot: QtBot, hand_for: Callable[[Any], Any], spots: Any
+) -> None:
+    image, truth = spots()
+    window.add_image(image, name="spots")
+    hand = hand_for(window)
+    dock = open_dock(window, qtbot)
+    paint_like_a_person(hand, truth)
+    strokes = dock.strokes
+    assert strokes is not None
+    painted = strokes.data.copy()
+    keys = {str(key) for key in window.keymap}
+    assert {"Q", "W", "N"} <= keys
+    hand.click(dock.panel.train)
+    qtbot.waitUntil(lambda: dock.runner.status.steps > 1, timeout=60_000)
+
+    began = time.monotonic()
+    window.window.remove_dock_widget(dock)
+    qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=5000)
+    assert time.monotonic() - began < 1
+    assert not {"Q", "W", "N"} & {str(key) for key in window.keymap}
+    np.testing.assert_array_equal(strokes.data, painted)
+    assert not strokes.events.paint.callbacks or all("PaintDesk" not in str(c) for c in strokes.events.paint.callbacks)
+
+    again = open_dock(window, qtbot)
+    assert again.strokes is strokes
+    assert len([layer for layer in window.layers if layer.name.startswith("strokes")]) == 1
+
+
+def test_closing_the_window_while_training_ends_it_within_a_second(
+    make_napari_viewer: Callable[..., Any], qtbot: QtBot, hand_for: Callable[[Any], Any], spots: Any
+) -> None:
+    image, truth = spots()
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(image, name="spots")
+    hand = hand_for(viewer)
+    dock = open_dock(viewer, qtbot)
+    paint_like_a_person(hand, truth)
+    hand.click(dock.panel.train)
+    qtbot.waitUntil(lambda: dock.runner.status.steps > 1, timeout=60_000)
+    runner = dock.runner
+
+    began = time.monotonic()
+    viewer.close()
+    qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=5000)
+    assert time.monotonic() - began < 1
+    assert not runner.is_running
+
+
+def test_a_volume_goes_through_the_window(
+    window: Any, qtbot: QtBot, hand_for: Callable[[Any], Any], real_data: Any
+) -> None:
+    data = real_data("tiny_samples")
+    image, truth = data["stardist_img3d"], data["stardist_mask3d"]
+    window.add_image(image, name="volume", scale=(2, 1, 1))
+    hand = hand_for(window)
+    dock = open_dock(window, qtbot)
+    narrow(dock)
+    dock.panel.dims.buttons["3"].click()
+    middle = image.shape[0] // 2
+    window.dims.set_current_step(0, middle)
+    paint_like_a_person(hand, truth, (middle,))
+    assert dock.strokes is not None
+    assert np.flatnonzero(dock.strokes.data.any(axis=(1, 2))).tolist() == [middle]
+    train(dock, hand, qtbot, 8)
+
+    assert dock.message.text() == ""
+    assert dock.runner.model is not None
+    assert dock.runner.model.config.ndim == 3
+    result = layer_named(window, "objects: volume").data
+    assert result.shape == image.shape
+    assert result[middle].any()
+
+
+def test_a_colour_image_goes_through_the_window(
+    window: Any, qtbot: QtBot, hand_for: Callable[[Any], Any], real_data: Any
+) -> None:
+    data = real_data("nuclei_he_dsb2018")
+    image, truth = data["images"][0], data["labels"][0]
+    window.add_image(np.concatenate([image, np.full_like(image[..., :1], 255)], axis=-1), name="tissue")  # RGBA
+    hand = hand_for(window)
+    dock = open_dock(window, qtbot)
+    narrow(dock)
+    dock.panel.task.buttons["classes"].click()
+    paint_like_a_person(hand, truth)
+    train(dock, hand, qtbot, 8)
+
+    assert dock.message.text() == ""
+    assert dock.runner.model is not None
+    assert dock.runner.model.config.in_channels == 3
+    result = layer_named(window, "areas: tissue").data
+    assert result.shape == image.shape[:2]
+    assert set(np.unique(result)) == {1, 2}
+
+
+def test_a_time_series_goes_through_the_window(
+    window: Any, qtbot: QtBot, hand_for: Callable[[Any], Any], spots: Any
+) -> None:
+    image, truth = spots((5, 80, 80), count=40, radius=8.0)
+    window.add_image(image, name="series", axis_labels=("t", "y", "x"))
+    hand = hand_for(window)
+    dock = open_dock(window, qtbot)
+    narrow(dock)
+    assert "5 time points" in dock.panel.info.text()
+    window.dims.set_current_step(0, 3)
+    paint_like_a_person(hand, truth, (3,))
+    train(dock, hand, qtbot, 5)
+
+    result = layer_named(window, "objects: series")
+    assert result.data[3].any()
+    assert not result.data[[0, 1, 2, 4]].any()
+
+    dock.panel.extent.setCurrentIndex(dock.panel.extent.findData("all"))
+    hand.click(dock.panel.predict)
+    qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=60_000)
+    assert result.data.any(axis=(1, 2)).all()
+    ids = [set(np.unique(frame)) - {0} for frame in result.data]
+    assert not set.intersection(ids[0], ids[1])
