@@ -159,7 +159,7 @@ def test_displacements_are_smooth_and_independent() -> None:
     slope = torch.diff(field, dim=-1)
     bend = torch.diff(slope, dim=-1)
     assert slope.abs().max() < 1.5  # pixels a pixel: a random field without smoothing has 14
-    assert bend.abs().max() < 0.05
+    assert bend.abs().max() < 0.1  # a bilinear field has kinks of up to 0.5
     both = torch.stack([field[:, 0].flatten(), field[:, 1].flatten()])
     assert abs(torch.corrcoef(both)[0, 1].item()) < 0.2
     assert field.std(0).min() > 3  # every place moves, the corners too

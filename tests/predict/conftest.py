@@ -30,7 +30,20 @@ def _make_model(seed: int = 0, **settings: Any) -> Model:
                 module.bias.normal_(0.0, 0.3, generator=chance)
             elif getattr(module, "bias", None) is not None:
                 module.bias.normal_(0.0, 0.1, generator=chance)  # type: ignore[operator, union-attr]
+        _spread_logits(model, chance)
     return model
+
+
+def _spread_logits(model: Model, chance: torch.Generator) -> None:
+    """Bring the logits of noise to mean 0 and standard deviation 1: probabilities near 0 or 1 would hide differences."""
+    config, network = model.config, model.network.eval()
+    divisor, halo = 2**config.depth, sum(network.halo) if config.padding == "valid" else 0  # type: ignore[arg-type]
+    noise = torch.rand((1, config.in_channels, *(2 * divisor + halo,) * config.ndim), generator=chance)
+    logits = network(noise).transpose(0, 1).flatten(1)
+    spread, middle = logits.std(dim=1), logits.mean(dim=1)
+    head = network.head
+    head.weight /= spread.reshape(-1, *(1,) * (config.ndim + 1))  # type: ignore[operator, union-attr]
+    head.bias.copy_((head.bias - middle) / spread)  # type: ignore[operator, union-attr]
 
 
 def _context(network: nn.Module, depth: int, channels: int, ndim: int, size: int, padding: str) -> tuple[int, int]:

@@ -173,7 +173,7 @@ def test_the_chosen_tile_is_within_the_budget_where_that_can_be(
 ) -> None:
     tile = choose_tile(shape, geometry, budget)
     assert all(side % geometry.divisor == 0 for side in tile)
-    smallest = max(outer_sizes(shape, (geometry.divisor,) * len(shape), geometry))
+    smallest = math.prod(max(outer_sizes((size,), (geometry.divisor,), geometry)) for size in shape)
     assert max(outer_sizes(shape, tile, geometry)) <= max(budget, 1.5 * smallest)
 
 

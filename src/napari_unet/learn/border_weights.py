@@ -74,7 +74,8 @@ def border_weights(
     spacing = (1.0,) * labels.ndim if spacing is None else tuple(float(step) for step in spacing)
     if valid.shape != labels.shape:
         raise InputError(f"Expected `valid` to have the shape {labels.shape}, but got {valid.shape}.")
-    if len(spacing) != labels.ndim or min(spacing, default=1.0) <= 0 or not sigma > 0 or w0 < 0:
+    usable = len(spacing) == labels.ndim and all(0 < step < math.inf for step in spacing)
+    if not usable or not sigma > 0 or not w0 >= 0:
         raise InputError(
             f"Expected {labels.ndim} positive spacings, sigma > 0 and w0 >= 0, but got {spacing}, {sigma}, {w0}."
         )

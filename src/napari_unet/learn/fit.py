@@ -163,6 +163,7 @@ class _Run:
                 yield self._shrink(problem)
         if not self.stopped and self.trainer.steps % self.config.validate_every:
             yield from self._score()
+        yield from self._settle(at_once=True)
         self.keep_last()
         self._save(at_once=True)
         yield FitFinished(self.trainer.steps, self.seconds, self.progress.best_score, self.stopped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -91,7 +92,7 @@ def relative_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float,
     if spacing is None:
         return (1.0,) * ndim
     steps = tuple(float(step) for step in spacing)[-ndim:]
-    if len(steps) != ndim or min(steps) <= 0:
+    if len(steps) != ndim or not all(0 < step < math.inf for step in steps):
         raise InputError(f"Expected a positive pixel size for each of {ndim} axes, but got {tuple(spacing)}.")
     return tuple(step / min(steps) for step in steps)
 

@@ -72,32 +72,46 @@ class UNet(nn.Module):
         Returns
         -------
         torch.Tensor
-            (N, class, \\*space), smaller than the input by ``sum(halo)`` down to a multiple of `divisor` plus a few
-            pixels with ``padding="valid"``.
+            (N, class, \\*space), smaller than the input by ``2 * halo[0]`` with ``padding="valid"``.
+
+        Raises
+        ------
+        InputError
+            If a side can't be halved `depth` times, or is too short.
         """
         result: torch.Tensor = self.head(self.features(x))
         return result
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Map an image (N, C, \\*space) to the last feature map (N, features, \\*space), before the head."""
+        self._check_size(tuple(x.shape[2:]))
         skips = []
         for level, block in enumerate(self.down):
             x = block(x)
             if level < len(self.up):
                 skips.append(x)
-                self._check_even(x)
                 x = self.pool(x)
         for level in reversed(range(len(self.up))):
             x = self.up[level](x)
             x = self.merge[level](torch.cat([center_crop(skips[level], x.shape[2:]), x], dim=1))
         return x
 
-    @staticmethod
-    def _check_even(x: torch.Tensor) -> None:
-        if any(side % 2 or side < 2 for side in x.shape[2:]):
-            raise InputError(
-                f"The network can't halve a feature map of {tuple(x.shape[2:])} pixels; choose another tile."
-            )
+    def _check_size(self, space: tuple[int, ...]) -> None:
+        shrink = DoubleConv.shrink if self.config.padding == "valid" else 0
+        for size in space:
+            side, fits = size, size > 0
+            for _ in self.up:
+                side -= shrink
+                fits = fits and side > 0 and side % 2 == 0
+                side //= 2
+            for _ in self.up:
+                side = 2 * (side - shrink)
+                fits = fits and side > shrink
+            if not fits:
+                raise InputError(
+                    f"The network can't halve {' x '.join(map(str, space))} pixels {len(self.up)} times; "
+                    "choose another tile."
+                )
 
 
 def _halo(depth: int, padding: str) -> tuple[int, int]:

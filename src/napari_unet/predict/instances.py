@@ -22,7 +22,7 @@ def separate_objects(
     foreground: npt.NDArray[np.floating[Any]],
     *,
     threshold: float = 0.5,
-    depth: float = 0.35,
+    depth: float = 0.2,
     min_size: int = 8,
     spacing: Sequence[float] | None = None,
 ) -> npt.NDArray[np.int32]:

@@ -28,6 +28,7 @@ from napari_unet.widgets.messages import MessageLine
 __all__ = ["PaintDesk", "usable_for_strokes"]
 
 _NEXT_OBJECT = ("N",)
+_QUICK_LOOK = 4096**2  # pixels that are looked through in a few milliseconds
 
 
 class PaintDesk:
@@ -74,6 +75,8 @@ class PaintDesk:
             if layer is not None:
                 layer.events.selected_label.connect(self._on_label)
                 layer.events.paint.connect(self._on_paint)
+                layer.events.data.connect(self._on_data)
+                self._look()
         self._on_label()
 
     @property
@@ -91,7 +94,8 @@ class PaintDesk:
             wanted = np.dtype(np.uint16 if task == "objects" else np.uint8)
             if layer.dtype != wanted and layer.data.dtype.itemsize < wanted.itemsize and not self.painted:
                 label = layer.selected_label
-                layer.data = new_label_array(layer.data.shape, wanted)
+                with layer.events.data.blocker(self._on_data):
+                    layer.data = new_label_array(layer.data.shape, wanted)
                 layer.selected_label = label
         self._on_label()
 
@@ -133,6 +137,7 @@ class PaintDesk:
         if self.layer is not None:
             self.layer.events.selected_label.disconnect(self._on_label)
             self.layer.events.paint.disconnect(self._on_paint)
+            self.layer.events.data.disconnect(self._on_data)
         self.layer = None
 
     def _free_keys(self) -> tuple[tuple[str, ...], str]:
@@ -172,6 +177,25 @@ class PaintDesk:
         if label > 0:
             self.painted.add(min(label, FIRST_OBJECT) if self.task == "objects" else label)
         self.on_painted()
+
+    def _on_data(self, event: Any = None) -> None:
+        """Take strokes that were loaded or pasted, not painted, for a person's as well."""
+        if self.layer is not None:
+            self._touched.add(self.layer)
+            self._look()
+            self.on_painted()
+
+    def _look(self) -> None:
+        """Find out which classes are in the layer, where a look is quick."""
+        data = self.layer.data if self.layer is not None else None
+        if not isinstance(data, np.ndarray) or data.size > _QUICK_LOOK:
+            return
+        if data.any() and self.layer is not None:
+            self._touched.add(self.layer)
+            found = {label for label in range(1, self.classes.shown + 1) if (data == label).any()}
+            if self.task == "objects" and (data >= FIRST_OBJECT).any():
+                found.add(FIRST_OBJECT)
+            self.painted |= found
 
 
 def usable_for_strokes(layer: Any) -> bool:
