@@ -44,7 +44,7 @@ def take_pictures() -> None:
 
     viewer = napari.Viewer(title="napari", show=True)
     viewer.window.resize(*SIZE)
-    example = cells((512, 512), seed=3)
+    example = cells((512, 512), noise=0.03, seed=3)
     viewer.add_image(example.image, name="cells")
     dock = SegmentDock(viewer)
     viewer.window.add_dock_widget(dock, name="U-Net: Segment", area="right")
@@ -59,7 +59,7 @@ def take_pictures() -> None:
         wait(lambda: False, 1.0)
         FOLDER.mkdir(parents=True, exist_ok=True)
         picture = Image.fromarray(viewer.screenshot(canvas_only=False)[..., :3])
-        picture.quantize(256, dither=Image.Dither.NONE).save(FOLDER / f"{name}.png", optimize=True)
+        picture.save(FOLDER / f"{name}.png", optimize=True)
 
     save("open")
     strokes = dock.strokes

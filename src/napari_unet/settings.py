@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any
@@ -33,6 +34,8 @@ class SettingInfo:
         The allowed values; empty where any will do.
     advanced : bool
         Whether a form should fold the field away.
+    choice_notes : tuple of str
+        One line for each choice on what it means or when to take it; empty where the choices speak for themselves.
     """
 
     name: str
@@ -43,6 +46,7 @@ class SettingInfo:
     maximum: float | None = None
     choices: tuple[Any, ...] = ()
     advanced: bool = False
+    choice_notes: tuple[str, ...] = ()
 
 
 def setting(
@@ -52,17 +56,21 @@ def setting(
     *,
     minimum: float | None = None,
     maximum: float | None = None,
-    choices: tuple[Any, ...] = (),
+    choices: tuple[Any, ...] | Mapping[Any, str] = (),
     advanced: bool = False,
 ) -> Any:
-    """Make a dataclass field that carries a title, a description and bounds; see `SettingInfo`."""
+    """Make a dataclass field that carries a title, a description and bounds; see `SettingInfo`.
+
+    Choices that need a word of explanation are given as a mapping of choice to note.
+    """
     details = {
         "title": title,
         "description": description,
         "minimum": minimum,
         "maximum": maximum,
-        "choices": choices,
+        "choices": tuple(choices),
         "advanced": advanced,
+        "choice_notes": tuple(choices.values()) if isinstance(choices, Mapping) else (),
     }
     return field(default=default, metadata={_KEY: details})
 

@@ -1,4 +1,4 @@
-"""Models with weights that are random in every part, and what a network makes of an image that is not cut into tiles."""
+"""Models whose weights are random in every part, and what a network makes of an image that is not cut into tiles."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _make_model(seed: int = 0, **settings: Any) -> Model:
 
 
 def _spread_logits(model: Model, chance: torch.Generator) -> None:
-    """Bring the logits of noise to mean 0 and standard deviation 1: probabilities near 0 or 1 would hide differences."""
+    """Bring the logits of noise to mean 0 and deviation 1: probabilities near 0 or 1 would hide differences."""
     config, network = model.config, model.network.eval()
     divisor, halo = 2**config.depth, sum(network.halo) if config.padding == "valid" else 0  # type: ignore[arg-type]
     noise = torch.rand((1, config.in_channels, *(2 * divisor + halo,) * config.ndim), generator=chance)
@@ -65,10 +65,8 @@ def _context(network: nn.Module, depth: int, channels: int, ndim: int, size: int
     return shrinkage // 2, taken - size - shrinkage // 2
 
 
-def _whole(
-    model: Model, frames: npt.NDArray[Any], limits: list[tuple[float, float]] | None = None
-) -> FloatArray:
-    """Predict one frame (channel, *space) in one piece; grey values are scaled between the two percentiles or limits."""
+def _whole(model: Model, frames: npt.NDArray[Any], limits: list[tuple[float, float]] | None = None) -> FloatArray:
+    """Predict one frame (channel, *space) in one piece; grey values are scaled by its percentiles or given limits."""
     config = model.config
     scaled = []
     for number, channel in enumerate(frames.astype(np.float64)):

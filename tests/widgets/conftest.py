@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,30 +52,49 @@ class Hand:
 
 
 class GapMeter:
-    """Measures how long the main thread does not come to its turn."""
+    """Measures how long the main thread does not come to its turn, and how busy others kept the machine meanwhile."""
 
     def __init__(self) -> None:
-        self.gaps_ms: list[float] = []
+        self._gaps_ms: list[float] = []
         self._last = 0.0
+        self._elsewhere = 0.0
+        self._began = 0.0
         self._timer = QTimer()
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.setInterval(5)
         self._timer.timeout.connect(self._tick)
 
     def start(self) -> None:
-        self.gaps_ms.clear()
-        self._last = time.perf_counter()
+        self._gaps_ms.clear()
+        self._elsewhere = _seconds_of_others()
+        self._began = self._last = time.perf_counter()
         self._timer.start()
 
     def stop(self) -> list[float]:
-        """Return all gaps, the longest first."""
+        """Return all gaps in ms, the longest first."""
         self._timer.stop()
-        return sorted(self.gaps_ms, reverse=True)
+        return sorted(self._gaps_ms, reverse=True)
+
+    @property
+    def cores_of_others(self) -> float:
+        """How many cores other programs used on average since `start`; the X server counts as one of them."""
+        return (_seconds_of_others() - self._elsewhere) / max(0.1, time.perf_counter() - self._began)
 
     def _tick(self) -> None:
         now = time.perf_counter()
-        self.gaps_ms.append(1000 * (now - self._last))
+        self._gaps_ms.append(1000 * (now - self._last))
         self._last = now
+
+
+def _seconds_of_others() -> float:
+    """Return the processor time that all other programs have used since the machine was started; 0 where unknown."""
+    table = Path("/proc/stat")
+    if not table.is_file():
+        return 0.0
+    user, nice, system, _, _, irq, soft, steal, *_ = map(float, table.read_text().split("\n", 1)[0].split()[1:])
+    own = os.times()
+    busy = (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
+    return busy - own.user - own.system
 
 
 @pytest.fixture

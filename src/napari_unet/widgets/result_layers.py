@@ -167,9 +167,16 @@ class ResultLayers:
                 self._dirty.add(layer)
         self._written |= self._dirty
 
-    def draw(self, *, last: bool = False) -> None:
-        """Have the layers drawn that were written into since the last call; at the end also their thumbnails."""
-        for layer in self._written if last else self._dirty:
+    def draw(self) -> None:
+        """Have the layers drawn that were written into since the last call."""
+        for layer in self._dirty:
             if layer in self.viewer.layers and layer.visible:
-                layer.refresh(thumbnail=last, highlight=False, extent=False)
+                layer.refresh(thumbnail=False, highlight=False, extent=False)
         self._dirty.clear()
+
+    def update_thumbnails(self) -> None:
+        """Bring the pictures in the list of layers up to date; call it at the end, apart from `draw`."""
+        for layer in self._written:
+            if layer in self.viewer.layers:
+                layer.refresh(data_displayed=False, highlight=False, extent=False)
+        self._written.clear()

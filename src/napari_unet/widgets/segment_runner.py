@@ -168,7 +168,8 @@ class SegmentRunner:
     def _on_predict_finished(self) -> None:
         results, self.results = self.results, None
         if results is not None and not results.is_gone:
-            results.draw(last=True)
+            results.draw()
+            QTimer.singleShot(_DRAW_MS, results.update_thumbnails)
         self._end()
 
     # ---- model files
