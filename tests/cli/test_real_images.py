@@ -83,6 +83,7 @@ def test_a_colour_image_goes_through_the_terminal(tmp_path: Path, run: Run, real
 
 def test_a_time_series_goes_through_the_terminal(tmp_path: Path, run: Run) -> None:
     example = cells((4, 96, 96), axes="TYX", seed=1)
-    labels = go_through(tmp_path, run, example.image, simulate_strokes(example.labels, slices=[1]), "TYX")
+    strokes = simulate_strokes(example.labels, slices=[1])
+    labels = go_through(tmp_path, run, example.image, strokes, "TYX", "--steps", 100, "--features", 8)
     assert labels.shape == example.image.shape
     assert labels.any(axis=(1, 2)).all()

@@ -25,7 +25,7 @@ __all__ = ["CropPlan", "Trainer", "TrainerState", "plan_crops"]
 
 _WARMUP_STEPS = 10
 _LAST_RATE = 0.02  # of the learning rate, at the end of the budget
-_STATISTICS_BATCHES = 6
+_STATISTICS_BATCHES = 4
 _MOST_RECOVERIES = 5
 
 
