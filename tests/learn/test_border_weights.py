@@ -31,7 +31,7 @@ def _naive(
     if len(ids) >= 2:
         distances = np.sort([ndimage.distance_transform_edt(objects != i, sampling=spacing) for i in ids], axis=0)
         border = w0 * np.exp(-((distances[0] + distances[1]) ** 2) / (2 * sigma**2))
-        weights += np.where(valid & (objects == 0), border, 0)
+        weights += np.where(valid, border, 0)
     return weights
 
 
@@ -73,7 +73,6 @@ def test_distances_are_those_to_the_pixels_of_the_objects(rng: np.random.Generat
     assert len(ids) > 2
     distances = np.sort([cdist(places, np.argwhere(labels == i) * spacing).min(1) for i in ids], axis=0)
     expected = 1 + 10 * np.exp(-((distances[0] + distances[1]) ** 2) / (2 * 3.0**2)).reshape(labels.shape)
-    expected[labels > 0] = 1
     result = border_weights(labels, sigma=3.0, class_balance=False, spacing=spacing)
     np.testing.assert_allclose(result, expected, rtol=1e-5)
 
@@ -84,7 +83,8 @@ def test_the_middle_of_a_gap_has_the_weight_of_the_formula() -> None:
     weights = border_weights(labels, w0=10, sigma=5, class_balance=False)
     assert weights[15, 18] == pytest.approx(1 + 10 * np.exp(-((2 + 2) ** 2) / 50), rel=1e-6)
     assert weights[15, 17] == pytest.approx(1 + 10 * np.exp(-((1 + 3) ** 2) / 50), rel=1e-6)
-    assert weights[15, 10] == 1
+    assert weights[15, 10] == pytest.approx(1 + 10 * np.exp(-((0 + 10) ** 2) / 50), rel=1e-6)
+    assert weights[0, 0] == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("objects", [0, 1])

@@ -29,7 +29,7 @@ def _make_model(seed: int = 0, **settings: Any) -> Model:
                 module.weight.uniform_(0.5, 1.5, generator=chance)
                 module.bias.normal_(0.0, 0.3, generator=chance)
             elif getattr(module, "bias", None) is not None:
-                module.bias.normal_(0.0, 0.1, generator=chance)  # type: ignore[operator, union-attr]
+                module.bias.normal_(0.0, 0.1, generator=chance)  # type: ignore[operator]
         _spread_logits(model, chance)
     return model
 
@@ -42,7 +42,7 @@ def _spread_logits(model: Model, chance: torch.Generator) -> None:
     logits = network(noise).transpose(0, 1).flatten(1)
     spread, middle = logits.std(dim=1), logits.mean(dim=1)
     head = network.head
-    head.weight /= spread.reshape(-1, *(1,) * (config.ndim + 1))  # type: ignore[operator, union-attr]
+    head.weight /= spread.reshape(-1, *(1,) * (config.ndim + 1))  # type: ignore[union-attr]
     head.bias.copy_((head.bias - middle) / spread)  # type: ignore[operator, union-attr]
 
 

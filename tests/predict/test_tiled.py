@@ -58,7 +58,7 @@ def make_image(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[
     """Make a picture with structures of several sizes and a few very bright pixels."""
     image = rng.normal(100.0, 10.0, shape) + 60 * ndimage.gaussian_filter(rng.standard_normal(shape), 2)
     image.flat[rng.integers(0, image.size, 1 + image.size // 200)] += 1000
-    return image
+    return np.asarray(image)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -129,7 +129,8 @@ class Shift(AddOne):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         first, last = max(-self.by, 0), max(self.by, 0)
-        return super().forward(x[(..., *(slice(first, n - last) for n in x.shape[2:]))])
+        box: Any = (..., *(slice(first, n - last) for n in x.shape[2:]))
+        return super().forward(x[box])
 
 
 def with_network(network: nn.Module, **settings: Any) -> Model:

@@ -251,7 +251,7 @@ def test_memory_that_is_never_enough_ends_with_one_sentence(make_model: MakeMode
     with pytest.raises(MemoryLimitError, match=r"Even a tile of 4 x 4 pixels .* CPU") as caught:
         seen.extend(predict_tiles(model, rng.random((70, 70)), "YX", PredictConfig(tile=33, device="cpu")))
     assert "\n" not in str(caught.value)
-    model.network = model.network.network  # type: ignore[assignment]
+    model.network = model.network.network
     assert np.isfinite(predict(model, rng.random((70, 70)), "YX", PLAIN)).all()
 
 

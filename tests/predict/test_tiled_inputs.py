@@ -132,7 +132,7 @@ def test_arrays_out_of_memory_give_the_same_as_numpy(
     model = make_model(in_channels=3)
     stored: Any
     if kind == "dask":
-        stored = da.from_array(image, chunks=(1, 2, 17, 13))
+        stored = da.from_array(image, chunks=(1, 2, 17, 13))  # type: ignore[no-untyped-call]
     elif kind == "zarr":
         stored = zarr.create_array(tmp_path / "image.zarr", shape=image.shape, dtype=image.dtype, chunks=(1, 1, 16, 16))
         stored[:] = image

@@ -1,4 +1,4 @@
-"""What every metric does first: check that two arrays fit together, and bring them into the form that it counts with."""
+"""What every metric does first: check that two arrays fit together, and bring them into the form that is counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ import numpy.typing as npt
 
 from napari_unet.errors import InputError
 
-__all__ = ["Overlaps", "as_frames", "as_labels", "as_masks", "as_probabilities", "as_thresholds", "as_valid", "overlaps"]
+__all__ = [
+    "Overlaps",
+    "as_frames",
+    "as_labels",
+    "as_masks",
+    "as_probabilities",
+    "as_thresholds",
+    "as_valid",
+    "check_shapes",
+    "each_frame",
+    "overlaps",
+]
 
 _DENSE_LIMIT = 4_000_000  # entries of a table of overlaps that is counted directly
 
@@ -26,7 +37,7 @@ def as_valid(valid: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None
     """Return which pixels count, or None if all do."""
     if valid is None:
         return None
-    mask = np.asarray(valid) != 0
+    mask: npt.NDArray[np.bool_] = np.asarray(valid) != 0
     if mask.shape != shape:
         raise InputError(f"Expected `valid` to have the shape {shape}, but got {mask.shape}.")
     return mask
@@ -117,7 +128,7 @@ class Overlaps:
     @property
     def between_objects(self) -> npt.NDArray[np.bool_]:
         """Which pairs have no background in them."""
-        return (self.predicted_ids[self.rows] != 0) & (self.reference_ids[self.columns] != 0)
+        return np.asarray((self.predicted_ids[self.rows] != 0) & (self.reference_ids[self.columns] != 0))
 
     @property
     def predicted_objects(self) -> int:
@@ -128,6 +139,13 @@ class Overlaps:
     def reference_objects(self) -> int:
         """How many objects the reference has."""
         return int(np.count_nonzero(self.reference_ids))
+
+    def find_pairs(self, predicted: npt.NDArray[Any], reference: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Return the number of the pair at each of some pixels, whose ids must be among those that were counted."""
+        width = max(1, self.reference_ids.size)
+        rows = np.searchsorted(self.predicted_ids, predicted)
+        codes = rows * width + np.searchsorted(self.reference_ids, reference)
+        return np.asarray(np.searchsorted(self.rows * width + self.columns, codes))
 
 
 def overlaps(predicted: npt.NDArray[Any], reference: npt.NDArray[Any]) -> Overlaps:
@@ -165,9 +183,10 @@ def _ranks(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.i
     return ids, places[labels.astype(np.intp, copy=False)]
 
 
-def each_frame(*arrays: npt.NDArray[Any] | None, ndim: int | None) -> Iterator[tuple[npt.NDArray[Any] | None, ...]]:
-    """Go through several arrays of one shape frame by frame; see `as_frames`."""
-    stacks = [None if array is None else as_frames(array, ndim) for array in arrays]
-    count = next(len(stack) for stack in stacks if stack is not None)
-    for index in range(count):
-        yield tuple(None if stack is None else stack[index] for stack in stacks)
+def each_frame(
+    first: npt.NDArray[Any], second: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None, ndim: int | None
+) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_] | None]]:
+    """Go through two arrays of one shape, and which of their pixels count, frame by frame; see `as_frames`."""
+    firsts, seconds = as_frames(first, ndim), as_frames(second, ndim)
+    valids = [None] * len(firsts) if valid is None else as_frames(valid, ndim)
+    yield from zip(firsts, seconds, valids, strict=True)

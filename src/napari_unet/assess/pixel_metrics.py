@@ -9,7 +9,6 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_unet.assess.inputs import as_masks, as_probabilities, as_thresholds, as_valid
 

@@ -30,8 +30,9 @@ def border_weights(
 
     .. math:: w(x) = w_c(x) + w_0 \exp\left(-\frac{(d_1(x) + d_2(x))^2}{2 \sigma^2}\right)
 
-    where d1 and d2 are the distances from x to the nearest and the second nearest object, 0 inside of an object; the
-    second term is added in the background only and vanishes with fewer than two objects.
+    where d1 and d2 are the distances from x to the nearest and the second nearest object, 0 inside of an object, so that
+    an object's own pixels that lie near another one count more as well. The second term vanishes with fewer than two
+    objects.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ def border_weights(
     --------
     >>> labels = np.array([[1, 1, 0, 2, 2, 0, 0, 0]])
     >>> border_weights(labels, class_balance=False, sigma=1).round(2)  # d1 + d2 = 2 in the gap
-    array([[1.  , 1.  , 2.35, 1.  , 1.  , 1.  , 1.  , 1.  ]], dtype=float32)
+    array([[1.11, 2.35, 2.35, 2.35, 1.11, 1.  , 1.  , 1.  ]], dtype=float32)
     """
     labels = np.asarray(labels)
     valid = np.ones(labels.shape, bool) if valid is None else np.asarray(valid, bool)
@@ -85,9 +86,9 @@ def border_weights(
     weights = balance_weights(objects > 0, valid) if class_balance else valid.astype(np.float32)
     if w0 > 0:
         first, second = _two_nearest(objects, spacing, sigma)
-        ground = valid & (objects == 0) & np.isfinite(second)
-        total = first[ground] + second[ground]
-        weights[ground] += w0 * np.exp(-(total**2) / (2 * sigma**2))
+        near = valid & np.isfinite(second)
+        total = first[near] + second[near]
+        weights[near] += w0 * np.exp(-(total**2) / (2 * sigma**2))
     return weights
 
 

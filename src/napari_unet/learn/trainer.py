@@ -139,11 +139,12 @@ class Trainer:
         self._seen = [*self._seen[1 - _STATISTICS_BATCHES :], image]
         yield
         with self._private_random(), self.device.autocast():
-            logits = self.network(image)
-        size = logits.shape[2:]
-        loss = segmentation_loss(
-            logits, center_crop(classes, size), center_crop(weights, size), dice_weight=self.config.dice_weight
-        )
+            deep = self.network.config.deep_supervision  # type: ignore[union-attr]
+            results = self.network(image, auxiliary=True) if deep else [self.network(image)]
+        size = results[0].shape[2:]
+        classes, weights = center_crop(classes, size), center_crop(weights, size)
+        losses = [segmentation_loss(r, classes, weights, dice_weight=self.config.dice_weight) for r in results]
+        loss = torch.stack(losses).mean()
         yield
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
@@ -256,10 +257,11 @@ class Trainer:
         for key, value in part("optimizer.").items():
             number, name = key.split(".", 1)
             optimizer.setdefault(int(number), {})[name] = value
-        for number, parameter in enumerate(self.network.parameters()):
-            for name, value in optimizer.get(number, {}).items():
+        for place, parameter in enumerate(self.network.parameters()):
+            entries = optimizer.get(place, {})
+            for name, value in entries.items():
                 if value.shape == parameter.shape:  # the fused step goes through memory: same layout, or it is shuffled
-                    optimizer[number][name] = torch.empty_like(parameter.detach()).copy_(value)
+                    entries[name] = torch.empty_like(parameter.detach()).copy_(value)
         groups = self.optimizer.state_dict()["param_groups"]
         self._restore(
             {

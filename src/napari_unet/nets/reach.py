@@ -117,7 +117,7 @@ class Field:
     ) -> None:
         self.space, self.channels, self.side = ndim, channels, side
         self.sources = tuple(sources)
-        self.local = local and all(source.local for source, _ in self.sources)
+        self.local: bool = local and all(source.local for source, _ in self.sources)
         self.number = next(self._count)
 
     @classmethod
@@ -242,11 +242,20 @@ def _conv(
     return _window(x, kernel, _one(stride), _one(padding), _one(dilation), int(weight.shape[0]))
 
 
-def _pool(x: Field, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, **options: Any) -> Field:
-    if options.get("ceil_mode"):
+def _max_pool(
+    x: Field, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    **options: Any,
+) -> Field:  # fmt: skip
+    if ceil_mode:
         raise TypeError("A pooling that rounds up depends on the size of the map.")
     step = kernel_size if stride is None else stride
     return _window(x, _one(kernel_size), _one(step), _one(padding), _one(dilation))
+
+
+def _avg_pool(
+    x: Field, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, *options: Any
+) -> Field:
+    return _max_pool(x, kernel_size, stride, padding, 1, ceil_mode)
 
 
 def _conv_transpose(
@@ -284,7 +293,7 @@ _LAYERS: dict[str, Callable[..., Field]] = {
     "cat": _cat,
     "conv": _conv,
     "conv_transpose": _conv_transpose,
-    "max_pool": _pool,
-    "avg_pool": _pool,
+    "max_pool": _max_pool,
+    "avg_pool": _avg_pool,
     "interpolate": _interpolate,
 }

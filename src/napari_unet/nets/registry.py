@@ -1,22 +1,17 @@
-"""The networks by name. A new one is a file with a class and a line here."""
+"""The networks by name. A new one is a file with a class and a line in `napari_unet.nets.architectures`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from napari_unet.errors import InputError
+from napari_unet.nets.architectures import ARCHITECTURES
 from napari_unet.nets.config import ModelConfig
-from napari_unet.nets.unet import UNet
 
 __all__ = ["ARCHITECTURES", "SegmentationModel", "build_network"]
-
-ARCHITECTURES: dict[str, Callable[[ModelConfig], nn.Module]] = {
-    "unet": UNet,
-}
 
 
 class SegmentationModel(Protocol):
@@ -27,7 +22,7 @@ class SegmentationModel(Protocol):
     config : ModelConfig
         What the network is made of and reads.
     network : torch.nn.Module
-        Returns logits (N, class, \\*space); has `divisor` and `halo`.
+        Returns logits (N, class, \\*space); has `divisor` and `halo`, see `napari_unet.nets.base`.
     task : str
         ``"objects"`` or ``"classes"``.
     spacing : tuple of float or None
@@ -46,17 +41,11 @@ class SegmentationModel(Protocol):
 def build_network(config: ModelConfig) -> nn.Module:
     """Build the network of a config with fresh weights, in float32 on the CPU.
 
-    Raises
-    ------
-    InputError
-        If there is no architecture of that name.
-
     Examples
     --------
     >>> sum(p.numel() for p in build_network(ModelConfig(features=4, depth=1)).parameters())
     1682
     """
-    if config.architecture not in ARCHITECTURES:
-        known = ", ".join(sorted(ARCHITECTURES))
-        raise InputError(f"There is no network called {config.architecture!r}; there are: {known}.")
-    return ARCHITECTURES[config.architecture](config).to(torch.float32)
+    module, _, name = ARCHITECTURES[config.architecture].source.partition(":")
+    network: nn.Module = getattr(import_module(f"napari_unet.nets.{module}"), name)(config)
+    return network.to(torch.float32)

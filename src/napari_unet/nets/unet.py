@@ -8,31 +8,42 @@ import torch
 from torch import nn
 
 from napari_unet.errors import InputError
-from napari_unet.nets.blocks import DoubleConv, center_crop, conv, he_init_, max_pool, up_conv
+from napari_unet.nets.base import SegmentationNetwork
+from napari_unet.nets.blocks import (
+    DoubleConv,
+    SpatialPyramid,
+    center_crop,
+    contract,
+    contracting_blocks,
+    conv,
+    pool,
+    smooth_up,
+    up_conv,
+)
 from napari_unet.nets.config import ModelConfig
 
 __all__ = ["UNet"]
 
 
-class UNet(nn.Module):
+class UNet(SegmentationNetwork):
     """Contracting path, bottom and expanding path with skip connections by concatenation.
 
     With ``padding="valid"``, ``norm=None``, ``features=64`` and ``depth=4`` it is the paper's network layer for
     layer: 23 convolutional layers, 572x572 in, 388x388 out. What differs otherwise: ``padding="same"`` keeps the
     size; a normalisation may follow each convolution; in 3D every layer is volumetric (Cicek et al. 2016, arXiv
-    1606.06650, with the channels of the 2D network).
+    1606.06650, with the channels of the 2D network). Options that other papers brought:
+
+    - ``bottom="dilated"``: the two convolutions of the deepest level have holes, dilation 2 and 4 (Yu and Koltun
+      2016, arXiv 1511.07122); ``"pyramid"``: spatial pyramid pooling follows them, see `SpatialPyramid`;
+    - ``convolution="separable"``: all 3x3 convolutions are depth-wise separable (Chollet 2017, arXiv 1610.02357);
+    - ``pooling="average"``;
+    - ``upsampling="interpolate"``: a 1x1 convolution that halves the channels and linear interpolation stand for the
+      up-convolution (Odena et al. 2016, doi 10.23915/distill.00003).
 
     Parameters
     ----------
     config : ModelConfig
-        Widths, depth, padding, normalisation, dropout, channels and classes.
-
-    Attributes
-    ----------
-    divisor : int
-        Tiles must begin at multiples of this many pixels, for the pooling to fall on the same places.
-    halo : tuple of int
-        Pixels before and after a tile that the network must see for an exact result, and that it needs as input.
+        Widths, depth, padding, normalisation, dropout, channels, classes and options.
 
     Examples
     --------
@@ -42,61 +53,49 @@ class UNet(nn.Module):
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        ndim, depth = config.ndim, config.depth
-        widths = [config.features * 2**level for level in range(depth + 1)]
-        block = partial(DoubleConv, ndim, padding=config.padding, norm=config.norm)
-        self.config = config
-        self.divisor = 2**depth
-        self.halo = _halo(depth, config.padding)
-        self.down = nn.ModuleList()
-        for level, width in enumerate(widths):
-            inputs = config.in_channels if level == 0 else widths[level - 1]
-            dropout = config.dropout if level >= depth - 1 else 0.0  # the end of the contracting path
-            self.down.append(block(inputs, width, dropout=dropout))
-        self.pool = max_pool(ndim)
-        self.up = nn.ModuleList(up_conv(ndim, 2 * width, width) for width in widths[:-1])
+        super().__init__(config)
+        ndim = config.ndim
+        widths = [config.features * 2**level for level in range(config.depth + 1)]
+        separable = config.convolution == "separable"
+        block = partial(DoubleConv, ndim, padding=config.padding, norm=config.norm, separable=separable)
+        self.down = contracting_blocks(config, widths)
+        self.pool = pool(ndim, config.pooling)
+        self.bottom = self.make_bottom(widths[-1])
+        self.up = nn.ModuleList(self._make_up(width) for width in widths[:-1])
         self.merge = nn.ModuleList(block(2 * width, width) for width in widths[:-1])
         self.head = conv(ndim, config.features, len(config.classes), 1)
-        he_init_(self)
+        if config.padding == "valid":
+            self.halo = _unpadded_halo(config.depth)
+        self.complete()
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map an image to logits.
+    def make_bottom(self, channels: int) -> nn.Module:
+        """Make what follows the convolutions of the deepest level."""
+        if self.config.bottom == "pyramid":
+            return SpatialPyramid(self.config.ndim, channels, norm=self.config.norm)
+        return nn.Identity()
 
-        Parameters
-        ----------
-        x : torch.Tensor
-            (N, C, \\*space). With ``padding="same"`` each side must be a multiple of `divisor`; with ``"valid"`` each
-            pooling must meet an even size.
-
-        Returns
-        -------
-        torch.Tensor
-            (N, class, \\*space), smaller than the input by ``2 * halo[0]`` with ``padding="valid"``.
-
-        Raises
-        ------
-        InputError
-            If a side can't be halved `depth` times, or is too short.
-        """
-        result: torch.Tensor = self.head(self.features(x))
-        return result
+    def _make_up(self, width: int) -> nn.Module:
+        ndim = self.config.ndim
+        if self.config.upsampling == "interpolate":
+            return nn.Sequential(conv(ndim, 2 * width, width, 1), smooth_up(ndim))
+        return up_conv(ndim, 2 * width, width)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Map an image (N, C, \\*space) to the last feature map (N, features, \\*space), before the head."""
-        self._check_size(tuple(x.shape[2:]))
-        skips = []
-        for level, block in enumerate(self.down):
-            x = block(x)
-            if level < len(self.up):
-                skips.append(x)
-                x = self.pool(x)
-        for level in reversed(range(len(self.up))):
+        """Map an image (N, C, \\*space) to the last feature map (N, features, \\*space), before the head.
+
+        With ``padding="valid"`` it is smaller than the input by ``2 * halo[0]``.
+        """
+        self.check_size(x)
+        *skips, x = contract(x, self.down, self.pool)
+        x = self.bottom(x)
+        for level in reversed(range(len(skips))):
             x = self.up[level](x)
             x = self.merge[level](torch.cat([center_crop(skips[level], x.shape[2:]), x], dim=1))
         return x
 
-    def _check_size(self, space: tuple[int, ...]) -> None:
+    def check_size(self, x: torch.Tensor) -> None:
+        """Refuse a map that can't be halved as often as needed, or is too short."""
+        space = tuple(x.shape[2:])
         shrink = DoubleConv.shrink if self.config.padding == "valid" else 0
         for size in space:
             side, fits = size, size > 0
@@ -114,24 +113,14 @@ class UNet(nn.Module):
                 )
 
 
-def _halo(depth: int, padding: str) -> tuple[int, int]:
-    """Pixels that the network needs before and after a box that begins and ends at multiples of ``2**depth``.
+def _unpadded_halo(depth: int) -> tuple[int, int]:
+    """Pixels that the network without padding needs before and after a box that begins at a multiple of ``2**depth``.
 
-    Going down from the result, each level adds the reach of two convolutions, and the up-convolution rounds outwards to
-    its cells of 2 pixels.
-
-    Without padding the network's own shrinkage is ``4 * (2**depth - 1)`` on the way down and up and ``2 * 2**depth``
-    at the bottom on each side (92 for depth 4). A multiple of ``2**depth`` is asked for, and the network writes
-    up to ``2**depth - 1`` more pixels at the end; these are part of the halo after the box.
+    The network's own shrinkage is ``4 * (2**depth - 1)`` on the way down and up and ``2 * 2**depth`` at the bottom on
+    each side (92 for depth 4). A multiple of ``2**depth`` is asked for, and the network writes up to ``2**depth - 1``
+    more pixels at the end; these are part of the halo after the box.
     """
     divisor = 2**depth
-    if padding == "valid":
-        before = 4 * (divisor - 1) + 2 * divisor
-        surplus = (-4 * (divisor - 1)) % divisor
-        return before, before + surplus
-    first = 0  # first pixel that is needed, at the level that is being looked at, for a box that begins at 0
-    for _ in range(depth):
-        first = (first - 2) // 2
-    lowest = (first - 2) * divisor - 2 * (divisor - 1)
-    reach = -(lowest // divisor) * divisor
-    return reach, reach
+    before = 4 * (divisor - 1) + 2 * divisor
+    surplus = (-4 * (divisor - 1)) % divisor
+    return before, before + surplus

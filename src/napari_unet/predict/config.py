@@ -21,11 +21,13 @@ class PredictConfig:
     ----------
     tile : int or tuple of int or None
         Side of the part that one tile writes, in pixels, for all or each of the spatial axes; it is rounded up to
-        what the network needs. None: chosen from network and device. The result does not depend on it.
+        what the network needs. None: chosen from network and device. The result does not depend on it, except a
+        little where the network looks at a whole tile at once: with instance or group normalisation, and with a
+        transformer. Such tiles overlap and are blended; the larger, the better.
     """
 
     tile: int | tuple[int, ...] | None = setting(
-        None, "Tile (px)", "Side of the piece that is predicted at once; the result does not depend on it.",
+        None, "Tile (px)", "Side of the piece that is predicted at once; the result does not depend on it, or hardly.",
         advanced=True,
     )  # fmt: skip
     device: str = setting("auto", "Device", "'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.")

@@ -47,6 +47,8 @@ class PredictStarted(PredictEvent):
 class TilePredicted(PredictEvent):
     """One tile is finished.
 
+    Where tiles are blended, a tile goes a little way into those before it and holds what they become there.
+
     Attributes
     ----------
     box : tuple of slice

@@ -22,7 +22,7 @@ def separate_objects(
     foreground: npt.NDArray[np.floating[Any]],
     *,
     threshold: float = 0.5,
-    depth: float = 0.2,
+    depth: float = 0.25,
     min_size: int = 8,
     spacing: Sequence[float] | None = None,
 ) -> npt.NDArray[np.int32]:
@@ -68,7 +68,7 @@ def separate_objects(
     heights = np.zeros(int(tops.max()) + 1, landscape.dtype)
     heights[tops.ravel()] = landscape.ravel()  # all pixels of a top have its height
     objects = _merge_hills(heights, *_find_passes(hills, landscape), depth=depth)[hills]
-    kept = np.bincount(objects.ravel()) >= min_size
+    kept = np.bincount(objects.ravel()) >= max(1, min_size)  # a hill that was joined to another has no pixel
     kept[0] = False
     numbers = np.where(kept, np.cumsum(kept), 0).astype(np.int32)
     result: npt.NDArray[np.int32] = numbers[objects]

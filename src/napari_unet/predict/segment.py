@@ -60,9 +60,16 @@ def segment(
     >>> nu.segment(model, np.random.default_rng(0).random((17, 23)), task="classes").dtype
     dtype('uint8')
     """
+    chosen = task or model.task
+    _check_task(chosen)
     layout = image_layout(model, image, axes)
     probabilities = predict(model, image, layout.axes, config)
-    return labels_from_probabilities(probabilities, task or model.task, layout, spacing=model.spacing)
+    return labels_from_probabilities(probabilities, chosen, layout, spacing=model.spacing)
+
+
+def _check_task(task: str) -> None:
+    if task not in ("objects", "classes"):
+        raise InputError(f"Expected `task` to be 'objects' or 'classes', but got {task!r}.")
 
 
 def labels_from_probabilities(
@@ -94,10 +101,10 @@ def labels_from_probabilities(
         raise InputError(
             f"Expected probabilities of the shape (class, {layout.label_shape}), but got {probabilities.shape}."
         )
+    _check_task(task)
     if task == "classes":
-        return np.asarray(probabilities.argmax(axis=0) + 1, dtype=np.uint8)
-    if task != "objects":
-        raise InputError(f"Expected `task` to be 'objects' or 'classes', but got {task!r}.")
+        dtype = np.uint8 if len(probabilities) <= np.iinfo(np.uint8).max else np.uint16
+        return np.asarray(probabilities.argmax(axis=0) + 1, dtype=dtype)
     steps = None if spacing is None else tuple(spacing)[-layout.ndim :]
     labels = np.zeros(layout.label_shape, np.uint32)
     count = 0

@@ -15,8 +15,11 @@ from torch import nn
 from napari_unet.data.axes import Box, ImageLayout, guess_axes
 from napari_unet.data.intensity import FrameReader, measure_range
 from napari_unet.errors import InputError, MemoryLimitError
+from napari_unet.nets.architectures import ARCHITECTURES
+from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.device import Device, choose_device, is_out_of_memory
 from napari_unet.nets.registry import SegmentationModel
+from napari_unet.predict.blend import Blender
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import PredictEvent, PredictFinished, PredictRecovered, PredictStarted, TilePredicted
 from napari_unet.predict.tiles import Tile, TileGeometry, choose_tile, plan_tiles
@@ -25,6 +28,7 @@ __all__ = ["image_layout", "predict", "predict_tiles", "tile_geometry"]
 
 _BUDGET_CPU = 24_000_000  # outer pixels of a tile times features of the network
 _BUDGET_GPU = 8 * _BUDGET_CPU
+_OVERLAP = {2: 32, 3: 16}  # pixels, by dimensions, where tiles are blended
 
 
 def predict(
@@ -149,6 +153,7 @@ def predict_tiles(
             continue
         pieces.pop(0)
         done += 1
+        block = job.blend(position, tile, block, pieces)
         box = layout.label_box(position, tile.inner)
         yield TilePredicted(done, total, seconds(), box, layout.to_label_order(block))
     yield PredictFinished(done, total, seconds(), stopped=bool(pieces))
@@ -176,11 +181,13 @@ def image_layout(model: SegmentationModel, image: Any, axes: str | None) -> Imag
     return layout
 
 
-def tile_geometry(network: nn.Module, padding: str) -> TileGeometry:
-    """Return what the tiles of a network must look like."""
+def tile_geometry(network: nn.Module, config: ModelConfig) -> TileGeometry:
+    """Return what the tiles of a network must look like; they overlap where the network's result depends on them."""
     divisor = cast("int", network.divisor)
     halo = cast("tuple[int, int]", network.halo)
-    return TileGeometry(divisor, halo, divisor if padding == "same" else None)
+    exact = getattr(network, "exact_tiling", True)
+    overlap = 0 if exact else -(-_OVERLAP[config.ndim] // divisor) * divisor
+    return TileGeometry(divisor, halo, divisor if config.padding == "same" else None, overlap)
 
 
 Piece = tuple[tuple[int, ...], Tile]
@@ -207,12 +214,14 @@ class _Job:
             self.image, self.layout, low_percentile=made.low_percentile, high_percentile=made.high_percentile
         )
         self.reader = FrameReader(self.image, self.layout, intensity)
-        self.geometry = tile_geometry(self.model.network, made.padding)
+        self.geometry = tile_geometry(self.model.network, made)
+        self.blender = Blender(self.geometry.overlap) if self.geometry.overlap else None
         self.network = self._place()
         budget = _BUDGET_CPU if self.device.torch_device.type == "cpu" else _BUDGET_GPU
         tile = self.config.tile
         if tile is None:
-            self.tile = choose_tile(self.layout.frame_shape, self.geometry, budget // made.features)
+            weight = made.features * ARCHITECTURES[made.architecture].memory
+            self.tile = choose_tile(self.layout.frame_shape, self.geometry, int(budget / weight))
         else:
             self.tile = (tile,) * made.ndim if isinstance(tile, int) else tuple(tile)
         if len(self.tile) != made.ndim:
@@ -276,6 +285,16 @@ class _Job:
         logits = logits[(0, slice(None), *tile.crop)]
         probabilities: npt.NDArray[np.float32] = logits.float().softmax(dim=0).cpu().numpy()
         return probabilities
+
+    def blend(
+        self, position: tuple[int, ...], tile: Tile, block: npt.NDArray[np.float32], left: list[Piece]
+    ) -> npt.NDArray[np.float32]:
+        """Blend a tile with those before it, where the network's result depends on the tile; `left` are to come."""
+        if self.blender is None:
+            return block
+        blended = self.blender.add(position, tile.inner, block)
+        self.blender.forget((place, later.inner) for place, later in left)
+        return blended
 
     def shrink(self, error: BaseException) -> str:
         """Halve the tile after the memory was not enough."""

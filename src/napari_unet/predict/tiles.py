@@ -40,15 +40,20 @@ class TileGeometry:
         Pixels that the network needs before and after an inner box.
     margin : int or None
         Mirrored pixels around the frame of a padded network; None for an unpadded one, which needs the whole halo.
+    overlap : int
+        Pixels by which inner boxes grow into their neighbours, for results that are blended; a multiple of `divisor`.
     """
 
     divisor: int
     halo: tuple[int, int]
     margin: int | None = None
+    overlap: int = 0
 
     def __post_init__(self) -> None:
-        if self.divisor < 1 or min(self.halo) < 0 or (self.margin or 0) % self.divisor:
-            raise InputError(f"Expected a margin that is a multiple of the divisor, but got {self}.")
+        if self.divisor < 1 or min(*self.halo, self.overlap) < 0:
+            raise InputError(f"Expected a divisor of at least 1, and halo and overlap of at least 0, but got {self}.")
+        if (self.margin or 0) % self.divisor or self.overlap % self.divisor:
+            raise InputError(f"Expected margin and overlap to be multiples of the divisor, but got {self}.")
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def plan_tiles(
     Returns
     -------
     list of Tile
-        Their inner boxes cover the frame, or the region, and do not overlap.
+        Their inner boxes cover the frame, or the region, and do not overlap, but for what the geometry asks for.
 
     Examples
     --------
@@ -130,6 +135,7 @@ def plan_tiles(
 
 
 def _plan_axis(begin: int, end: int, size: int, geometry: TileGeometry) -> tuple[slice, int, int, slice]:
+    begin, end = max(0, begin - geometry.overlap), min(size, end + geometry.overlap)
     start = begin - geometry.halo[0]
     stop = _round_up(end, geometry.divisor) + geometry.halo[1]
     if geometry.margin is None:

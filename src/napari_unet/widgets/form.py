@@ -98,6 +98,8 @@ class SettingsForm(QWidget):
                 continue
             editor = self._make_editor(info, types[info.name])
             editor.setToolTip(info.description)
+            if isinstance(editor, QComboBox) and info.choice_notes:
+                _explain_choices(editor, info)
             editor.setAccessibleName(info.title)
             editor.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
             editor.installEventFilter(self._wheel_guard)
@@ -169,6 +171,19 @@ class _NumberEdit(QLineEdit):
     def set_number(self, value: float | None) -> None:
         self.last = value
         self.setText("" if value is None else f"{value:g}")
+
+
+def _explain_choices(box: QComboBox, info: SettingInfo) -> None:
+    """Show the note of each choice while it is pointed at in the list, and that of the chosen one on the box."""
+
+    def explain(index: int) -> None:
+        if 0 <= index < len(info.choice_notes):
+            box.setToolTip(f"{info.description}\n{box.itemText(index)}: {info.choice_notes[index]}")
+
+    for index, note in enumerate(info.choice_notes):
+        box.setItemData(index, note, Qt.ItemDataRole.ToolTipRole)
+    box.currentIndexChanged.connect(explain)
+    explain(box.currentIndex())
 
 
 def _whole_number_editor(info: SettingInfo, optional: bool) -> QSpinBox:

@@ -28,7 +28,7 @@ from napari_unet.widgets.messages import MessageLine
 __all__ = ["PaintDesk", "usable_for_strokes"]
 
 _NEXT_OBJECT = ("N",)
-_QUICK_LOOK = 4096**2  # pixels that are looked through in a few milliseconds
+_QUICK_LOOK = 2048**2  # pixels that are looked through in a few milliseconds
 
 
 class PaintDesk:

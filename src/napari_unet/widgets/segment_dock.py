@@ -263,9 +263,11 @@ class SegmentDock(QWidget):
         if missing and (0 in missing or len(missing) == len(names) - 1):
             wanted = missing[0]
             return f"Now paint a few strokes of {names[wanted]}" + (f" (key {keys[wanted]})." if keys[wanted] else ".")
+        if self.runner.model is not None:
+            return "Where the result is wrong, paint a few more strokes and press Train again."
         if self.task == "objects" and self.desk.next_key:
-            return f"Press Train. For an object that touches a painted one, press {self.desk.next_key} first."
-        return "Press Train; paint more where the result is wrong, and train again."
+            return f"Press Train. Before painting an object that touches a painted one, press {self.desk.next_key}."
+        return "Press Train."
 
     def _class_names(self) -> tuple[str, ...]:
         return self.classes.table.names[: self.classes.shown]

@@ -46,6 +46,9 @@ class Supplier(Protocol):
     def take_model(self, model: Model) -> None:
         """Show the classes and the task of a model that was opened."""
 
+    def update_hint(self) -> None:
+        """Say what to do next."""
+
 
 class SegmentRunner:
     """Runs jobs and shows them in the panel.
@@ -261,6 +264,7 @@ class SegmentRunner:
         self._pauses.release()
         self._job, self.kind = None, ""
         self.show_state()
+        self.supplier.update_hint()
         following, self._then = self._then, None
         if following is not None:
             following()

@@ -1,0 +1,92 @@
+"""What all networks have in common: what training and prediction may ask of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from napari_unet.errors import InputError
+from napari_unet.nets.blocks import he_init_
+from napari_unet.nets.config import ModelConfig
+from napari_unet.nets.reach import measure_reach
+
+__all__ = ["SegmentationNetwork"]
+
+
+class SegmentationNetwork(nn.Module):
+    """Base of the networks: a last feature map, `features`, and a `head` that turns it into logits.
+
+    A subclass makes its layers, calls `complete` at the end of ``__init__``, and writes `features`.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Widths, depth, normalisation, dropout, channels and classes.
+
+    Attributes
+    ----------
+    divisor : int
+        Tiles must begin at multiples of this many pixels, for the pooling to fall on the same places.
+    halo : tuple of int
+        Pixels before and after a tile that the network must see for an exact result, multiples of `divisor`. An
+        unpadded network needs them as input.
+    exact_tiling : bool
+        Whether a tile with its halo gives what the whole image gives. Not so where a layer looks at the whole map:
+        instance and group normalisation, attention between all places. The prediction then takes the largest
+        tiles that it can, lets them overlap, and blends them.
+    head : torch.nn.Module
+        1x1 convolution from the last feature map to the classes.
+    """
+
+    head: nn.Module
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.divisor = 2**config.depth
+        self.halo = (0, 0)
+        self.exact_tiling = config.norm not in ("instance", "group")
+
+    def complete(self) -> None:
+        """Start the weights, and measure how far the network looks (if it is padded)."""
+        he_init_(self)
+        if self.config.padding == "same":
+            reach = measure_reach(self, self.config.ndim, self.config.in_channels, self.divisor)
+            self.halo, self.exact_tiling = reach.halo(self.divisor), reach.local
+
+    def forward(self, x: torch.Tensor, *, auxiliary: bool = False) -> torch.Tensor:
+        """Map an image to logits.
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            (N, C, \\*space). For a padded network each side must be a multiple of `divisor`.
+        auxiliary : bool
+            Whether to return the logits of the inner results, too, for deep supervision: a training loop that finds
+            ``config.deep_supervision`` asks for them and takes the mean of the losses.
+
+        Returns
+        -------
+        torch.Tensor
+            (N, class, \\*space); with `auxiliary` (result, N, class, \\*space), the network's own result first.
+
+        Raises
+        ------
+        InputError
+            If the network can't take that size.
+        """
+        logits: torch.Tensor = self.head(self.features(x))
+        return logits.unsqueeze(0) if auxiliary else logits
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Map an image (N, C, \\*space) to the last feature map (N, channel, \\*space), before the head."""
+        raise NotImplementedError
+
+    def check_size(self, x: torch.Tensor) -> None:
+        """Refuse a map that can't be halved as often as needed."""
+        space = tuple(x.shape[2:])
+        if any(side < self.divisor or side % self.divisor for side in space):
+            raise InputError(
+                f"The network can't halve {' x '.join(map(str, space))} pixels {self.config.depth} times; "
+                "choose another tile."
+            )
