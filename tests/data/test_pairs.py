@@ -39,6 +39,19 @@ def test_images_without_annotation_are_listed() -> None:
     assert pairing.by_name
 
 
+def test_results_find_their_references_and_what_is_left_over_is_listed() -> None:
+    results, references = (
+        _paths("c1_labels.tif", "c2_labels.tif", "c4_labels.tif"),
+        _paths("c1.tif", "c2.tif", "c3.tif"),
+    )
+    pairing = pair_files(results, references, every=False, called=("result", "reference"))
+    assert pairing.pairs == tuple(zip(results[:2], references[:2], strict=True))
+    assert pairing.alone == (results[2],)
+    assert pairing.unused == (references[2],)
+    with pytest.raises(InputError, match=r"no result for the reference c3\.tif"):
+        pair_files(results, references, called=("result", "reference"))
+
+
 def test_order_decides_only_where_no_name_does() -> None:
     assert not pair_files(_paths("a.tif", "b.tif"), _paths("y.tif", "z.tif")).by_name
     with pytest.raises(InputError, match=r"no image for the annotation z\.tif"):

@@ -10,9 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
+from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
+from superqt.utils import GeneratorWorker
+
+from napari_unet.widgets.segment_dock import SegmentDock
 
 
 class Hand:
@@ -125,3 +130,87 @@ def spots() -> Callable[..., np.ndarray]:
         return image.astype(np.float32), labels
 
     return make
+
+
+class Driver:
+    """Uses a dock without a window: paints, presses its buttons and waits for its workers."""
+
+    def __init__(self, qtbot: QtBot) -> None:
+        self.qtbot = qtbot
+
+    def paint(self, dock: SegmentDock, truth: np.ndarray) -> None:
+        """Paint lines of background and some objects."""
+        strokes = dock.strokes
+        assert strokes is not None
+        rows = np.zeros(truth.shape, bool)
+        rows[..., ::6, :] = True
+        for label, mask in ((1, rows & (truth == 0)), (2, truth > 3)):
+            strokes.selected_label = label
+            strokes.data_setitem(np.nonzero(mask), label)
+
+    def run(self, dock: SegmentDock) -> None:
+        """Press Train and wait until training and prediction are over."""
+        dock.panel.train.click()
+        self.wait(dock)
+
+    def start_training(self, dock: SegmentDock) -> None:
+        """Press Train for a training without an end, and wait for its first steps."""
+        dock.panel.train_form.set_values({"max_steps": None})
+        dock.panel.seconds.setValue(600)
+        dock.panel.train.click()
+        self.qtbot.waitUntil(lambda: dock.runner.status.steps > 2, timeout=60_000)
+
+    def wait(self, dock: SegmentDock) -> None:
+        self.qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=60_000)
+
+    def messages(self) -> list[str]:
+        """Return what napari was asked to notify."""
+        return [record.message for record in notification_manager.records]
+
+    def result_of(self, viewer: ViewerModel, start: str = "objects") -> Any:
+        return next(layer for layer in viewer.layers if layer.name.startswith(start))
+
+
+@pytest.fixture
+def do(qtbot: QtBot) -> Driver:
+    return Driver(qtbot)
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    return ViewerModel()
+
+
+@pytest.fixture
+def make_dock(qtbot: QtBot, viewer: ViewerModel) -> Iterator[Callable[[], SegmentDock]]:
+    """Return a function that makes a dock with a tiny network and very short trainings."""
+    docks = []
+
+    def make() -> SegmentDock:
+        dock = SegmentDock(viewer)  # type: ignore[arg-type]
+        dock.panel.model_form.set_values({"features": 4, "depth": 1})
+        dock.panel.train_form.set_values({"max_steps": 3, "crop": 32, "batch_size": 2, "validate_every": 2})
+        docks.append(dock)
+        notification_manager.records.clear()
+        return dock
+
+    yield make
+    for dock in docks:
+        dock.close_dock()
+    GeneratorWorker.await_workers(5000)
+    qtbot.wait(20)
+    for dock in docks:
+        dock.deleteLater()
+    qtbot.wait(1)
+
+
+@pytest.fixture
+def painted(
+    viewer: ViewerModel, make_dock: Callable[[], SegmentDock], spots: Callable[..., Any], do: Driver
+) -> SegmentDock:
+    """Return a dock with an image on which background and a few objects are painted."""
+    image, truth = spots((64, 64), count=8, radius=6.0)
+    viewer.add_image(image, name="spots", scale=(0.5, 0.5), units=("um", "um"))
+    dock = make_dock()
+    do.paint(dock, truth)
+    return dock

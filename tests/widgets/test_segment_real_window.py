@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QScrollArea
 from scipy import ndimage
 from superqt.utils import GeneratorWorker
 
+from napari_unet.widgets.launch import show_demo
 from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.warm_up import is_warm
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -107,6 +110,7 @@ def test_from_an_open_image_to_a_segmented_one(
     paint_like_a_person(hand, truth)
     painted = strokes.data.copy()
     assert {0, 1, 2} == set(np.unique(painted))
+    qtbot.waitUntil(is_warm, timeout=60_000)  # a person paints more slowly than this
 
     gap_meter.start()
     train(dock, hand, qtbot, SECONDS)
@@ -282,3 +286,33 @@ def test_a_time_series_goes_through_the_window(
     assert result.data.any(axis=(1, 2)).all()
     ids = [set(np.unique(frame)) - {0} for frame in result.data]
     assert not set.intersection(ids[0], ids[1])
+
+
+def test_the_demo_opens_with_strokes_and_names(window: Any, qtbot: QtBot) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8)
+    strokes = np.zeros((64, 80), np.uint8)
+    strokes[:5], strokes[40:50] = 1, 2
+    dock = show_demo(window, image, strokes, ("unstained", "stained"))
+    qtbot.wait(50)
+    assert dock.strokes is not None
+    np.testing.assert_array_equal(dock.strokes.data, strokes)
+    assert [row.name.text() for row in dock.classes.rows] == ["unstained", "stained"]
+    assert dock.panel.hint.text() == "Press Train."
+    area = dock.findChild(QScrollArea)
+    assert area is not None
+    assert area.verticalScrollBar().maximum() == 0  # nothing has to be scrolled
+    assert dock.panel.minimumSizeHint().width() <= area.viewport().width()  # and nothing is cut off
+
+
+def test_the_dock_is_in_the_menus(window: Any) -> None:
+    def titles(menu: Any) -> list[str]:
+        menu.aboutToShow.emit()
+        found = []
+        for action in menu.actions():
+            found += [action.text().replace("&", ""), *(titles(action.menu()) if action.menu() else [])]
+        return found
+
+    bar = {action.text().replace("&", ""): action.menu() for action in window.window._qt_window.menuBar().actions()}
+    assert any("U-Net: Segment" in title for title in titles(bar["Plugins"]))
+    assert any("U-Net: Segment" in title for title in titles(bar["Layers"]))
+    assert any("Stained tissue" in title for title in titles(bar["File"]))

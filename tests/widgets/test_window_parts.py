@@ -23,6 +23,7 @@ from napari_unet.errors import InputError
 from napari_unet.widgets.layer_chooser import LayerChooser
 from napari_unet.widgets.memory_pauses import MemoryPauses
 from napari_unet.widgets.messages import MessageLine, in_words
+from napari_unet.widgets.warm_up import is_warm, warm_up
 
 
 @pytest.fixture
@@ -109,6 +110,13 @@ def test_torch_works_after_its_libraries_were_opened_beforehand() -> None:
     folder = str(Path(napari_unet.__file__).parent.parent)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=folder)
     assert (done.stdout.strip(), done.returncode) == ("8.0", 0), done.stderr
+
+
+def test_warming_up_loads_everything_and_can_be_stopped() -> None:
+    list(warm_up(lambda: True))
+    list(warm_up(lambda: False))
+    assert is_warm()
+    assert {"torch._dynamo", "napari_unet.learn.fit", "napari_unet.predict.instances"} <= set(sys.modules)
 
 
 def test_the_dock_loads_no_torch() -> None:

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from napari_unet.assess.evaluation_config import EvaluationConfig
 from napari_unet.assess.evaluation_table import EvaluationRow, EvaluationTable
 from napari_unet.assess.inputs import Overlaps, overlaps
-from napari_unet.assess.object_errors import error_labels, find_object_errors
+from napari_unet.assess.label_frames import LabelFrame, read_frame
+from napari_unet.assess.object_errors import ERROR_KINDS, error_labels, find_object_errors
 from napari_unet.assess.object_metrics import precision_at, seg_of
 from napari_unet.assess.partition_metrics import connected_pieces, information_of, rand_error
 from napari_unet.assess.pixel_metrics import (
@@ -33,7 +34,6 @@ from napari_unet.errors import InputError
 __all__ = ["FrameScored", "evaluate_labels", "score_frames"]
 
 _PRECISION_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
-_MOST_CLASSES = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def evaluate_labels(
     Examples
     --------
     >>> table = evaluate_labels([[1, 1, 0, 2]], [[5, 5, 0, 0]])
-    >>> table.means["dice"], table.means["AP 0.5"]
+    >>> table.means["Dice"], table.means["AP 0.5"]
     (0.8, 0.5)
     """
     rows = [
@@ -123,6 +123,7 @@ def score_frames(
     name: str = "",
     class_names: Sequence[str] = (),
     with_errors: bool = False,
+    called: tuple[str, str] = ("The result", "The reference"),
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[FrameScored]:
     """Score a result against a reference frame by frame; the streaming form of `evaluate_labels`.
@@ -133,6 +134,8 @@ def score_frames(
         See `evaluate_labels`; numpy, dask, zarr or the like, read frame by frame.
     with_errors : bool
         Whether the errors are drawn, too.
+    called : tuple of str
+        What messages call the result and the reference.
     should_stop : callable, optional
         Asked before each frame.
 
@@ -143,14 +146,14 @@ def score_frames(
     """
     config = EvaluationConfig() if config is None else config
     result, truth, chances = (_as_array(array) for array in (predicted, reference, probabilities))
-    layout = _make_layout(result, truth, axes, config.ndim)
+    layout = _make_layout(result, truth, axes, config.ndim, called)
     if chances is not None and tuple(chances.shape[-len(layout.shape) :]) != layout.shape:
         raise InputError(f"The probabilities have the shape {chances.shape}, but the labels {layout.shape}.")
     positions = list(layout.frames())
     for number, position in enumerate(positions, start=1):
         if should_stop is not None and should_stop():
             return
-        frame = _read_frame(layout, position, result, truth, chances, config)
+        frame = read_frame(layout, position, (result, truth, chances), config, called)
         words = [f"{letter.lower()}={place}" for letter, place in zip(layout.stack_letters, position, strict=True)]
         scores = _score_objects(frame, config) if config.task == "objects" else _score_classes(frame, class_names)
         row = EvaluationRow(" ".join([*([name] if name else []), *words]), scores)
@@ -166,10 +169,13 @@ def _as_array(array: Any) -> Any:
     return array if array is None or hasattr(array, "shape") else np.asarray(array)
 
 
-def _make_layout(predicted: Any, reference: Any, axes: str | None, ndim: int) -> ImageLayout:
+def _make_layout(predicted: Any, reference: Any, axes: str | None, ndim: int, called: tuple[str, str]) -> ImageLayout:
     shapes = [tuple(int(n) for n in array.shape) for array in (predicted, reference)]
     if shapes[0] != shapes[1]:
-        raise InputError(f"The result has the shape {shapes[0]}, but the reference {shapes[1]}.")
+        raise InputError(
+            f"{called[0]} has the shape {shapes[0]}, but {called[1].replace('The ', 'the ', 1)} {shapes[1]}: choose two "
+            "that belong together."
+        )
     letters = guess_axes(shapes[0], rgb=False).replace("C", "T") if axes is None else axes.upper()
     if set(letters) - set("TZYX"):
         raise InputError(f"Labels have the axes TZYX, no channels, but got {letters!r}.")
@@ -178,61 +184,7 @@ def _make_layout(predicted: Any, reference: Any, axes: str | None, ndim: int) ->
     return ImageLayout(letters, shapes[0], ndim)
 
 
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """One frame with 0 as background: ids of objects or numbers of classes, and which pixels count."""
-
-    predicted: npt.NDArray[Any]
-    reference: npt.NDArray[Any]
-    valid: npt.NDArray[np.bool_] | None
-    probabilities: npt.NDArray[Any] | None
-
-
-def _read_frame(
-    layout: ImageLayout,
-    position: tuple[int, ...],
-    predicted: Any,
-    reference: Any,
-    chances: Any,
-    config: EvaluationConfig,
-) -> _Frame:
-    result, first = _decode(layout.read_labels(predicted, position), config.predicted_background, config, "result")
-    truth, second = _decode(layout.read_labels(reference, position), config.reference_background, config, "reference")
-    valid = first if second is None else second if first is None else first & second
-    values = None
-    if chances is not None:
-        many = np.ndim(chances) > len(layout.shape)
-        parts = [chances[index] for index in range(chances.shape[0])] if many else [chances]
-        values = np.stack([layout.read_labels(part, position) for part in parts])
-        values = values if many else np.concatenate([1 - values, values])
-    return _Frame(result, truth, valid, values)
-
-
-def _decode(
-    labels: npt.NDArray[Any], background: int, config: EvaluationConfig, what: str
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
-    """Bring labels into the form with 0 as background, and tell which pixels are labelled (None: all)."""
-    if labels.dtype.kind not in "bui" or (labels.dtype.kind == "i" and labels.size and labels.min() < 0):
-        raise InputError(f"The {what} does not hold labels: they must be whole numbers from 0 on.")
-    values = labels.astype(np.uint8) if labels.dtype.kind == "b" else labels
-    valid: npt.NDArray[np.bool_] | None = None
-    if background:
-        valid = np.asarray(values >= background)
-        values = np.where(values > background, values, 0)
-    if config.masks in (what, "both"):
-        mask = np.asarray(values != 0)
-        values = connected_pieces(mask) if config.task == "objects" else mask.astype(np.uint8)
-    elif config.task == "classes":
-        values = np.where(values > 0, values - background, 0)
-        if values.max(initial=0) > _MOST_CLASSES:
-            raise InputError(
-                f"The {what} holds the class {int(values.max())}; if it is a mask with one number for all that is not "
-                "background, say so, or compare objects."
-            )
-    return values, valid
-
-
-def _score_objects(frame: _Frame, config: EvaluationConfig) -> dict[str, float]:
+def _score_objects(frame: LabelFrame, config: EvaluationConfig) -> dict[str, float]:
     predicted, reference, valid = frame.predicted, frame.reference, frame.valid
     met = overlaps(*_counted(predicted, reference, valid))
     scores = {
@@ -242,8 +194,8 @@ def _score_objects(frame: _Frame, config: EvaluationConfig) -> dict[str, float]:
     }
     scores |= _count_errors(met)
     scores |= {
-        "dice": dice(predicted, reference, valid=valid),
-        "iou": iou(predicted, reference, valid=valid),
+        "Dice": dice(predicted, reference, valid=valid),
+        "IoU": iou(predicted, reference, valid=valid),
         "pixel error": pixel_error(predicted, reference, valid=valid),
         "pixel accuracy": 1 - pixel_error(predicted, reference, valid=valid),
         "sensitivity": sensitivity(predicted, reference, valid=valid),
@@ -283,7 +235,7 @@ def _count_errors(met: Overlaps) -> dict[str, float]:
     }
 
 
-def _score_classes(frame: _Frame, names: Sequence[str]) -> dict[str, float]:
+def _score_classes(frame: LabelFrame, names: Sequence[str]) -> dict[str, float]:
     predicted, reference, valid = frame.predicted, frame.reference, frame.valid
     first, second = _counted(predicted, reference, valid)
     present = [int(n) for n in np.union1d(np.unique(first), np.unique(second)) if n]
@@ -292,8 +244,8 @@ def _score_classes(frame: _Frame, names: Sequence[str]) -> dict[str, float]:
         name = names[index] if index < len(names) else f"class {index}"
         a, b = first == index, second == index
         each |= {
-            f"dice: {name}": dice(a, b),
-            f"iou: {name}": iou(a, b),
+            f"Dice: {name}": dice(a, b),
+            f"IoU: {name}": iou(a, b),
             f"sensitivity: {name}": sensitivity(a, b),
             f"specificity: {name}": specificity(a, b),
         }
@@ -303,8 +255,8 @@ def _score_classes(frame: _Frame, names: Sequence[str]) -> dict[str, float]:
         "pixels": float(first.size),
         "pixel accuracy": pixel_accuracy(first, second),
         "pixel error": 1 - pixel_accuracy(first, second),
-        "mean dice": _mean(value for key, value in each.items() if key.startswith("dice: ")),
-        "mean iou": _mean(value for key, value in each.items() if key.startswith("iou: ")),
+        "mean Dice": _mean(value for key, value in each.items() if key.startswith("Dice: ")),
+        "mean IoU": _mean(value for key, value in each.items() if key.startswith("IoU: ")),
     } | each
 
 
@@ -314,14 +266,18 @@ def _mean(values: Iterator[float]) -> float:
     return sum(known) / len(known) if known else math.nan
 
 
-def _draw_errors(frame: _Frame, task: str) -> npt.NDArray[np.uint8]:
+def _draw_errors(frame: LabelFrame, task: str) -> npt.NDArray[np.uint8]:
     """Draw the errors of a frame; for classes those of the connected pieces of each class."""
+    predicted, reference, valid = frame.predicted, frame.reference, frame.valid
     if task == "objects":
-        return error_labels(frame.predicted, frame.reference, valid=frame.valid)
-    drawn = np.zeros(frame.reference.shape, np.uint8)
-    for index in np.union1d(np.unique(frame.predicted), np.unique(frame.reference)):
+        return error_labels(predicted, reference, valid=valid)
+    drawn = np.zeros(reference.shape, np.uint8)
+    for index in np.union1d(np.unique(predicted), np.unique(reference)):
         if index:
-            pieces = [connected_pieces(labels == index) for labels in (frame.predicted, frame.reference)]
-            wrong = error_labels(*pieces, valid=frame.valid)
+            wrong = error_labels(
+                connected_pieces(predicted == index), connected_pieces(reference == index), valid=valid
+            )
             drawn[wrong > 0] = wrong[wrong > 0]
+    other_class = (predicted != reference) & (predicted > 0) & (reference > 0)
+    drawn[other_class if valid is None else other_class & valid] = ERROR_KINDS.index("false") + 1
     return drawn

@@ -26,26 +26,30 @@ class EvaluationConfig:
     """
 
     task: Literal["objects", "classes"] = setting(
-        "objects", "Compare", "What the numbers in both layers stand for.",
+        "objects", "Compare", "What the numbers are: one for each object, or the same for the same class in both.",
         choices={"objects": "one number for each object; the numbers need not agree",
                  "classes": "the same number for the same class in both"},
     )  # fmt: skip
     reference_zero: Literal["background", "unlabelled"] = setting(
-        "background", "0 in the reference is", "What 0 means in the reference.", choices=_ZERO
-    )
+        "background", "0 in the reference is",
+        "What 0 means in the reference: 'background', or 'unlabelled', which is left out (1 is then background).",
+        choices=_ZERO,
+    )  # fmt: skip
     predicted_zero: Literal["usual", "background", "unlabelled"] = setting(
-        "usual", "0 in the result is", "What 0 means in the result that is scored.",
-        choices={"usual": "as this program writes results: background for objects, not labelled for classes"} | _ZERO,
+        "usual", "0 in the result is",
+        "The same for the result; 'usual': as this program writes it, unlabelled for classes, otherwise background.",
+        choices={"usual": "as this program writes results: unlabelled for classes, otherwise background"} | _ZERO,
     )  # fmt: skip
     masks: Literal["none", "reference", "result", "both"] = setting(
-        "none", "Masks", "Which of the two have one number, whichever, for all that is not background.",
+        "none", "Masks",
+        "Which have one number for all that is not background: their connected pieces are taken as the objects.",
         choices={"none": "the numbers are taken as they are",
-                 "reference": "in the reference each connected piece becomes an object, or all pieces the first class",
+                 "reference": "in the reference each connected piece becomes an object, or all of them the first class",
                  "result": "the same in the result",
                  "both": "the same in both"},
     )  # fmt: skip
     ndim: Literal[2, 3] = setting(
-        2, "Dimensions", "How a stack is gone through.",
+        2, "Dimensions", "How a stack is compared: 2, slice by slice, or 3, each volume as one.",
         choices={2: "slice by slice", 3: "volume by volume"},
     )  # fmt: skip
     warping: bool = setting(
@@ -64,5 +68,5 @@ class EvaluationConfig:
     def predicted_background(self) -> int:
         """The number of background in the result; if it is 1, 0 is not labelled."""
         if self.predicted_zero == "usual":
-            return int(self.task == "classes")
+            return int(self.task == "classes" and self.masks not in ("result", "both"))
         return int(self.predicted_zero == "unlabelled")

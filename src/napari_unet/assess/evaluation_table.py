@@ -49,9 +49,9 @@ class EvaluationTable:
 
     Examples
     --------
-    >>> table = EvaluationTable((EvaluationRow("a", {"dice": 0.5, "pixels": 4}), EvaluationRow("b", {"dice": 1.0})))
-    >>> table.columns, table.means["dice"]
-    (('dice', 'pixels'), 0.75)
+    >>> table = EvaluationTable((EvaluationRow("a", {"Dice": 0.5, "pixels": 4}), EvaluationRow("b", {"Dice": 1.0})))
+    >>> table.columns, table.means["Dice"]
+    (('Dice', 'pixels'), 0.75)
     """
 
     rows: tuple[EvaluationRow, ...]
@@ -76,31 +76,31 @@ class EvaluationTable:
             means[name] = math.nan if not values else total if name in _COUNTS else total / len(values)
         return MappingProxyType(means)
 
-    def to_csv(self) -> str:
-        """Return the table as comma-separated values with a line of names; what is not defined stays empty."""
+    def to_csv(self, separator: str = ",") -> str:
+        """Return the table as lines of separated values, the first with the names; what is not defined stays empty."""
         stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = csv.writer(stream, delimiter=separator, lineterminator="\n")
         writer.writerow(["name", *self.columns])
         for name, values in [*((row.name, row.values) for row in self.rows), (_SUMMARY, self.means)]:
-            writer.writerow([name, *(_plain(values.get(column, math.nan), "") for column in self.columns)])
+            cells = [_plain(column, values.get(column, math.nan)) for column in self.columns]
+            writer.writerow([name, *("" if cell is None else cell for cell in cells)])
         return stream.getvalue()
 
     def to_json(self) -> dict[str, Any]:
         """Return the table as plain values for JSON; what is not defined is None."""
-        return {
-            "rows": [
-                {"name": row.name, "values": {name: _plain(value, None) for name, value in row.values.items()}}
-                for row in self.rows
-            ],
-            "means": {name: _plain(value, None) for name, value in self.means.items()},
-        }
+        rows = [{"name": row.name, "values": _plain_values(row.values)} for row in self.rows]
+        return {"rows": rows, "means": _plain_values(self.means)}
 
 
-def _plain(value: float, undefined: Any) -> Any:
-    """Return a number as it is written: whole ones without a fraction."""
+def _plain_values(values: Mapping[str, float]) -> dict[str, float | int | None]:
+    return {name: _plain(name, value) for name, value in values.items()}
+
+
+def _plain(name: str, value: float) -> float | int | None:
+    """Return a value as it is written: counts as whole numbers, what is not defined as None."""
     if math.isnan(value):
-        return undefined
-    return int(value) if value.is_integer() and abs(value) > 1 else value
+        return None
+    return int(value) if name in _COUNTS else value
 
 
 def format_value(name: str, value: float) -> str:
@@ -108,11 +108,11 @@ def format_value(name: str, value: float) -> str:
 
     Examples
     --------
-    >>> format_value("dice", 0.87654), format_value("pixels", 65536.0), format_value("warping error", 0.000353)
+    >>> format_value("Dice", 0.87654), format_value("pixels", 65536.0), format_value("warping error", 0.000353)
     ('0.877', '65,536', '0.000353')
     """
     if math.isnan(value):
-        return "–"
+        return "-"
     if name in _COUNTS:
         return f"{value:,.0f}"
     return f"{value:.3f}" if value == 0 or abs(value) >= 0.0095 else f"{value:.3g}"

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 import napari_unet
+from napari_unet.cli.evaluate_command import EVALUATE_HELP, evaluate
 from napari_unet.cli.options import reports_errors, with_settings
 from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
@@ -24,6 +25,7 @@ _ABOUT = """Segment microscopy and medical images with a U-Net that learns from 
 Try it:                napari-unet demo
 Learn from strokes:    napari-unet train cells.tif -a cells_strokes.tif --out cells.unet.safetensors
 Segment a folder:      napari-unet predict cells.unet.safetensors images/ --out segmented/
+Score the results:     napari-unet evaluate segmented/ --reference truth/
 What is in a file:     napari-unet info cells.unet.safetensors
 """
 _TRAIN = """Train a model on images and the strokes that were painted on them.
@@ -218,6 +220,9 @@ def predict(
     show_outcomes(outcomes, out)
     if any(outcome.state == "failed" for outcome in outcomes):
         raise typer.Exit(1)
+
+
+main.command(help=EVALUATE_HELP)(evaluate)
 
 
 @main.command()

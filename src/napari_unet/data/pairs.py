@@ -26,7 +26,8 @@ LabelsAre = Literal["annotation", "ground-truth"]
 
 _FILLERS = {
     "annotated", "annotation", "annotations", "gt", "image", "images", "img", "label", "labels", "mask", "masks",
-    "ome", "raw", "scribbles", "seg", "segmentation", "strokes", "truth",
+    "ome", "predicted", "prediction", "probabilities", "raw", "reference", "result", "scribbles", "seg", "segmentation",
+    "segmented", "strokes", "truth",
 }  # fmt: skip
 
 
@@ -42,19 +43,37 @@ class Pairing:
         Images without an annotation, which are not used.
     by_name : bool
         Whether the names told the pairs; otherwise the order did.
+    unused : tuple of Path
+        Annotations without an image, where these are allowed.
     """
 
     pairs: tuple[tuple[Path, Path], ...]
     alone: tuple[Path, ...] = ()
     by_name: bool = True
+    unused: tuple[Path, ...] = ()
 
 
-def pair_files(images: Sequence[Path], annotations: Sequence[Path]) -> Pairing:
+def pair_files(
+    images: Sequence[Path],
+    annotations: Sequence[Path],
+    *,
+    every: bool = True,
+    called: tuple[str, str] = ("image", "annotation"),
+) -> Pairing:
     """Find the annotation of each image.
 
     They belong together when their names are the same but for the ending and words like "image", "strokes", "mask" or
     "labels". Where no name fits any other and there are as many of both, the order decides. Annotations that are
     listed among the images, too, are left out of these.
+
+    Parameters
+    ----------
+    images, annotations : sequence of Path
+        The files.
+    every : bool
+        Whether every annotation must have an image.
+    called : tuple of str
+        What messages call the two kinds of files.
 
     Raises
     ------
@@ -67,10 +86,11 @@ def pair_files(images: Sequence[Path], annotations: Sequence[Path]) -> Pairing:
     >>> [(image.name, annotation.name) for image, annotation in pairing.pairs]
     [('c2.tif', 'c2_strokes.png')]
     """
+    one, other = called
     taken = {path.absolute() for path in annotations}
     images = [path for path in images if path.absolute() not in taken]
     if not images or not annotations:
-        raise InputError(f"Give at least one image and its annotation; there are {len(images)} and {len(annotations)}.")
+        raise InputError(f"Give at least one {one} and its {other}; there are {len(images)} and {len(annotations)}.")
     image_keys, annotation_keys = [_key(path) for path in images], [_key(path) for path in annotations]
     if len(images) == len(annotations) == 1:
         return Pairing(((images[0], annotations[0]),), by_name=image_keys == annotation_keys)
@@ -78,8 +98,8 @@ def pair_files(images: Sequence[Path], annotations: Sequence[Path]) -> Pairing:
     if not shared:
         if len(images) != len(annotations):
             raise InputError(
-                f"There are {len(images)} images but {len(annotations)} annotations, and their names do not tell which "
-                "belong together: give each annotation the name of its image."
+                f"There are {len(images)} {one}s but {len(annotations)} {other}s, and their names do not tell which "
+                f"belong together: give each {other} the name of its {one}."
             )
         return Pairing(tuple(zip(images, annotations, strict=True)), by_name=False)
     by_key = dict(zip(image_keys, images, strict=True))
@@ -90,11 +110,13 @@ def pair_files(images: Sequence[Path], annotations: Sequence[Path]) -> Pairing:
                 f"The names of {twice[0]} and {twice[1]} are too alike to tell which belongs to which file."
             )
     for path, key in zip(annotations, annotation_keys, strict=True):
-        if key not in by_key:
-            raise InputError(f"There is no image for the annotation {path.name}: give both the same name.")
-    pairs = tuple((by_key[key], path) for path, key in zip(annotations, annotation_keys, strict=True))
+        if every and key not in by_key:
+            raise InputError(f"There is no {one} for the {other} {path.name}: give both the same name.")
+    named = list(zip(annotations, annotation_keys, strict=True))
+    pairs = tuple((by_key[key], path) for path, key in named if key in by_key)
     used = {image for image, _ in pairs}
-    return Pairing(pairs, alone=tuple(path for path in images if path not in used))
+    alone = tuple(path for path in images if path not in used)
+    return Pairing(pairs, alone, unused=tuple(path for path, key in named if key not in by_key))
 
 
 def _key(path: Path) -> tuple[str, ...]:

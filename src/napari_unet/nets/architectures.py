@@ -54,26 +54,28 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "attention": Architecture(
         "attention:AttentionUNet", "Gates on the skip connections: for small structures in a busy surrounding.",
+        memory=1.5,
     ),
     "recurrent": Architecture(
         "recurrent:RecurrentUNet", "Repeated convolutions (R2U-Net): for thin, long structures like vessels; slow.",
-        memory=2.0,
+        memory=1.5,
     ),
     "unet++": Architecture(
         "unet_plus_plus:UNetPlusPlus", "Nested skip connections: when outlines matter more than time; slow.",
-        options=frozenset({"deep_supervision"}), memory=3.0,
+        options=frozenset({"deep_supervision"}), memory=2.5,
     ),
     "unet3+": Architecture(
         "unet_three_plus:UNetThreePlus", "Skip connections between all scales: for objects of very different sizes.",
-        options=frozenset({"deep_supervision"}), memory=5.0,
+        options=frozenset({"deep_supervision"}), memory=2.5,
     ),
     "vnet": Architecture(
         "vnet:VNet", "Large residual convolutions for volumes: for organs in CT or MRI; 3D only, slow.",
-        ndims=(3,), memory=2.0,
+        ndims=(3,),
     ),
     "transunet": Architecture(
         "transunet:TransUNet", "A transformer sees the whole image at once: for a class that depends on far "
         "surroundings; needs many annotations.",
+        memory=1.5,
     ),
     "fcn": Architecture(
         "fcn:FCN", "Coarse and fine scores are summed: a quick baseline to compare with; rounds off outlines.",
@@ -81,6 +83,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     "sliding-window": Architecture(
         "sliding_window:SlidingWindow", "A classifier of 95 x 95 windows from before the U-Net: a baseline to "
         "compare with; 2D only, slow.",
-        ndims=(2,), fixed=MappingProxyType({"padding": "valid", "features": 48, "depth": 4}), memory=3.0,
+        ndims=(2,), fixed=MappingProxyType({"padding": "valid", "features": 48, "depth": 4}), memory=1.5,
     ),
 }  # fmt: skip

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
-from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_unet.errors import InputError, UNetError
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SegmentDock"]
 
+_WARM_UP_MS = 300  # after the dock has come into view
 _FILE_FILTER = "U-Net models (*.unet.safetensors);;All files (*)"
 
 
@@ -81,6 +82,7 @@ class SegmentDock(QWidget):
         self.desk.set_task(self.task)
         self.image_chooser.update_layers()
         self.update_image()
+        QTimer.singleShot(_WARM_UP_MS, self.runner.prepare)
 
     @property
     def task(self) -> str:

@@ -100,6 +100,12 @@ class SegmentPanel(QWidget):
         layout.addWidget(self.advanced_section)
         layout.addStretch()
 
+    def show_share(self, share: float) -> None:
+        """Show how much of the running job is done, 0 to 1."""
+        self.bar.setUpdatesEnabled(False)  # otherwise Qt draws the whole window at once, and once more for what follows
+        self.bar.setValue(int(1000 * share))
+        self.bar.setUpdatesEnabled(True)
+
     def show_running(self, *, training: bool, predicting: bool) -> None:
         """Turn the buttons of what goes on into stop buttons."""
         self.bar.setVisible(training or predicting)

@@ -23,6 +23,7 @@ from napari_unet.widgets.segment_panel import SegmentPanel
 from napari_unet.widgets.torch_loading import load_torch
 from napari_unet.widgets.train_job import ModelMade, TrainRequest, train
 from napari_unet.widgets.training_status import TrainingStatus
+from napari_unet.widgets.warm_up import WarmUp, is_warm
 from napari_unet.widgets.worker import Job, StopCheck, Work
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["SegmentRunner", "Supplier"]
 
 _DRAW_MS = 100
+_LOOK_MS = 250
 _DRAW_SHARE = 0.15  # most of the window's time that drawing results may take
 
 
@@ -78,6 +80,8 @@ class SegmentRunner:
         self.kind = ""
         self.results: ResultLayers | None = None
         self._job: Job | None = None
+        self._warming: WarmUp | None = None
+        self._closed = False
         self._then: Callable[[], None] | None = None
         self._in_training: Model | None = None
         self._failed = False
@@ -88,6 +92,23 @@ class SegmentRunner:
         self._timer.setInterval(_DRAW_MS)
         self._timer.timeout.connect(self._draw)
         self.show_state()
+
+    def prepare(self) -> None:
+        """Load in the background what the first training needs."""
+        if is_warm() or self._warming is not None or self._closed:
+            return
+        self._pauses.hold()
+        self._warming = WarmUp()
+        self._warming.start()
+        QTimer.singleShot(_LOOK_MS, self._look_whether_warm)
+
+    def _look_whether_warm(self) -> None:
+        if self._warming is not None and self._warming.is_alive():
+            QTimer.singleShot(_LOOK_MS, self._look_whether_warm)
+            return
+        self._warming = None
+        if not self.kind and not self._closed:
+            self._pauses.release()
 
     # ---- training
 
@@ -240,9 +261,12 @@ class SegmentRunner:
         self._timer.stop()
         self._pauses.close()
         self._then = None
+        self._closed = True
         if self._job is not None:
             self._job.abort()
-        self._job, self.kind, self.results = None, "", None
+        if self._warming is not None:
+            self._warming.stop()
+        self._job, self._warming, self.kind, self.results = None, None, "", None
 
     def _start(self, kind: str, work: Work, on_event: Callable[[Any], None], on_finished: Callable[[], None]) -> None:
         self.kind = kind
@@ -289,16 +313,16 @@ class SegmentRunner:
         panel = self.panel
         if self.kind == "predict":
             done, total = self._tiles
-            panel.bar.setValue(int(1000 * done / total) if total else 0)
+            panel.show_share(done / total if total else 0.0)
             panel.status.setText(f"predicting, tile {done} of {total}" if total else "predicting")
             return
         status = self.status
         if self.kind == "train":
-            panel.bar.setValue(int(1000 * (status.fraction or 0)))
+            panel.show_share(status.fraction or 0.0)
             panel.status.setText(status.headline)
             panel.device.setText(" · ".join(part for part in (status.device, status.note) if part))
         else:
-            panel.bar.setValue(0)
+            panel.show_share(0.0)
             words = [status.headline] if status.steps else []
             panel.status.setText("\n".join([*words, self._summary] if self._summary else words) or "not trained yet")
         panel.plot.show_status(status)
