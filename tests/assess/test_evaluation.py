@@ -118,7 +118,7 @@ def test_masks_fall_into_pieces_only_when_said() -> None:
     assert in_pieces["reference objects"] == len(np.unique(reference)) - 1
     classes = EvaluationConfig(task="classes", masks="both")
     assert evaluate_labels(mask, reference * 40, config=classes).means["mean Dice"] == metrics.dice(mask, reference)
-    with pytest.raises(InputError, match="result holds the number 255"):
+    with pytest.raises(InputError, match="number 255 in the result"):
         evaluate_labels(mask, reference, config=EvaluationConfig(task="classes"))
 
 
@@ -194,12 +194,12 @@ def test_empty_images_agree_and_what_is_undefined_is_left_out_of_the_means() -> 
 @pytest.mark.parametrize(
     ("arguments", "config", "words"),
     [
-        ((np.zeros((4, 5), int), np.zeros((5, 4), int)), {}, r"shape \(4, 5\), but the reference \(5, 4\)"),
-        ((np.zeros((4, 5)), np.zeros((4, 5), int)), {}, "result does not hold labels"),
-        ((np.zeros((4, 5), int), np.full((4, 5), -1)), {}, "reference does not hold labels"),
+        ((np.zeros((4, 5), int), np.zeros((5, 4), int)), {}, r"\(4, 5\) in the result and \(5, 4\) in the reference"),
+        ((np.zeros((4, 5)), np.zeros((4, 5), int)), {}, "no labels in the result"),
+        ((np.zeros((4, 5), int), np.full((4, 5), -1)), {}, "no labels in the reference"),
         ((np.zeros((4, 5), int), np.zeros((4, 5), int)), {"ndim": 3}, "axis Z"),
         ((np.zeros((4, 5), int), np.zeros((4, 5), int), np.zeros((2, 5, 4))), {}, "probabilities have the shape"),
-        ((np.zeros((4, 5), int), np.full((4, 5), 255)), {"task": "classes"}, "reference holds the number 255"),
+        ((np.zeros((4, 5), int), np.full((4, 5), 255)), {"task": "classes"}, "number 255 in the reference"),
     ],
 )
 def test_what_does_not_fit_is_told(arguments: tuple[np.ndarray, ...], config: dict[str, str], words: str) -> None:

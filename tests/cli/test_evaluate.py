@@ -124,7 +124,7 @@ def test_bad_files_are_told_and_the_rest_is_scored(scored: Path, run: Run) -> No
     assert len(errors) == 3
     assert "There is no reference for c7_labels.tif" in errors[0]
     assert "c1_labels.tif can't be read" in errors[1]
-    assert "c2_labels.tif has the shape (40, 48), but its reference c2.png (8, 9)" in errors[2]
+    assert "The shapes differ, (40, 48) in c2_labels.tif and (8, 9) in c2.png" in errors[2]
     assert "Traceback" not in done.err
     names = [line["name"] for line in rows_of(scored / "s.csv")]
     assert names == ["c0_labels.tif", "mean (sum of counts)"]

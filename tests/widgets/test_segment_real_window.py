@@ -217,11 +217,14 @@ def test_closing_the_window_while_training_ends_it_within_a_second(
     assert not runner.is_running
 
 
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [("tiny_samples", ("stardist_img3d", "stardist_mask3d")), ("embryo_nuclei_3d", ("image_00", "label_00"))],
+)
 def test_a_volume_goes_through_the_window(
-    window: Any, qtbot: QtBot, hand_for: Callable[[Any], Any], real_data: Any
+    window: Any, qtbot: QtBot, hand_for: Callable[[Any], Any], real_data: Any, name: str, keys: tuple[str, str]
 ) -> None:
-    data = real_data("tiny_samples")
-    image, truth = data["stardist_img3d"], data["stardist_mask3d"]
+    image, truth = (real_data(name)[key] for key in keys)
     window.add_image(image, name="volume", scale=(2, 1, 1))
     hand = hand_for(window)
     dock = open_dock(window, qtbot)

@@ -123,7 +123,7 @@ def score_frames(
     name: str = "",
     class_names: Sequence[str] = (),
     with_errors: bool = False,
-    called: tuple[str, str] = ("The result", "The reference"),
+    called: tuple[str, str] = ("the result", "the reference"),
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[FrameScored]:
     """Score a result against a reference frame by frame; the streaming form of `evaluate_labels`.
@@ -173,8 +173,8 @@ def _make_layout(predicted: Any, reference: Any, axes: str | None, ndim: int, ca
     shapes = [tuple(int(n) for n in array.shape) for array in (predicted, reference)]
     if shapes[0] != shapes[1]:
         raise InputError(
-            f"{called[0]} has the shape {shapes[0]}, but {called[1].replace('The ', 'the ', 1)} {shapes[1]}: choose two "
-            "that belong together."
+            f"The shapes differ, {shapes[0]} in {called[0]} and {shapes[1]} in {called[1]}: choose two that belong "
+            "together."
         )
     letters = guess_axes(shapes[0], rgb=False).replace("C", "T") if axes is None else axes.upper()
     if set(letters) - set("TZYX"):

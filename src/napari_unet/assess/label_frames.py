@@ -87,7 +87,7 @@ def _decode(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
     """Bring labels into the form with 0 as background, and tell which pixels are labelled (None: all)."""
     if labels.dtype.kind not in "bui" or (labels.dtype.kind == "i" and labels.size and labels.min() < 0):
-        raise InputError(f"{called} does not hold labels: they must be whole numbers from 0 on.")
+        raise InputError(f"There are no labels in {called}: they must be whole numbers from 0 on.")
     values = labels.astype(np.uint8) if labels.dtype.kind == "b" else labels
     valid: npt.NDArray[np.bool_] | None = None
     if background:
@@ -101,7 +101,7 @@ def _decode(
         highest = int(values.max(initial=0)) + background
         if highest > _MOST_CLASSES:
             raise InputError(
-                f"{called} holds the number {highest}, which is no class. If it is a mask with one number for all that "
-                "is not background, choose so under Masks (--masks); if it holds objects, compare objects."
+                f"The number {highest} in {called} is no class. If that is a mask with one number for all that is not "
+                "background, say so under Masks (--masks); if it holds objects, compare objects."
             )
     return values, valid

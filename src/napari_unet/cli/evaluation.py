@@ -158,7 +158,7 @@ def _score(
     letters = (axes or result.axes).upper()
     events = score_frames(
         result.array, reference.array, chances, config, axes=letters, name=result.name, class_names=class_names,
-        called=(result.name, f"its reference {reference.name}"),
+        called=(result.name, reference.name),
     )  # fmt: skip
     for event in events:
         line.show(event.done / event.total, f"frame {event.done} of {event.total}" if event.total > 1 else "")

@@ -30,9 +30,9 @@ def border_weights(
 
     .. math:: w(x) = w_c(x) + w_0 \exp\left(-\frac{(d_1(x) + d_2(x))^2}{2 \sigma^2}\right)
 
-    where d1 and d2 are the distances from x to the nearest and the second nearest object, 0 inside of an object, so that
-    an object's own pixels that lie near another one count more as well. The second term vanishes with fewer than two
-    objects.
+    where d1 and d2 are the distances from x to the nearest and the second nearest object, 0 inside of an object, so
+    that an object's own pixels that lie near another one count more as well. The second term vanishes with fewer than
+    two objects.
 
     Parameters
     ----------

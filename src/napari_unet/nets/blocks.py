@@ -31,12 +31,32 @@ __all__ = [
 ]
 
 
+class CarefulConv3d(nn.Conv3d):
+    """A convolution that is computed in 32 bits where its kernel is larger than the map.
+
+    On CPUs, PyTorch 2.13 returns garbage (up to not-a-number) as the gradient of the weights of a 16-bit 3D
+    convolution if the map has fewer planes than the kernel, as it has at the bottom of a network: two planes are
+    enough. The maps are tiny there, so that 32 bits cost nothing.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (N, inputs, \\*space) to (N, outputs, \\*space)."""
+        if torch.is_autocast_enabled("cpu") and self._is_larger_than(x.shape[2:]):
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x.float())
+        return super().forward(x)
+
+    def _is_larger_than(self, space: Sequence[int]) -> bool:
+        widths = (step * (size - 1) + 1 for size, step in zip(self.kernel_size, self.dilation, strict=True))
+        return any(width > side for width, side in zip(widths, space, strict=True))
+
+
 def conv(
     ndim: int, inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int = 0, dilation: int = 1,
     groups: int = 1, bias: bool = True,
 ) -> nn.Module:  # fmt: skip
     """Make a convolution in `ndim` dimensions."""
-    kind = nn.Conv2d if ndim == 2 else nn.Conv3d
+    kind = nn.Conv2d if ndim == 2 else CarefulConv3d
     return kind(inputs, outputs, kernel, stride=stride, padding=padding, dilation=dilation, groups=groups, bias=bias)
 
 

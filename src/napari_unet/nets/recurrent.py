@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from napari_unet.nets.base import SegmentationNetwork
-from napari_unet.nets.blocks import contract, conv, dropout_layer, normalization, pool, up_conv
+from napari_unet.nets.blocks import ConvUnit, contract, conv, dropout_layer, normalization, pool, up_conv
 from napari_unet.nets.config import ModelConfig
 
 __all__ = ["RecurrentUNet"]
@@ -38,11 +38,11 @@ class RecurrentConv(nn.Module):
 
 
 class RecurrentResidualBlock(nn.Module):
-    """A 1x1 convolution to the right number of channels, plus two recurrent convolutions of it."""
+    """A 1x1 convolution to the right number of channels, normalised, plus two recurrent convolutions of it."""
 
     def __init__(self, ndim: int, inputs: int, outputs: int, *, norm: str | None, dropout: float = 0.0) -> None:
         super().__init__()
-        self.match = conv(ndim, inputs, outputs, 1)
+        self.match = ConvUnit(ndim, inputs, outputs, 1, norm=norm, activation=None)
         self.layers = nn.Sequential(*(RecurrentConv(ndim, outputs, norm=norm) for _ in range(2)))
         self.dropout = nn.Sequential(*dropout_layer(ndim, dropout))
 
@@ -57,7 +57,8 @@ class RecurrentUNet(SegmentationNetwork):
     """R2U-Net of Alom et al. 2018 (arXiv 1802.06955): a U-Net of recurrent residual convolutions, two steps each.
 
     As there, the kernel for the input and the one for the layer's own state are two (some implementations share one,
-    with half the weights). What differs: a normalisation follows each step; 3D as well as 2D.
+    with half the weights). What differs: a normalisation follows each step, and the 1x1 convolution, without which the
+    sums would grow from block to block; 3D as well as 2D.
 
     Parameters
     ----------
