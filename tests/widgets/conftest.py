@@ -61,7 +61,7 @@ class GapMeter:
 
     def __init__(self) -> None:
         self._gaps_ms: list[float] = []
-        self._last = 0.0
+        self._last = self._used = 0.0
         self._elsewhere = 0.0
         self._began = 0.0
         self._timer = QTimer()
@@ -73,6 +73,7 @@ class GapMeter:
         self._gaps_ms.clear()
         self._elsewhere = _seconds_of_others()
         self._began = self._last = time.perf_counter()
+        self._used = time.process_time()
         self._timer.start()
 
     def stop(self) -> list[float]:
@@ -86,9 +87,11 @@ class GapMeter:
         return (_seconds_of_others() - self._elsewhere) / max(0.1, time.perf_counter() - self._began)
 
     def _tick(self) -> None:
-        now = time.perf_counter()
-        self._gaps_ms.append(1000 * (now - self._last))
-        self._last = now
+        now, used = time.perf_counter(), time.process_time()
+        gap = now - self._last
+        if gap < 1 or used - self._used > 0.1 * gap:  # else the whole machine stood still, worker and all
+            self._gaps_ms.append(1000 * gap)
+        self._last, self._used = now, used
 
 
 def _seconds_of_others() -> float:

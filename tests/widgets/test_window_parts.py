@@ -134,6 +134,6 @@ def test_everything_that_the_manifest_names_is_there() -> None:
     manifest = npe2.PluginManifest.from_file(path)
     manifest.validate_imports()
     assert manifest.contributions.widgets is not None
-    assert [widget.display_name for widget in manifest.contributions.widgets] == ["U-Net: Segment"]
+    assert "U-Net: Segment" in [widget.display_name for widget in manifest.contributions.widgets]
     assert len(manifest.contributions.sample_data or []) == 4
-    assert set(manifest.contributions.menus) == {"napari/layers/segment"}
+    assert "napari/layers/segment" in manifest.contributions.menus

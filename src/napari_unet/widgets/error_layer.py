@@ -46,7 +46,11 @@ def show_errors(viewer: ViewerModel, predicted: Labels, errors: Any) -> Labels:
     """
     found = find_marked(viewer.layers, _ROLE, predicted)
     if isinstance(found, Labels) and tuple(found.data.shape) == tuple(errors.shape):
-        found.data = errors
+        if isinstance(found.data, np.ndarray) and isinstance(errors, np.ndarray):
+            np.copyto(found.data, errors)  # much quicker to draw than another array
+            found.refresh(thumbnail=False, highlight=False, extent=False)
+        else:
+            found.data = errors
         return found
     shades: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
     layer = Labels(

@@ -33,8 +33,8 @@ class ScoreRequest:
     ----------
     predicted, reference : array-like
         Two label arrays of one shape.
-    names : tuple of str
-        Names of their layers.
+    layers : tuple of napari.layers.Labels
+        The layers that they are of.
     axes : str
         One letter of TZYX for each axis.
     config : EvaluationConfig
@@ -45,7 +45,7 @@ class ScoreRequest:
 
     predicted: Any
     reference: Any
-    names: tuple[str, str]
+    layers: tuple[Labels, Labels]
     axes: str
     config: EvaluationConfig
     with_errors: bool
@@ -99,11 +99,10 @@ def make_request(
     if shapes[0] != shapes[1]:
         sizes = [" × ".join(map(str, shape)) for shape in shapes]
         raise InputError(
-            f"'{predicted.name}' has {sizes[0]} pixels, but '{reference.name}' {sizes[1]}: choose two layers of the same "
+            f"'{predicted.name}' has {sizes[0]} pixels, but '{reference.name}' {sizes[1]}: choose two layers of one "
             "image."
         )
-    names = (str(predicted.name), str(reference.name))
-    return ScoreRequest(first, second, names, _axes_of(predicted, config.ndim), config, with_errors)
+    return ScoreRequest(first, second, (predicted, reference), _axes_of(predicted, config.ndim), config, with_errors)
 
 
 def _axes_of(layer: Labels, ndim: int) -> str:
@@ -137,24 +136,27 @@ def score(request: ScoreRequest, should_stop: StopCheck) -> Generator[ScoreProgr
     """
     rows: list[EvaluationRow] = []
     total = 1
+    names = [str(layer.name) for layer in request.layers]
     try:
         shape = tuple(int(n) for n in request.predicted.shape)
         errors = new_label_array(shape, "uint8") if request.with_errors else None
         events = score_frames(
             request.predicted, request.reference, None, request.config, axes=request.axes,
-            with_errors=request.with_errors, called=(f"'{request.names[0]}'", f"'{request.names[1]}'"),
+            with_errors=request.with_errors, called=(f"'{names[0]}'", f"'{names[1]}'"),
             should_stop=should_stop,
         )  # fmt: skip
         for event in events:
-            rows.append(EvaluationRow(event.row.name or request.names[0], event.row.values))
+            rows.append(EvaluationRow(event.row.name or names[0], event.row.values))
             total = event.total
             if errors is not None:
                 errors[event.box] = event.errors
             yield ScoreProgress(event.done, event.total)
     except MemoryError as error:
-        words = f"The memory is not enough to score '{request.names[0]}': close other programs, or score a part of it."
+        words = f"The memory is not enough to score '{names[0]}': close other programs, or score a part of it."
         raise MemoryLimitError(words) from error
-    yield Scored(EvaluationTable(tuple(rows)), errors, complete=len(rows) == total)
+    table = EvaluationTable(tuple(rows))
+    _ = table.means  # computed here, not when the window draws them
+    yield Scored(table, errors, complete=len(rows) == total)
 
 
 def save_table(table: EvaluationTable, path: Path) -> None:

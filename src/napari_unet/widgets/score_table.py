@@ -63,11 +63,13 @@ class ScoreTableModel(QAbstractTableModel):
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Return a value as text."""
         if role == Qt.ItemDataRole.TextAlignmentRole:
-            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role != Qt.ItemDataRole.DisplayRole or not index.isValid():
             return None
         name = self.table.columns[index.row()]
-        values = [self.table.means, *(row.values for row in self.table.rows)][index.column()]
+        mean = len(self.table.rows) > 1 and index.column() == 0
+        place = index.column() - (len(self.table.rows) > 1)
+        values = self.table.means if mean else self.table.rows[place].values
         return format_value(name, values.get(name, math.nan))
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -93,7 +95,7 @@ class ScoreTable(QTableView):
         self.scores = ScoreTableModel()
         self.setModel(self.scores)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ContiguousSelection)
-        self.setAlternatingRowColors(True)
+        self.setStyleSheet("QTableView::item { padding: 0px 6px; } QHeaderView::section { padding: 1px 4px; }")
         self.setAccessibleName("Scores")
         rows, columns = self.verticalHeader(), self.horizontalHeader()
         if rows is not None and columns is not None:
