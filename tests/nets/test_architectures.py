@@ -143,8 +143,8 @@ MONAI = {
     ("unet++", 3, 16): 6_598_776,
     ("unet++", 3, 32): 26_382_056,
 }
-# As published, in millions: Zhou et al. 2018, table 2 (widths 32 to 512); Huang et al. 2020, table 1 (widths 64 to
-# 1024, without deep supervision). Ronneberger et al. 2015, counted.
+# As published, in millions: Zhou et al. 2018 (widths 32 to 512), Huang et al. 2020 (widths 64 to 1024, without deep
+# supervision), Ronneberger et al. 2015 (counted).
 PAPERS = {("unet++", 32): 9.04, ("unet3+", 64): 26.97, ("unet", 64): 31.030658}
 
 
