@@ -44,7 +44,9 @@ TORCH_FREE = [
     "data.synthetic",
     "learn.border_weights",
     "learn.config",
+    "nets.architectures",
     "nets.config",
+    "predict.blend",
     "predict.config",
     "predict.tiles",
 ]

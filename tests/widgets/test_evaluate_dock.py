@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gc
 import io
 import time
 from collections.abc import Callable, Iterator
@@ -14,19 +13,23 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Labels
+from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
+from superqt.utils import GeneratorWorker
 
 from napari_unet.assess.evaluation import evaluate_labels
 from napari_unet.assess.evaluation_config import EvaluationConfig
 from napari_unet.assess.object_errors import ERROR_KINDS, error_labels
-from napari_unet.errors import InputError, MemoryLimitError
 from napari_unet.widgets import score_job
 from napari_unet.widgets.error_layer import ERROR_COLOURS, ERROR_MEANINGS, is_error_layer
 from napari_unet.widgets.evaluate_dock import EvaluateDock
 from napari_unet.widgets.layer_tools import mark_layer
-from napari_unet.widgets.score_job import Scored, ScoreProgress, make_request, score
+
+LONGEST_BLOCK_MS = 50
+QUIET_CORES = 0.4  # what others may use; the X server is one of them
+BUSY_BLOCK_MS = 400  # where other programs hold the machine up, which says nothing of this one
 
 
 def scene(shape: tuple[int, ...] = (32, 40)) -> tuple[np.ndarray, np.ndarray]:
@@ -40,37 +43,43 @@ def scene(shape: tuple[int, ...] = (32, 40)) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
-def viewer() -> ViewerModel:
-    return ViewerModel()
-
-
-@pytest.fixture
-def make_dock(qtbot: QtBot, viewer: ViewerModel) -> Iterator[Callable[[], EvaluateDock]]:
+def make_evaluate_dock(qtbot: QtBot, viewer: ViewerModel) -> Iterator[Callable[[], EvaluateDock]]:
     docks: list[EvaluateDock] = []
 
     def make() -> EvaluateDock:
-        dock = EvaluateDock(viewer)
-        qtbot.addWidget(dock)
+        dock = EvaluateDock(viewer)  # type: ignore[arg-type]
         docks.append(dock)
+        notification_manager.records.clear()
         return dock
 
     yield make
     for dock in docks:
         dock.close_dock()
+    GeneratorWorker.await_workers(5000)
+    qtbot.wait(20)
+    for dock in docks:
+        dock.deleteLater()
+    qtbot.wait(1)
 
 
 @pytest.fixture
-def scored(viewer: ViewerModel, make_dock: Callable[[], EvaluateDock]) -> EvaluateDock:
+def scored(viewer: ViewerModel, make_evaluate_dock: Callable[[], EvaluateDock]) -> EvaluateDock:
     """Return a dock on a viewer with the layers "truth" and "result"."""
     predicted, reference = scene()
     viewer.add_labels(reference, name="truth", scale=(0.5, 0.25), translate=(3, 4))
     viewer.add_labels(predicted, name="result", scale=(0.5, 0.25), translate=(3, 4))
-    return make_dock()
+    return make_evaluate_dock()
 
 
 def press_and_wait(qtbot: QtBot, dock: EvaluateDock) -> None:
     dock.panel.score.click()
     qtbot.waitUntil(lambda: not dock.is_running, timeout=10_000)
+
+
+def only_message() -> str:
+    """Return what napari was asked to notify, which must be one thing."""
+    (record,) = notification_manager.records
+    return str(record.message)
 
 
 def error_layer(viewer: ViewerModel) -> Labels:
@@ -119,13 +128,13 @@ def test_table_shows_a_metric_in_each_row(qtbot: QtBot, scored: EvaluateDock) ->
 
 
 def test_stack_has_a_column_for_each_frame_behind_the_means(
-    qtbot: QtBot, viewer: ViewerModel, make_dock: Callable[[], EvaluateDock]
+    qtbot: QtBot, viewer: ViewerModel, make_evaluate_dock: Callable[[], EvaluateDock]
 ) -> None:
     predicted, reference = scene((5, 32, 40))
     predicted[2] = reference[2]
     viewer.add_labels(reference, name="truth", axis_labels=("t", "y", "x"))
     viewer.add_labels(predicted, name="result", axis_labels=("t", "y", "x"))
-    dock = make_dock()
+    dock = make_evaluate_dock()
     press_and_wait(qtbot, dock)
     model = dock.panel.table.scores
     assert model.columnCount() == 6
@@ -173,7 +182,7 @@ def test_settings_in_the_form_reach_the_scores(qtbot: QtBot, viewer: ViewerModel
 
 
 def test_result_of_the_program_is_chosen_first_with_what_it_is(
-    viewer: ViewerModel, make_dock: Callable[[], EvaluateDock]
+    viewer: ViewerModel, make_evaluate_dock: Callable[[], EvaluateDock]
 ) -> None:
     image = viewer.add_image(np.zeros((32, 40)))
     result = viewer.add_labels(np.ones((32, 40), np.uint8), name="areas")
@@ -181,16 +190,16 @@ def test_result_of_the_program_is_chosen_first_with_what_it_is(
     strokes = viewer.add_labels(np.ones((32, 40), np.uint8), name="strokes")
     truth = viewer.add_labels(np.ones((32, 40), np.uint8), name="truth")
     mark_layer(strokes, "strokes", image)
-    dock = make_dock()
+    dock = make_evaluate_dock()
     assert (dock.predicted_chooser.layer, dock.reference_chooser.layer) == (result, truth)
     assert dock.panel.form.values()["task"] == "classes"
 
 
 def test_reference_that_is_opened_later_is_chosen(
-    qtbot: QtBot, viewer: ViewerModel, make_dock: Callable[[], EvaluateDock]
+    qtbot: QtBot, viewer: ViewerModel, make_evaluate_dock: Callable[[], EvaluateDock]
 ) -> None:
     result = viewer.add_labels(scene()[0], name="result")
-    dock = make_dock()
+    dock = make_evaluate_dock()
     truth = viewer.add_labels(scene()[1], name="truth")
     qtbot.waitUntil(lambda: dock.reference_chooser.layer is truth)
     assert dock.predicted_chooser.layer is result
@@ -221,18 +230,18 @@ def test_table_that_can_not_be_saved_is_told(qtbot: QtBot, scored: EvaluateDock,
 # ---- bad input: one message, nothing changed, and the dock usable again
 
 
-def test_no_layers(viewer: ViewerModel, make_dock: Callable[[], EvaluateDock]) -> None:
+def test_no_layers(viewer: ViewerModel, make_evaluate_dock: Callable[[], EvaluateDock]) -> None:
     viewer.add_image(np.zeros((4, 4)))
-    dock = make_dock()
+    dock = make_evaluate_dock()
     dock.panel.score.click()
-    assert "no labels layer to score" in dock.message.text()
+    assert "no labels layer to score" in dock.message.text() == only_message()
     assert not dock.is_running
 
 
 def test_same_layer_twice(qtbot: QtBot, viewer: ViewerModel, scored: EvaluateDock) -> None:
     scored.reference_chooser.choose(viewer.layers["result"])
     scored.panel.score.click()
-    assert "'result' is chosen as the result and as the reference" in scored.message.text()
+    assert "'result' is chosen as the result and as the reference" in scored.message.text() == only_message()
     scored.reference_chooser.choose(viewer.layers["truth"])
     assert scored.message.text() == ""
     press_and_wait(qtbot, scored)
@@ -242,21 +251,21 @@ def test_same_layer_twice(qtbot: QtBot, viewer: ViewerModel, scored: EvaluateDoc
 def test_shapes_that_differ(viewer: ViewerModel, scored: EvaluateDock) -> None:
     scored.reference_chooser.choose(viewer.add_labels(np.zeros((9, 8), int), name="other"))
     scored.panel.score.click()
-    assert "'result' has 32 × 40 pixels, but 'other' 9 × 8" in scored.message.text()
+    assert "'result' has 32 × 40 pixels, but 'other' 9 × 8" in scored.message.text() == only_message()
     assert not any(is_error_layer(layer) for layer in viewer.layers)
 
 
 def test_dimensions_that_are_not_there(viewer: ViewerModel, scored: EvaluateDock) -> None:
     scored.panel.form.set_values({"ndim": 3})
     scored.panel.score.click()
-    assert "'result' is no volume" in scored.message.text()
+    assert "'result' is no volume" in scored.message.text() == only_message()
 
 
 def test_numbers_that_are_no_classes(qtbot: QtBot, viewer: ViewerModel, scored: EvaluateDock) -> None:
     viewer.layers["truth"].data = (scene()[1] > 0).astype(np.uint8) * 255
     scored.panel.form.set_values({"task": "classes"})
     press_and_wait(qtbot, scored)
-    assert "The number 255 in 'truth' is no class" in scored.message.text()
+    assert "The number 255 in 'truth' is no class" in scored.message.text() == only_message()
     assert scored.panel.score.text() == "Score"
 
 
@@ -274,14 +283,14 @@ def test_layer_that_is_removed_while_it_is_scored(
     assert scored.panel.score.text() == "Stop"
     viewer.layers.remove(viewer.layers[name])
     qtbot.waitUntil(lambda: not scored.is_running)
-    assert f"'{name}' was removed while it was scored" in scored.message.text()
+    assert f"'{name}' was removed while it was scored" in scored.message.text() == only_message()
     assert scored.panel.score.text() == "Score"
     qtbot.wait(200)
     assert not scored.table.rows
 
 
 def test_stop_shows_the_frames_that_were_scored(
-    qtbot: QtBot, viewer: ViewerModel, make_dock: Callable[[], EvaluateDock], monkeypatch: pytest.MonkeyPatch
+    qtbot: QtBot, viewer: ViewerModel, make_evaluate_dock: Callable[[], EvaluateDock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     true_frames = score_job.score_frames
 
@@ -296,7 +305,7 @@ def test_stop_shows_the_frames_that_were_scored(
     predicted, reference = scene((6, 32, 40))
     viewer.add_labels(reference, name="truth")
     viewer.add_labels(predicted, name="result")
-    dock = make_dock()
+    dock = make_evaluate_dock()
     dock.panel.score.click()
     qtbot.waitUntil(lambda: dock.panel.bar.value() >= 333)
     dock.panel.score.click()
@@ -312,15 +321,17 @@ def test_defect_is_told_in_one_line(qtbot: QtBot, scored: EvaluateDock, monkeypa
 
     monkeypatch.setattr(score_job, "score_frames", broken)
     press_and_wait(qtbot, scored)
-    assert scored.message.text() == "The scoring stopped: inner."
+    assert scored.message.text() == only_message() == "The scoring stopped: inner."
 
 
 def test_dock_that_is_closed_ends_its_work_and_stops_following_the_window(
     qtbot: QtBot, viewer: ViewerModel, scored: EvaluateDock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    begun: list[bool] = []
     ended: list[bool] = []
 
     def endless(*arguments: Any, should_stop: Callable[[], bool], **options: Any) -> Iterator[Any]:
+        begun.append(True)
         while not should_stop():
             time.sleep(0.01)
         ended.append(True)
@@ -328,6 +339,7 @@ def test_dock_that_is_closed_ends_its_work_and_stops_following_the_window(
 
     monkeypatch.setattr(score_job, "score_frames", endless)
     scored.panel.score.click()
+    qtbot.waitUntil(lambda: bool(begun))
     began = time.monotonic()
     scored.close_dock()
     qtbot.waitUntil(lambda: bool(ended), timeout=2000)
@@ -338,45 +350,13 @@ def test_dock_that_is_closed_ends_its_work_and_stops_following_the_window(
     assert not scored.is_running
 
 
-# ---- the work without the window
-
-
-def test_work_yields_progress_and_the_end() -> None:
-    predicted, reference = scene((3, 32, 40))
-    layers = Labels(predicted, name="a"), Labels(reference, name="b")
-    request = make_request(*layers, EvaluationConfig(), with_errors=True)
-    events = list(score(request, lambda: False))
-    assert [event.done for event in events if isinstance(event, ScoreProgress)] == [1, 2, 3]
-    assert isinstance(events[-1], Scored)
-    assert events[-1].complete
-    assert [row.name for row in events[-1].table.rows] == ["z=0", "z=1", "z=2"]
-    assert np.array_equal(events[-1].errors, np.stack([error_labels(*scene())] * 3))
-
-
-def test_requests_that_can_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    flat, deep = Labels(np.zeros((4, 5), int), name="flat"), Labels(np.zeros((1,) * 5, int), name="deep")
-    config = EvaluationConfig()
-    with pytest.raises(InputError, match="no labels layer"):
-        make_request(flat, None, config, with_errors=False)
-    with pytest.raises(InputError, match="'deep' has 5 axes"):
-        make_request(deep, Labels(np.zeros((1,) * 5, int)), config, with_errors=False)
-
-    def too_large(*arguments: Any, **options: Any) -> Iterator[Any]:
-        raise MemoryError
-        yield
-
-    monkeypatch.setattr(score_job, "score_frames", too_large)
-    request = make_request(flat, Labels(np.zeros((4, 5), int)), config, with_errors=False)
-    with pytest.raises(MemoryLimitError, match="'flat'"):
-        list(score(request, lambda: False))
-
-
 # ---- the real window
 
 
 @pytest.mark.window
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_real_window_stays_responsive_while_a_result_is_scored(
-    qtbot: QtBot, make_napari_viewer: Callable[..., Any], real_data: Callable[[str], dict[str, np.ndarray]]
+    qtbot: QtBot, make_napari_viewer: Callable[..., Any], gap_meter: Any, real_data: Any, capsys: Any
 ) -> None:
     data = real_data("nuclei_fluo_dsb2018")
     reference = np.tile(data["label_05"], (4, 4))
@@ -384,34 +364,25 @@ def test_real_window_stays_responsive_while_a_result_is_scored(
     viewer = make_napari_viewer(show=True)
     viewer.add_labels(reference, name="truth", visible=False)
     viewer.add_labels(predicted, name="result", visible=False)
-    dock = EvaluateDock(viewer)
-    viewer.window.add_dock_widget(dock, name="U-Net: Evaluate")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-unet", "U-Net: Evaluate")
     dock.panel.form.set_values({"warping": True})
-    press_and_wait(qtbot, dock)  # napari makes the error layer: about 0.1 s for any layer
+    press_and_wait(qtbot, dock)  # the first time napari makes the error layer, which takes it 0.1 s for any layer
     known = evaluate_labels(predicted, reference, config=EvaluationConfig(warping=True)).means
     assert dict(dock.table.means) == dict(known)
     assert np.array_equal(error_layer(viewer).data, error_labels(predicted, reference))
 
-    gaps, last = [0.0], [time.perf_counter()]
-    timer = QTimer()
-    timer.setTimerType(Qt.TimerType.PreciseTimer)
-
-    def note() -> None:
-        now = time.perf_counter()
-        gaps.append(now - last[0])
-        last[0] = now
-
-    timer.timeout.connect(note)
     qtbot.wait(500)
-    longest = []
-    for _ in range(3):  # the machine may be busy with other things: the best of three is ours
-        gc.collect()
-        gaps[:], last[0] = [0.0], time.perf_counter()
-        timer.start(5)
+    gap_meter.start()
+    for _ in range(3):
         press_and_wait(qtbot, dock)
-        timer.stop()
-        longest.append(1000 * max(gaps))
-    print(f"longest block while scoring: {', '.join(f'{gap:.0f}' for gap in longest)} ms")
-    assert min(longest) < 50
-    assert viewer.screenshot(canvas_only=False).std() > 0
-    viewer.window.remove_dock_widget(dock)
+    blocks, others = gap_meter.stop(), gap_meter.cores_of_others
+    with capsys.disabled():
+        print(f"\nlongest blocks while scoring (ms): {[round(b) for b in blocks[:3]]}; others used {others:.1f} cores")
+    assert blocks[0] <= (LONGEST_BLOCK_MS if others < QUIET_CORES else BUSY_BLOCK_MS)
+
+    drawn = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+    for kind in ("missed", "false"):
+        wanted = [int(ERROR_COLOURS[kind][place : place + 2], 16) * error_layer(viewer).opacity for place in (1, 3, 5)]
+        assert (np.abs(drawn - wanted).max(axis=-1) <= 6).any(), kind
+    GeneratorWorker.await_workers(5000)
+    qtbot.wait(10)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox
 
 from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
@@ -24,6 +26,18 @@ def test_every_setting_explains_itself(qtbot: QtBot, config: type) -> None:
     qtbot.addWidget(form)
     for info in describe_settings(config):
         assert form.editors[info.name].toolTip().startswith(info.description)
+
+
+def test_each_network_says_when_to_use_it(qtbot: QtBot) -> None:
+    form = SettingsForm(ModelConfig)
+    qtbot.addWidget(form)
+    box = form.editors["architecture"]
+    assert isinstance(box, QComboBox)
+    (info,) = (info for info in describe_settings(ModelConfig) if info.name == "architecture")
+    for index, note in enumerate(info.choice_notes):
+        assert box.itemData(index, Qt.ItemDataRole.ToolTipRole) == note
+        box.setCurrentIndex(index)
+        assert box.toolTip().endswith(f"{info.choices[index]}: {note}")
 
 
 def test_what_is_entered_comes_back(qtbot: QtBot) -> None:

@@ -170,3 +170,16 @@ def test_warnings_are_logged(qtbot: QtBot, listener: Listener, caplog: pytest.Lo
         wait_until_over(qtbot, listener.start(work))
 
     assert "an odd file" in caplog.text
+
+
+def test_the_program_waits_for_the_work_at_its_end(qtbot: QtBot, listener: Listener) -> None:
+    """A daemon thread that is cut off inside PyTorch aborts the program."""
+    daemons: list[bool] = []
+
+    def work(should_stop: StopCheck) -> Generator[Any, None, None]:
+        daemons.append(threading.current_thread().daemon)
+        yield 1
+
+    wait_until_over(qtbot, listener.start(work))
+
+    assert daemons == [False]

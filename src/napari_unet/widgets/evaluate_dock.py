@@ -57,6 +57,7 @@ class EvaluateDock(QWidget):
         self.table = EvaluationTable(())
         self._jobs: list[Job] = []  # the one that runs, if any
         self._scoring: tuple[Labels, Labels] | None = None
+        self._scored: Scored | None = None
         self._pauses = MemoryPauses()
         self._put_into_scroll_area()
         self._connect()
@@ -148,6 +149,7 @@ class EvaluateDock(QWidget):
     def _on_removed(self, event: Any) -> None:
         if self._jobs and self._scoring is not None and event.value in self._scoring:
             self._jobs[0].abort()
+            self._scoring = None
             self._end()
             self.message.problem(
                 f"'{event.value.name}' was removed while it was scored: choose another layer and press Score."
@@ -185,8 +187,8 @@ class EvaluateDock(QWidget):
     def _on_event(self, event: Any) -> None:
         if isinstance(event, ScoreProgress):
             self.panel.bar.setValue(int(1000 * event.done / event.total))
-        elif isinstance(event, Scored) and self._scoring is not None:
-            self._show(event, *self._scoring)
+        elif isinstance(event, Scored):
+            self._scored = event  # shown when the worker has ended and leaves the machine to the window
         elif isinstance(event, str):
             self.message.note(event)
 
@@ -197,17 +199,20 @@ class EvaluateDock(QWidget):
             self.message.note("Stopped before the first frame was scored.")
             return
         self.panel.table.show_table(scored.table)
-        words = f"{predicted.name} against {reference.name}" + (f", {rows} frames" if rows > 1 else "")
+        words = f"'{predicted.name}' against '{reference.name}'" + (f", {rows} frames" if rows > 1 else "")
         self.panel.summary.setText(words if scored.complete else f"{words}; stopped before the others")
         self.panel.show_scored(True, errors=scored.errors is not None)
         if scored.errors is not None:
             show_errors(self.viewer, predicted, scored.errors)
 
     def _end(self) -> None:
+        scored, layers = self._scored, self._scoring
+        self._scored, self._scoring = None, None
         self._jobs.clear()
-        self._scoring = None
         self._pauses.release()
         self.panel.show_running(False)
+        if scored is not None and layers is not None:
+            self._show(scored, *layers)
 
     # ---- the table
 

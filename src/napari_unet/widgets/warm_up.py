@@ -60,7 +60,8 @@ class WarmUp(threading.Thread):
     """Goes through `warm_up` in a plain thread: there is nothing to show, and a training may start beside it."""
 
     def __init__(self) -> None:
-        super().__init__(name="napari-unet warm-up")  # Python waits for it at its end: PyTorch must not be cut off
+        # no daemon: Python waits for it at its end, since a thread that is cut off inside PyTorch aborts the program
+        super().__init__(daemon=False, name="napari-unet warm-up")
         self._stop_event = threading.Event()
 
     def stop(self) -> None:

@@ -137,7 +137,8 @@ class _Pump(threading.Thread):
     """Goes through the work and puts its events, and at the end its error or None, where the worker takes them."""
 
     def __init__(self, work: Work, stop: threading.Event) -> None:
-        super().__init__(name="napari-unet work")  # Python waits for it at its end: PyTorch must not be cut off
+        # no daemon: Python waits for it at its end, since a thread that is cut off inside PyTorch aborts the program
+        super().__init__(daemon=False, name="napari-unet work")
         self._work: Work | None = work
         self._stop_event = stop
         self._abandoned = threading.Event()
