@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -266,22 +265,3 @@ def test_the_crops_that_went_in_are_as_before() -> None:
     Augmenter(AugmentConfig(), 2)(*batch)
     for part, copy in zip(batch, copies, strict=True):
         assert torch.equal(part, copy)
-
-
-def test_augmentation_is_a_small_part_of_a_training_step(record_property: Callable[[str, object], None]) -> None:
-    """Measured and recorded, not asserted: machines differ."""
-    from napari_unet.nets.config import ModelConfig
-    from napari_unet.nets.registry import build_network
-
-    image, classes, weights = _batch((128, 128), count=4, channels=1)
-    network = build_network(ModelConfig(features=16))
-    augmenter = Augmenter(AugmentConfig(), 2)
-    augmenter(image, classes, weights)
-    began = time.perf_counter()
-    augmenter(image, classes, weights)
-    varied = time.perf_counter()
-    network(image).mean().backward()
-    ended = time.perf_counter()
-    share = (varied - began) / (ended - began)
-    record_property("augmentation_share_of_a_step", round(share, 3))
-    print(f"augmentation: {varied - began:.4f} s of a step of {ended - began:.4f} s ({share:.0%})")
