@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QScrollArea
 from scipy import ndimage
 from superqt.utils import GeneratorWorker
@@ -141,6 +142,57 @@ def test_from_an_open_image_to_a_segmented_one(
     assert dock.runner.status.best_score is not None
     allowed = LONGEST_BLOCK_MS if others < QUIET_CORES else BUSY_BLOCK_MS
     assert max(blocks[0], blocks_predicting[0]) <= allowed
+
+
+def pick(chooser: Any, name: str) -> None:
+    """Choose an entry of a drop-down list with the keyboard."""
+    chooser.setFocus()
+    chooser.showPopup()
+    row = chooser.findText(name)
+    assert row >= 0
+    view = chooser.view()
+    view.setCurrentIndex(chooser.model().index(row, 0))
+    QTest.keyClick(view, Qt.Key.Key_Return)
+    assert chooser.currentText() == name
+
+
+@pytest.mark.slow
+def test_two_annotated_images_and_a_minute_segment_four_others(
+    window: Any, qtbot: QtBot, hand_for: Callable[[Any], Any], real_data: Any, capsys: Any
+) -> None:
+    data = real_data("nuclei_fluo_dsb2018")
+    hand = hand_for(window)
+    truths = {}
+    for number in range(2):
+        window.add_image(data[f"image_{number:02d}"], name=f"nuclei {number}")
+        truths[f"outlines {number}"] = data[f"label_{number:02d}"]
+        window.add_labels(truths[f"outlines {number}"].copy(), name=f"outlines {number}")
+    dock = open_dock(window, qtbot)
+    meaning = dock.panel.window_form.editors["meaning"]
+    for number in range(2):
+        pick(dock.image_chooser, f"nuclei {number}")
+        pick(dock.strokes_chooser, f"outlines {number}")
+        pick(meaning, "ground truth")
+    pick(dock.image_chooser, "nuclei 0")
+    assert (dock.strokes_chooser.currentText(), meaning.currentText()) == ("outlines 0", "ground truth")
+    qtbot.waitUntil(is_warm, timeout=60_000)
+    train(dock, hand, qtbot, SECONDS)
+    assert dock.runner.model is not None
+    assert len(dock.runner.model.history["images"]) == 2
+
+    found = []
+    for number in range(2, 6):
+        window.add_image(data[f"image_{number:02d}"], name=f"nuclei {number}")
+        qtbot.wait(20)
+        pick(dock.image_chooser, f"nuclei {number}")
+        hand.click(dock.panel.predict)
+        qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=60_000)
+        found.append(dice(layer_named(window, f"objects: nuclei {number}").data > 0, data[f"label_{number:02d}"] > 0))
+    with capsys.disabled():
+        print(f"\ntwo annotated images through the window: Dice {np.round(found, 3)}, mean {np.mean(found):.3f}")
+    assert np.mean(found) >= 0.85
+    for name, truth in truths.items():
+        np.testing.assert_array_equal(layer_named(window, name).data, truth)
 
 
 def narrow(dock: SegmentDock) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
@@ -20,8 +19,8 @@ from napari_unet.errors import InputError, UNetError
 from napari_unet.widgets.annotation import check_shape, ensure_strokes_layer
 from napari_unet.widgets.class_list import ClassList
 from napari_unet.widgets.class_table import ClassTable
+from napari_unet.widgets.image_notes import ImageNotes
 from napari_unet.widgets.layer_chooser import LayerChooser
-from napari_unet.widgets.layer_tools import find_marked
 from napari_unet.widgets.paint_desk import PaintDesk, usable_for_strokes
 from napari_unet.widgets.predict_job import PredictRequest
 from napari_unet.widgets.result_layers import (
@@ -40,7 +39,7 @@ from napari_unet.widgets.segment_requests import (
 )
 from napari_unet.widgets.segment_runner import SegmentRunner
 from napari_unet.widgets.source import ImageSource, describe_source, guess_layer_axes, read_source
-from napari_unet.widgets.train_job import PaintedImage, TrainRequest
+from napari_unet.widgets.train_job import TrainRequest
 from napari_unet.widgets.view_region import choose_region, extents_for
 
 if TYPE_CHECKING:
@@ -75,8 +74,7 @@ class SegmentDock(QWidget):
         self.desk = PaintDesk(self.viewer, self.classes, self.message, self.update_hint)
         self.runner = SegmentRunner(self.panel, self)
         self._source: ImageSource | None = None
-        self._axes: WeakKeyDictionary[Layer, str] = WeakKeyDictionary()
-        self._meanings: WeakKeyDictionary[Layer, str] = WeakKeyDictionary()
+        self.notes = ImageNotes(self.viewer)
         self._trained_on: Image | None = None
         self._connect()
         self.desk.set_task(self.task)
@@ -121,6 +119,7 @@ class SegmentDock(QWidget):
         panel, runner = self.panel, self.runner
         self.image_chooser.layer_chosen.connect(self._on_image_chosen)
         self.strokes_chooser.layer_chosen.connect(self._on_strokes_chosen)
+        self.strokes_chooser.activated.connect(self._on_strokes_picked)
         self.classes.changed.connect(self._on_classes_changed)
         self.classes.problem.connect(self.message.problem)
         panel.task.group.buttonClicked.connect(self._on_task_chosen)
@@ -167,12 +166,12 @@ class SegmentDock(QWidget):
                 self._source = self._read(image)
                 self.panel.info.setText(describe_source(self._source))
                 self._make_layers(image, self._source)
-                self.panel.window_form.set_values({"axes": self._axes.get(image, "")})
+                self.panel.window_form.set_values({"axes": self.notes.axes_of(image)})
         self._show_extents()
         self.update_hint()
 
     def _read(self, image: Image, ndim: int | None = None) -> ImageSource:
-        axes = self._axes.get(image, "")
+        axes = self.notes.axes_of(image)
         has_depth = "Z" in (axes or guess_layer_axes(image))
         self.panel.dims.setVisible(has_depth)
         self.panel.dims_label.setVisible(has_depth)
@@ -181,10 +180,10 @@ class SegmentDock(QWidget):
 
     def _make_layers(self, image: Image, source: ImageSource) -> None:
         colours = self.classes.table.colours
-        known = find_marked(self.viewer.layers, "strokes", image)
-        if known is None:
+        strokes = self.notes.strokes_of(image)
+        if strokes is None:
             ensure_result_layer(self.viewer, image, source, task=self.task, colours=colours)
-        strokes = ensure_strokes_layer(self.viewer, image, source, task=self.task, colours=colours)
+            strokes = ensure_strokes_layer(self.viewer, image, source, task=self.task, colours=colours)
         self.desk.use(strokes, image)
         self.strokes_chooser.choose(strokes)
         self.desk.update_colours()
@@ -192,8 +191,13 @@ class SegmentDock(QWidget):
     def _on_strokes_chosen(self, layer: Layer | None) -> None:
         self.desk.use(layer if isinstance(layer, Labels) else None, self.image)
         if layer is not None:
-            self.panel.window_form.set_values({"meaning": self._meanings.get(layer, "strokes")})
+            self.panel.window_form.set_values({"meaning": self.notes.meaning_of(layer)})
         self.update_hint()
+
+    def _on_strokes_picked(self) -> None:
+        """Remember what the person picked, for when they come back to the image or train on several."""
+        if self.image is not None and self.strokes is not None:
+            self.notes.set_strokes(self.image, self.strokes)
 
     def choose_task(self, task: str) -> None:
         """Look for ``"objects"`` or for the areas of ``"classes"``, as if the person had chosen it."""
@@ -218,10 +222,10 @@ class SegmentDock(QWidget):
     def _on_window_form(self) -> None:
         values = self.panel.window_form.values()
         if self.strokes is not None:
-            self._meanings[self.strokes] = values["meaning"]
+            self.notes.set_meaning(self.strokes, values["meaning"])
         image = self.image
-        if image is not None and values["axes"].upper() != self._axes.get(image, ""):
-            self._axes[image] = values["axes"].upper()
+        if image is not None and values["axes"].upper() != self.notes.axes_of(image):
+            self.notes.set_axes(image, values["axes"].upper())
             self.update_image()
 
     def _on_probabilities(self, wanted: bool) -> None:
@@ -291,31 +295,12 @@ class SegmentDock(QWidget):
         if strokes is None or strokes not in self.viewer.layers:
             raise InputError(f"There are no strokes for '{image.name}': choose a labels layer under Strokes.")
         check_shape(strokes, source)
-        painted = [self._painted(source, strokes)]
+        painted = [self.notes.painted(source, strokes)]
         if self.panel.window_form.values()["all_images"]:
-            painted += self._other_painted(image, source)
+            painted += self.notes.others_painted(image, source)
         request = train_request(self.panel, painted, model, self._class_names())
         self._trained_on = image
         return request
-
-    def _painted(self, source: ImageSource, strokes: Labels) -> PaintedImage:
-        return PaintedImage(source, strokes.data, strokes.name, self._meanings.get(strokes, "strokes"))
-
-    def _other_painted(self, image: Image, source: ImageSource) -> list[PaintedImage]:
-        """List the other images in the window that can be trained on with this one."""
-        others = []
-        for layer in self.viewer.layers:
-            strokes = find_marked(self.viewer.layers, "strokes", layer)
-            if layer is image or not isinstance(layer, Image) or not isinstance(strokes, Labels):
-                continue
-            try:
-                other = read_source(layer, ndim=source.layout.ndim, axes=self._axes.get(layer, ""))
-                check_shape(strokes, other)
-            except UNetError:
-                continue  # an image of another kind: not what is trained on now
-            if other.layout.channels == source.layout.channels:
-                others.append(self._painted(other, strokes))
-        return others
 
     def prediction(self, model: Model, *, after_training: bool) -> tuple[PredictRequest, ResultLayers]:
         """Return what a prediction needs, and where its result goes.
@@ -333,7 +318,7 @@ class SegmentDock(QWidget):
                 f"The image '{image.name}' was removed during the training. The model is kept: choose an image and "
                 "press Predict."
             )
-        source = read_source(image, ndim=model.config.ndim, axes=self._axes.get(image, ""))
+        source = read_source(image, ndim=model.config.ndim, axes=self.notes.axes_of(image))
         check_channels(model, source)
         extent = choose_extent(self.panel, source, after_training=after_training)
         where = choose_region(self.viewer, image, source, extent)
