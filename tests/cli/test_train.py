@@ -45,7 +45,8 @@ def test_model_that_is_trained_on_files_finds_the_objects(
 
 def test_pairs_are_told_and_settings_reach_the_training(squares: Path, run: Callable[..., Any]) -> None:
     files = (squares, "-a", squares / "strokes", "-o", squares / "m.safetensors")
-    chosen = ("--task", "classes", "--classes", "rest, a,b ,c,d", "--norm", "none", "--no-flips", "--seed", 3)
+    chosen = ("--task", "classes", "--classes", "rest, a,b ,c,d", "--norm", "none", "--no-flips", "--seed", 3,
+              "--loss", "cross-entropy+boundary")  # fmt: skip
     done = run("train", *files, "--steps", 2, *QUICK, *chosen)
     assert done.code == 0, done
     assert "img1.tif  with  img1.tif" in done.err

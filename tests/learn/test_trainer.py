@@ -88,6 +88,20 @@ def test_there_are_two_values_to_normalise_at_the_bottom(reach: tuple[int, ...],
     assert wide_enough(reach, 16) == expected
 
 
+def test_the_chosen_loss_is_what_is_learnt(make_trainer: MakeTrainer) -> None:
+    different = [
+        {"loss": "cross-entropy+dice"}, {"loss": "cross-entropy+dice", "dice_weight": 2.0}, {"loss": "cross-entropy"},
+        {"loss": "focal"}, {"loss": "focal", "focal_gamma": 1.0}, {"loss": "cross-entropy+boundary"},
+        {"loss": "cross-entropy+boundary", "boundary_weight": 2.0},
+    ]  # fmt: skip
+    losses = []
+    for settings in different:
+        trainer = make_trainer(**settings)
+        _run(trainer, 2)
+        losses.append(trainer.loss)
+    assert len({round(loss, 6) for loss in losses}) == len(different)
+
+
 def test_the_average_follows_the_weights_and_forgets_the_start(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(ema_decay=0.9)
     expected: dict[str, torch.Tensor] = {}

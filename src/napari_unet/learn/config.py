@@ -7,7 +7,9 @@ from typing import Literal
 
 from napari_unet.settings import setting, validate_settings
 
-__all__ = ["TrainConfig"]
+__all__ = ["LossName", "TrainConfig"]
+
+LossName = Literal["cross-entropy+dice", "cross-entropy", "focal", "cross-entropy+boundary"]
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,28 @@ class TrainConfig:
         None, "Crop (px)", "Side of a training crop in pixels; empty: chosen from network and images.",
         minimum=8, advanced=True,
     )  # fmt: skip
-    dice_weight: float = setting(
-        0.5,
-        "Dice share",
-        "Weight of the Dice term beside the cross entropy.",
-        minimum=0.0,
-        maximum=100.0,
+    loss: LossName = setting(
+        "cross-entropy+dice", "Loss", "What the training makes small.",
+        choices={
+            "cross-entropy+dice": "Every pixel, borders weighted, and the overlap of each class: for most images.",
+            "cross-entropy": "Every pixel, borders weighted, as in the U-Net paper.",
+            "focal": "Every pixel, but those that are right already count less: for a few difficult places.",
+            "cross-entropy+boundary": "Every pixel and the outlines: for exact ones, if they are painted throughout.",
+        },
         advanced=True,
-    )
+    )  # fmt: skip
+    dice_weight: float = setting(
+        0.5, "Dice share", "Weight of the Dice term beside the cross entropy, with the loss 'cross-entropy+dice'.",
+        minimum=0.0, maximum=100.0, advanced=True,
+    )  # fmt: skip
+    boundary_weight: float = setting(
+        0.5, "Outline share", "Weight of the outlines beside cross entropy, with the loss 'cross-entropy+boundary'.",
+        minimum=0.0, maximum=100.0, advanced=True,
+    )  # fmt: skip
+    focal_gamma: float = setting(
+        2.0, "Focus", "How much less pixels count that are right already, with the loss 'focal' (gamma of its paper).",
+        minimum=0.0, maximum=10.0, advanced=True,
+    )  # fmt: skip
     holdout: float = setting(
         0.1, "Held out", "Share of the strokes that is kept for the score and not trained on.",
         minimum=0.0, maximum=0.9, advanced=True,

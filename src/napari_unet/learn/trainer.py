@@ -120,6 +120,9 @@ class Trainer:
         )  # fmt: skip
         self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=device.low_precision is torch.float16)
         self.augmenter = _make_augmenter(config, len(sampler.crop))
+        self._loss_settings: dict[str, Any] = {
+            name: getattr(config, name) for name in ("loss", "dice_weight", "boundary_weight", "focal_gamma")
+        }
         self.loss = math.nan
         self._rate = 1.0
         self._recoveries = 0
@@ -143,7 +146,7 @@ class Trainer:
             results = self.network(image, auxiliary=True) if deep else [self.network(image)]
         size = results[0].shape[2:]
         classes, weights = center_crop(classes, size), center_crop(weights, size)
-        losses = [segmentation_loss(r, classes, weights, dice_weight=self.config.dice_weight) for r in results]
+        losses = [segmentation_loss(result, classes, weights, **self._loss_settings) for result in results]
         loss = torch.stack(losses).mean()
         yield
         self.optimizer.zero_grad(set_to_none=True)
