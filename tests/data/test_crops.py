@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -161,6 +163,43 @@ def test_millions_of_painted_pixels_are_no_burden(rng: np.random.Generator) -> N
     assert kept < 2_000_000
     corners = {(int(y) // 500, int(x) // 500) for y, x in _centres(sampler, 300)}
     assert len(corners) == 9  # from everywhere
+
+
+def test_unpainted_crops_come_from_everywhere_in_all_images_and_frames() -> None:
+    """Each pixel says which image, frame, row and column it is; one stroke in a corner is all that is painted."""
+    stack = np.arange(2 * 20 * 24, dtype=np.float32).reshape(2, 20, 24)
+    image = 10_000 + np.arange(15 * 15, dtype=np.float32).reshape(15, 15)
+    painted, nothing = np.zeros((4, 4), np.uint8), np.ones((4, 4), np.float32)
+    readers = [
+        FrameReader(x, ImageLayout(axes, x.shape, 2), IntensityRange((0.0,), (16_384.0,)))
+        for x, axes in ((stack, "TYX"), (image, "YX"))
+    ]
+    frames = [
+        AnnotatedFrame(readers[0], (0,), (0, 0), painted, nothing),
+        AnnotatedFrame(readers[0], (0,), (9, 9), painted, nothing),
+        AnnotatedFrame(readers[1], (), (0, 0), painted, nothing * 0),
+    ]
+    sampler = CropSampler(frames, (6, 8), (6, 8), seed=1)
+    crops = sampler.draw_anywhere(12_000) * 16_384
+    assert crops.shape == (12_000, 1, 6, 8)
+    assert set(np.unique(crops).tolist()) == set(stack.ravel().tolist()) | set(image.ravel().tolist())
+    assert (np.diff(crops, axis=-1) == 1).all()  # never mirrored where the frame is large enough
+    share = (crops[:, 0, 0, 0] >= 10_000).mean()
+    assert 0.45 < share < 0.55  # by image, however many frames of it are painted
+    wide = (
+        CropSampler([frames[2], replace(frames[0], weights=nothing)], (30, 18), (30, 18), seed=1).draw_anywhere(200)
+        * 16_384
+    )
+    assert set(np.unique(wide).tolist()) >= set(image.ravel().tolist())
+
+
+def test_a_seed_means_the_same_unpainted_crops(rng: np.random.Generator) -> None:
+    image = rng.random((40, 40)).astype(np.float32)
+    samplers = [CropSampler([_frame(image, _sparse((40, 40), np.random.default_rng(1)))], (8, 8), (8, 8), s)
+                for s in (5, 5, 6)]  # fmt: skip
+    one, same, other = (sampler.draw_anywhere(10) for sampler in samplers)
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
 
 
 def _centres(sampler: CropSampler, count: int) -> list[np.ndarray]:

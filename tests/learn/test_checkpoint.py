@@ -41,14 +41,29 @@ def _state(model: Model) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"dropout": 0.4}, {"norm": "group"}, {"padding": "valid", "norm": None}, {"ndim": 3}]
+    ("settings", "training"),
+    [
+        ({}, {}),
+        ({"dropout": 0.4}, {}),
+        ({"norm": "group"}, {}),
+        ({"padding": "valid", "norm": None}, {}),
+        ({"ndim": 3}, {}),
+        ({"dropout": 0.4}, {"consistency": 20.0}),
+        ({}, {"freeze_encoder": True, "loss": "cross-entropy+boundary"}),
+    ],
 )
 def test_two_halves_are_as_one_whole(
-    settings: dict[str, Any], make_model: Make, make_sample: Make, quick: Make, tmp_path: Path
+    settings: dict[str, Any],
+    training: dict[str, Any],
+    make_model: Make,
+    make_sample: Make,
+    quick: Make,
+    tmp_path: Path,
 ) -> None:
-    config = quick(max_steps=40, validate_every=16, batch_size=2)
+    config = quick(max_steps=40, validate_every=16, batch_size=2, **training)
     sample = make_sample((8, 24, 24) if settings.get("ndim") == 3 else (64, 64))
     whole, halves = make_model(**settings), make_model(**settings)
+    whole.history = halves.history = {"steps": 1}
     complete = _run(whole, sample, config, None)
     path = tmp_path / "training.safetensors"
     first = _run(halves, sample, config, path, stop_at=20)

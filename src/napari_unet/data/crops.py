@@ -112,6 +112,7 @@ class CropSampler:
         self.crop = crop
         self.rng = np.random.default_rng(seed)
         self._frames = tuple(frames)
+        self._readers = list({id(frame.reader): frame.reader for frame in self._frames}.values())
         narrow = min(reach[-2:])  # crops are turned in the YX plane
         self._jitter = tuple(int(0.35 * side) for side in (*reach[:-2], narrow, narrow))
         self._places: dict[int, list[tuple[int, npt.NDArray[np.int64]]]] = {}
@@ -131,6 +132,14 @@ class CropSampler:
         images, classes, weights = zip(*crops, strict=True)
         return Batch(np.stack(images), np.stack(classes), np.stack(weights))
 
+    def draw_anywhere(self, count: int) -> npt.NDArray[np.float32]:
+        """Draw `count` crops (N, C, \\*crop) from anywhere in the images, whatever is painted there.
+
+        Images come up equally often, and so do their frames, painted or not; a crop stays inside of a frame that is
+        large enough for it.
+        """
+        return np.stack([self._draw_unpainted() for _ in range(count)])
+
     def _draw_one(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         choices = self._places[int(self.rng.choice(sorted(self._places)))]
         share = np.sqrt([flat.size for _, flat in choices])
@@ -143,3 +152,13 @@ class CropSampler:
             start.append(centre - side // 2)
         stop = tuple(a + side for a, side in zip(start, self.crop, strict=True))
         return frame.read(tuple(start), stop)
+
+    def _draw_unpainted(self) -> npt.NDArray[np.float32]:
+        reader = self._readers[int(self.rng.integers(len(self._readers)))]
+        layout = reader.layout
+        position = tuple(int(self.rng.integers(n)) for n in layout.stack_shape)
+        start = []
+        for frame_side, side in zip(layout.frame_shape, self.crop, strict=True):
+            lowest, highest = sorted((0, frame_side - side))
+            start.append(int(self.rng.integers(lowest, highest + 1)))
+        return reader.read(position, tuple(start), tuple(a + side for a, side in zip(start, self.crop, strict=True)))

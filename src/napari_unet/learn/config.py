@@ -81,6 +81,15 @@ class TrainConfig:
         2.0, "Focus", "How much less pixels count that are right already, with the loss 'focal' (gamma of its paper).",
         minimum=0.0, maximum=10.0, advanced=True,
     )  # fmt: skip
+    consistency: float = setting(
+        0.0, "Learn unpainted", "Also learn from what is not painted: weight of agreeing with the averaged network "
+        "anywhere in the images (mean teacher); 0: off, 1 to 10: try it with many images and few strokes.",
+        minimum=0.0, maximum=1000.0, advanced=True,
+    )  # fmt: skip
+    freeze_encoder: bool = setting(
+        False, "Keep encoder", "Leave the contracting path of a trained model as it is and train the rest: quicker, "
+        "for images like those that it knows.", advanced=True,
+    )  # fmt: skip
     holdout: float = setting(
         0.1, "Held out", "Share of the strokes that is kept for the score and not trained on.",
         minimum=0.0, maximum=0.9, advanced=True,

@@ -14,7 +14,7 @@ from torch import nn
 
 from napari_unet.data.crops import CropSampler
 from napari_unet.data.sample import Sample
-from napari_unet.errors import MemoryLimitError
+from napari_unet.errors import InputError, MemoryLimitError
 from napari_unet.learn.checkpoint import Progress, load_checkpoint, save_checkpoint
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
@@ -110,6 +110,11 @@ class _Run:
 
     def load(self, samples: Sequence[Sample]) -> None:
         """Prepare the data, the trainer and the scorer, and go to the checkpoint if there is one."""
+        if self.config.freeze_encoder and not self.model.history:
+            raise InputError(
+                "The contracting path of this model has learnt nothing that could be kept: start from a trained model, "
+                "or switch 'Keep encoder' (freeze_encoder) off."
+            )
         frames = prepare_frames(samples, self.model.config, self.config)
         self.split: Holdout = hold_out(frames, self.config.holdout, self.model.config.classes, self.config.seed)
         shapes = [frame.reader.layout.frame_shape for frame in frames]

@@ -26,6 +26,9 @@ __all__ = ["prepare_frames"]
 def prepare_frames(samples: Sequence[Sample], model: ModelConfig, config: TrainConfig) -> list[AnnotatedFrame]:
     """Find the painted frames of all samples and weight their pixels.
 
+    An image without strokes gives nothing, or, where `TrainConfig.consistency` learns from the unpainted part, a frame
+    that does not count.
+
     The border term is that of `border_weights`; the class term balances the classes over all samples together, so
     that each has the same sum and the mean is 1.
 
@@ -72,11 +75,7 @@ def _prepare_sample(sample: Sample, model: ModelConfig, config: TrainConfig) -> 
         painted = layout.read_labels(annotation, position)
         if not painted.any():
             continue
-        if reader is None:
-            intensity = measure_range(
-                sample.image, layout, low_percentile=model.low_percentile, high_percentile=model.high_percentile
-            )
-            reader = FrameReader(sample.image, layout, intensity)
+        reader = reader or _make_reader(sample, layout, model)
         box = _bounding_box(painted != 0)
         targets = decode_strokes(painted[box], config.task, len(model.classes))
         weights = border_weights(
@@ -84,7 +83,23 @@ def _prepare_sample(sample: Sample, model: ModelConfig, config: TrainConfig) -> 
         )
         origin = tuple(part.start for part in box)
         frames.append(AnnotatedFrame(reader, position, origin, targets.classes, weights))
+    if not frames and config.consistency > 0:
+        frames.append(_unpainted_frame(_make_reader(sample, layout, model)))
     return frames
+
+
+def _make_reader(sample: Sample, layout: ImageLayout, model: ModelConfig) -> FrameReader:
+    intensity = measure_range(
+        sample.image, layout, low_percentile=model.low_percentile, high_percentile=model.high_percentile
+    )
+    return FrameReader(sample.image, layout, intensity)
+
+
+def _unpainted_frame(reader: FrameReader) -> AnnotatedFrame:
+    """Stand for an image that only its looks are learnt of: a single pixel that does not count."""
+    place, shape = (0,) * reader.layout.ndim, (1,) * reader.layout.ndim
+    position = (0,) * len(reader.layout.stack_shape)
+    return AnnotatedFrame(reader, position, place, np.zeros(shape, np.uint8), np.zeros(shape, np.float32))
 
 
 def relative_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from napari_unet.data.augment import AugmentConfig, Augmenter
 from napari_unet.data.crops import CropSampler
 from napari_unet.errors import UNetError
 from napari_unet.learn.config import TrainConfig
+from napari_unet.learn.consistency import MeanTeacher
 from napari_unet.learn.losses import segmentation_loss
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
@@ -112,7 +113,10 @@ class Trainer:
         self.sampler = sampler
         self.batch = batch
         self.steps = 0
-        self.network = device.place(copy.deepcopy(network)).train()
+        self.network = device.place(copy.deepcopy(network))
+        if config.freeze_encoder:
+            self.network.freeze_encoder()  # type: ignore[operator]
+        self.network.train()
         self.average = AveragedModel(self.network, multi_avg_fn=_moving_average(config.ema_decay))
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
@@ -120,6 +124,11 @@ class Trainer:
         )  # fmt: skip
         self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=device.low_precision is torch.float16)
         self.augmenter = _make_augmenter(config, len(sampler.crop))
+        self.teacher = (
+            MeanTeacher(self.average.module, config.consistency, len(sampler.crop), config.seed)
+            if config.consistency > 0
+            else None
+        )
         self._loss_settings: dict[str, Any] = {
             name: getattr(config, name) for name in ("loss", "dice_weight", "boundary_weight", "focal_gamma")
         }
@@ -139,15 +148,22 @@ class Trainer:
         if self.augmenter is not None:
             image, classes, weights = self.augmenter(image, classes, weights)
             image = self.device.tensor(image)
+        painted = len(image)
+        if self.teacher is not None:
+            crops, taught = yield from self._ask_teacher(self.teacher)
+            image = self.device.tensor(torch.cat([image, crops]))
         self._seen = [*self._seen[1 - _STATISTICS_BATCHES :], image]
         yield
         with self._private_random(), self.device.autocast():
             deep = self.network.config.deep_supervision  # type: ignore[union-attr]
-            results = self.network(image, auxiliary=True) if deep else [self.network(image)]
+            everywhere = self.network(image, auxiliary=True) if deep else [self.network(image)]
+        results = [result[:painted] for result in everywhere]
         size = results[0].shape[2:]
         classes, weights = center_crop(classes, size), center_crop(weights, size)
         losses = [segmentation_loss(result, classes, weights, **self._loss_settings) for result in results]
         loss = torch.stack(losses).mean()
+        if self.teacher is not None:
+            loss = loss + self.teacher.loss([result[painted:] for result in everywhere], taught, self.steps)
         yield
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
@@ -160,6 +176,18 @@ class Trainer:
         # a gradient that is not finite spoils the weights as surely as such a loss; the scaler skips its step by itself
         self._pending.append(loss.detach() if self.scaler.is_enabled() else loss.detach() + 0 * length)
         yield
+
+    def _ask_teacher(self, teacher: MeanTeacher) -> Generator[None, None, tuple[torch.Tensor, torch.Tensor]]:
+        """Draw half as many crops as are painted; returns them as the student sees them, and the teacher's logits."""
+        crops = self.device.tensor(self.sampler.draw_anywhere(max(1, self.batch // 2)))
+        if self.augmenter is not None:
+            nothing = crops.new_zeros(crops.shape[0], *crops.shape[2:])
+            crops = self.device.tensor(self.augmenter(crops, nothing.long(), nothing)[0])
+        yield
+        with self._private_random(), self.device.autocast():
+            taught = teacher.teach(crops)
+        yield
+        return teacher.student_view(crops, self.steps), taught
 
     def settle(self, *, at_once: bool = False) -> str | None:
         """Look at the losses of the last steps; restore the last good state if one is not finite.
@@ -203,7 +231,11 @@ class Trainer:
         All but the measuring is as in prediction: there is no dropout.
         """
         network = self.averaged_network
-        layers = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        layers = [
+            module
+            for module in network.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.weight.requires_grad  # not frozen
+        ]
         if not layers or not self._seen:
             return
         momenta = [layer.momentum for layer in layers]

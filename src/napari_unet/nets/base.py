@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import nn
 
@@ -36,9 +38,12 @@ class SegmentationNetwork(nn.Module):
         tiles that it can, lets them overlap, and blends them.
     head : torch.nn.Module
         1x1 convolution from the last feature map to the classes.
+    encoder : tuple of str
+        Names of the parts that make up the contracting path, down to the deepest map.
     """
 
     head: nn.Module
+    encoder: tuple[str, ...] = ("down",)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -46,6 +51,7 @@ class SegmentationNetwork(nn.Module):
         self.divisor = 2**config.depth
         self.halo = (0, 0)
         self.exact_tiling = config.norm not in ("instance", "group")
+        self._frozen = False
 
     def complete(self) -> None:
         """Start the weights, and measure how far the network looks (if it is padded)."""
@@ -81,6 +87,25 @@ class SegmentationNetwork(nn.Module):
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Map an image (N, C, \\*space) to the last feature map (N, channel, \\*space), before the head."""
         raise NotImplementedError
+
+    def freeze_encoder(self) -> None:
+        """Keep the contracting path as it is from now on: no gradients, and in training as in prediction.
+
+        So neither its weights nor the statistics of its normalisation change, it drops nothing, and no time is spent on
+        its gradients.
+        """
+        self._frozen = True
+        for part in self.encoder:
+            self.get_submodule(part).requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Go into training or evaluation mode; a frozen contracting path stays in the latter."""
+        super().train(mode)
+        if self._frozen:
+            for part in self.encoder:
+                self.get_submodule(part).eval()
+        return self
 
     def check_size(self, x: torch.Tensor) -> None:
         """Refuse a map that can't be halved as often as needed."""

@@ -86,6 +86,8 @@ class ResidualUNet(SegmentationNetwork):
     torch.Size([1, 2, 32, 48])
     """
 
+    encoder = ("down", "bottom")
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         ndim, depth, norm = config.ndim, config.depth, config.norm

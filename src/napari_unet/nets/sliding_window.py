@@ -47,6 +47,8 @@ class SlidingWindow(SegmentationNetwork):
     torch.Size([3, 2])
     """
 
+    encoder = ("convolutions", "norms")
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()

@@ -52,6 +52,8 @@ class UNet(SegmentationNetwork):
     torch.Size([1, 2, 32, 48])
     """
 
+    encoder = ("down", "bottom")
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         ndim = config.ndim

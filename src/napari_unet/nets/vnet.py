@@ -55,6 +55,8 @@ class VNet(SegmentationNetwork):
     torch.Size([1, 2, 8, 16, 12])
     """
 
+    encoder = ("down", "steps_down")
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         ndim, depth, norm = config.ndim, config.depth, config.norm
