@@ -40,6 +40,7 @@ TORCH_FREE = [
     "assess.metrics",
     "data.axes",
     "data.population",
+    "data.scenes.kinds",
     "data.simulated_strokes",
     "data.synthetic",
     "learn.border_weights",

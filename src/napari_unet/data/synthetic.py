@@ -196,13 +196,12 @@ def smooth_noise(
 def _spline_basis(size: int, step: float) -> FloatArray:
     """Return (size, knots): the weights of the knots at each pixel, scaled so that their squares sum up to 1."""
     position = np.arange(size) / max(step, 1e-6)
-    knots = np.arange(int(position[-1]) + 4) - 1
-    away = np.abs(position[:, np.newaxis] - knots)
-    near = 2 / 3 - away**2 + away**3 / 2
-    far = np.clip(2 - away, 0, None) ** 3 / 6
-    basis = np.where(away < 1, near, far)
-    scaled: FloatArray = (basis / np.sqrt((basis**2).sum(axis=1, keepdims=True))).astype(np.float32)
-    return scaled
+    before = position.astype(np.intp)
+    t = position - before
+    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * (1 - t) ** 3 - 6 * (1 - t) ** 2 + 4, t**3])
+    basis = np.zeros((size, int(position[-1]) + 4), np.float32)
+    basis[np.arange(size), before + np.arange(4)[:, np.newaxis]] = weights / np.sqrt((weights**2).sum(axis=0))
+    return basis
 
 
 def _check(
