@@ -21,6 +21,7 @@ _HOME = {
     "predict": "napari_unet.predict.tiled",
     "predict_tiles": "napari_unet.predict.tiled",
     "segment": "napari_unet.predict.segment",
+    "transfer": "napari_unet.models.transfer",
 }
 _MODULES = {"metrics": "napari_unet.assess.metrics"}
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from napari_unet.learn.config import TrainConfig as TrainConfig
     from napari_unet.learn.fit import fit as fit
     from napari_unet.models.model import Model as Model
+    from napari_unet.models.transfer import transfer as transfer
     from napari_unet.nets.config import ModelConfig as ModelConfig
     from napari_unet.predict.config import PredictConfig as PredictConfig
     from napari_unet.predict.segment import segment as segment

@@ -67,7 +67,48 @@ def test_training_goes_on_from_a_model(squares: Path, run: Callable[..., Any], u
     out = squares / "m.safetensors"
     assert run(*arguments, "-o", out, "--steps", 1, "--device", "cpu").code == 0
     assert Model.load(out).config == Model.load(untrained).config
-    assert "leave out: depth" in run(*arguments, "-o", out, "--depth", 2).error_line()
+
+
+def test_training_starts_from_a_model_that_does_not_fit_wholly(
+    squares: Path, tmp_path: Path, run: Callable[..., Any], untrained: Path
+) -> None:
+    """Other channels, more classes, another depth, a renamed class: the layers that fit are kept, the rest is told."""
+    out, strokes = squares / "m.safetensors", squares / "strokes" / "img1.tif"
+    gray = np.asarray(read_image(squares / "img1.tif").array)
+    write_image(tmp_path / "img1.png", np.stack([gray] * 3, -1).astype(np.uint8), "YXS")
+    before = untrained.read_bytes()
+    common = ("--start", untrained, "-o", out, "--steps", 1, "--device", "cpu", "--learning-rate", 1e-7)
+    done = run("train", tmp_path / "img1.png", "-a", strokes, *common, "--task", "classes", "--depth", 3)
+    assert done.code == 0, done
+    old, new = Model.load(untrained), Model.load(out)
+    assert (new.config.in_channels, new.config.depth, new.config.features) == (3, 3, old.config.features)
+    assert new.config.classes[:2] == old.config.classes
+    assert new.config.classes[3:] == ("class 4", "class 5")
+    assert "adapted from 1 to 3 channels" in done.err
+    assert "made anew for 'class 3', 'class 4' and 'class 5'" in done.err
+    key = "merge.0.layers.3.weight"
+    assert np.allclose(new.network.state_dict()[key], old.network.state_dict()[key], atol=1e-4)
+    assert untrained.read_bytes() == before
+    renamed = run("train", squares / "img1.tif", "-a", strokes, *common, "--classes", "rest,cell")
+    assert renamed.code == 0, renamed
+    assert Model.load(out).config.classes == ("rest", "cell")
+    words = run("train", squares / "img1.tif", "-a", strokes, *common, "--features", 5).error_line()
+    assert "start with a new model" in words
+
+
+def test_an_encoder_is_kept_only_if_there_is_one_to_keep(
+    squares: Path, run: Callable[..., Any], untrained: Path
+) -> None:
+    files = ("train", squares / "img1.tif", "-a", squares / "strokes" / "img1.tif", "--freeze-encoder")
+    first, second = squares / "first.safetensors", squares / "second.safetensors"
+    options = ("--steps", 1, "--device", "cpu")
+    assert "has learnt nothing" in run(*files, "-o", first, "--start", untrained, *options).error_line()
+    assert run(*files[:-1], "-o", first, "--start", untrained, *options).code == 0
+    assert "has learnt nothing" in run(*files, "-o", second, "--start", first, "--depth", 2, *options).error_line()
+    assert run(*files, "-o", second, "--start", first, "--classes", "rest,cell", *options).code == 0
+    old, new = (Model.load(path).network.state_dict() for path in (first, second))
+    assert all(np.array_equal(value, new[key]) for key, value in old.items() if key.startswith("down"))
+    assert not np.array_equal(old["head.weight"], new["head.weight"])
 
 
 def test_rgb_image_and_volume_are_trained_on(tmp_path: Path, run: Callable[..., Any]) -> None:

@@ -12,6 +12,8 @@ from napari.layers import Labels
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 
+from napari_unet.models.model import Model
+from napari_unet.nets.config import ModelConfig
 from napari_unet.widgets.segment_dock import SegmentDock
 
 Spots = Callable[..., Any]
@@ -76,7 +78,7 @@ def test_training_again_goes_on_from_the_model(painted: SegmentDock, do: Any) ->
     assert painted.runner.model is not first
 
 
-def test_another_number_of_classes_needs_a_new_model(painted: SegmentDock, do: Any) -> None:
+def test_another_number_of_classes_keeps_all_but_the_last_layer(painted: SegmentDock, do: Any) -> None:
     do.run(painted)
     first = painted.runner.model
     painted.panel.task.buttons["classes"].click()
@@ -87,6 +89,45 @@ def test_another_number_of_classes_needs_a_new_model(painted: SegmentDock, do: A
     assert painted.runner.model is not first
     assert painted.runner.model is not None
     assert len(painted.runner.model.config.classes) == 3
+    assert painted.runner.model.config.features == first.config.features
+    assert "The model is adapted: " in painted.message.text()
+    assert "the last is made anew for" in painted.message.text()
+    assert do.messages() == []
+
+
+def test_a_model_of_grey_images_is_adapted_to_a_colour_image(
+    viewer: ViewerModel, painted: SegmentDock, tmp_path: Path, do: Any
+) -> None:
+    do.run(painted)
+    painted.save_model_to(tmp_path / "grey")
+    do.wait(painted)
+    assert painted.image is not None
+    colour = np.stack([np.asarray(painted.image.data)] * 3, -1)
+    strokes = np.asarray(painted.strokes.data)
+    viewer.add_image((255 * colour / colour.max()).astype(np.uint8), rgb=True, name="colour")
+    painted.image_chooser.choose(viewer.layers["colour"])
+    painted.update_image()
+    painted.strokes.data = strokes
+    painted.open_model_from(tmp_path / "grey.unet.safetensors")
+    do.wait(painted)
+    painted.panel.predict.click()
+    assert "press Train to adapt the model" in do.messages()[0]
+    notification_manager.records.clear()
+    do.run(painted)
+    assert painted.runner.model.config.in_channels == 3
+    assert "adapted from 1 to 3 channels" in painted.message.text()
+    assert do.messages() == []
+
+
+def test_an_opened_model_of_another_network_is_trained_on(painted: SegmentDock, tmp_path: Path, do: Any) -> None:
+    config = ModelConfig("attention", features=6, depth=2, norm="group")
+    Model.create(config).save(tmp_path / "other.unet.safetensors")
+    painted.open_model_from(tmp_path / "other.unet.safetensors")
+    do.wait(painted)
+    opened = painted.runner.model
+    do.run(painted)
+    assert painted.runner.model is opened
+    assert opened.config == config
     assert do.messages() == []
 
 

@@ -166,7 +166,13 @@ def train(
         str | None, typer.Option(help="Names of the classes, background first, with commas between them.")
     ] = None,
     axes: Axes = None,
-    start: Annotated[Path | None, typer.Option(help="A model to start from instead of a new one.")] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="A model to start from instead of a new one, also with other channels, classes or network settings: "
+            "the layers that fit are kept."
+        ),
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(

@@ -166,14 +166,35 @@ def _make_model(
     from napari_unet.models.model import Model
 
     if files.start is not None:
-        if network or classes:
-            given = ", ".join([*network, *(["classes"] if classes else [])])
-            raise InputError(f"A model to start from has its own settings; leave out: {given}.")
-        return Model.load(files.start)
+        return _start_from(files.start, samples, config, network, classes)
     made = ModelConfig(**network)
     layout = ImageLayout(samples[0].axes, tuple(samples[0].image.shape), made.ndim)
     names = classes or _class_names(samples, config.task)
     return Model.create(replace(made, in_channels=layout.channels, classes=names), seed=config.seed)
+
+
+def _start_from(
+    path: Path,
+    samples: Sequence[Sample],
+    config: TrainConfig,
+    network: dict[str, Any],
+    classes: tuple[str, ...] | None,
+) -> Model:
+    """Load a model, and adapt it where the images, the annotations or the chosen settings ask for another one."""
+    from napari_unet.models.model import Model
+    from napari_unet.models.transfer import transfer
+
+    known = Model.load(path)
+    wanted = replace(known.config, **network)
+    layout = ImageLayout(samples[0].axes, tuple(samples[0].image.shape), wanted.ndim)
+    names = known.config.classes
+    found = _class_names(samples, config.task)
+    wanted = replace(wanted, in_channels=layout.channels, classes=classes or (*names, *found[len(names) :]))
+    if wanted == known.config:
+        return known
+    moved = transfer(known, wanted, seed=config.seed)
+    typer.echo(f"Starting from {path.name}: {moved.note}", err=True)
+    return moved.model
 
 
 def _class_names(samples: Sequence[Sample], task: str) -> tuple[str, ...]:

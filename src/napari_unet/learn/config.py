@@ -83,7 +83,7 @@ class TrainConfig:
     )  # fmt: skip
     consistency: float = setting(
         0.0, "Learn unpainted", "Also learn from what is not painted: weight of agreeing with the averaged network "
-        "anywhere in the images (mean teacher); 0: off, 1 to 10: try it with many images and few strokes.",
+        "anywhere in the images (mean teacher). 0: off; compare the score before you keep it on.",
         minimum=0.0, maximum=1000.0, advanced=True,
     )  # fmt: skip
     freeze_encoder: bool = setting(

@@ -5,6 +5,11 @@ average of the weights, which is kept anyway, and with other grey values through
 squared difference of their probabilities is a term of the loss. Both see the same deformation of a crop, so that their
 answers lie on the same pixels. As in the paper, the teacher normalises with the statistics of its batch and gets no
 gradient, and the term grows from nothing, for at first the teacher knows nothing.
+
+It is off by default because it did not help where it was measured. On fluorescence images of nuclei, six strokes on one
+of them (two choices of that image, two seeds, features 8, 300 steps), the mean Dice on eight other images was 0.900
+without, 0.880 at weight 3 with the painted image alone, and 0.886 with seven unpainted images; weight 0.3 did not help
+either. A step takes 1.6 times as long.
 """
 
 from __future__ import annotations

@@ -110,7 +110,8 @@ class _Run:
 
     def load(self, samples: Sequence[Sample]) -> None:
         """Prepare the data, the trainer and the scorer, and go to the checkpoint if there is one."""
-        if self.config.freeze_encoder and not self.model.history:
+        begun = self.model.history.get("start", {}).get("encoder_kept") or self.model.history.get("steps")
+        if self.config.freeze_encoder and not begun:
             raise InputError(
                 "The contracting path of this model has learnt nothing that could be kept: start from a trained model, "
                 "or switch 'Keep encoder' (freeze_encoder) off."

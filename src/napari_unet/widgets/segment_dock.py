@@ -6,6 +6,7 @@ and where results go (`ResultLayers`). All long work is in a worker; the dock on
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -329,7 +330,8 @@ class SegmentDock(QWidget):
         return request, ResultLayers(self.viewer, labels, probabilities)
 
     def take_model(self, model: Model) -> None:
-        """Show the classes and the task of a model that was opened."""
+        """Show the classes, the task and the network of a model that was opened."""
+        self.panel.model_form.set_values({**asdict(model.config), "features": None})
         self.classes.table.replace_all(model.config.classes)
         self.panel.dims.value = str(model.config.ndim)
         self.choose_task(model.task)

@@ -47,7 +47,7 @@ def check_channels(model: Model, source: ImageSource) -> None:
     if wanted != given:
         raise InputError(
             f"The model reads {wanted} channel{'s' * (wanted > 1)}, but the image '{source.name}' has {given}: choose "
-            "another image, or press 'Start over' under Model to train a new one."
+            "another image, or press Train to adapt the model to this one."
         )
 
 
@@ -62,8 +62,6 @@ def train_request(
         If a field holds what can't be.
     """
     source = images[0].source
-    if model is not None:
-        check_channels(model, source)
     window = WindowConfig(**panel.window_form.values())
     network: dict[str, Any] = panel.model_form.values()
     choose_width = network["features"] is None

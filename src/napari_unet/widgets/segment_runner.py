@@ -136,8 +136,8 @@ class SegmentRunner:
     def _on_train_event(self, event: Any) -> None:
         if isinstance(event, ModelMade):
             self._in_training = event.model
-            if event.is_new and self.model is not None:
-                self.message.note("A new model is trained: the old one has other classes, or other settings.")
+            if event.note:
+                self.message.note(event.note)
         elif isinstance(event, FitEvent):
             self.status.take(event)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_unet.data.sample import Sample
-from napari_unet.errors import AnnotationError
+from napari_unet.errors import AnnotationError, InputError
 from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
 from napari_unet.widgets.annotation import interpret
@@ -60,7 +60,7 @@ class TrainRequest:
     images : tuple of PaintedImage
         The images; those without strokes are left out.
     model : Model or None
-        The model to go on with, if it still fits; None: a new one.
+        The model to go on with, or whose layers are kept as far as they fit; None: a new one.
     model_config : ModelConfig
         What a new model is made of; its `features` count only where `choose_width` is False.
     choose_width : bool
@@ -90,12 +90,12 @@ class ModelMade:
     ----------
     model : Model
         The model.
-    is_new : bool
-        Whether it starts from random weights.
+    note : str
+        Which layers of the model before are kept, where it no longer fits; empty otherwise.
     """
 
     model: Model
-    is_new: bool
+    note: str = ""
 
 
 def train(request: TrainRequest, should_stop: StopCheck) -> Generator[Any, None, None]:
@@ -119,10 +119,10 @@ def train(request: TrainRequest, should_stop: StopCheck) -> Generator[Any, None,
     from napari_unet.learn.fit import fit
 
     with torch_threads(request.threads):
-        model, is_new = _model_for(request)
-        yield ModelMade(model, is_new)
+        made = _model_for(request)
+        yield made
         try:
-            yield from fit(model, samples, request.config, device=request.device, should_stop=should_stop)
+            yield from fit(made.model, samples, request.config, device=request.device, should_stop=should_stop)
         except AnnotationError as error:
             raise AnnotationError(f"{str(error).removesuffix('.')} (strokes layer {names}).") from error
 
@@ -149,19 +149,28 @@ def fits_request(config: ModelConfig, wanted: ModelConfig, *, choose_width: bool
     return config == (replace(same, features=config.features) if choose_width else same)
 
 
-def _model_for(request: TrainRequest) -> tuple[Model, bool]:
-    """Return the model to go on with, renamed classes taken over, or a new one."""
+def _model_for(request: TrainRequest) -> ModelMade:
+    """Return the model to go on with, renamed classes taken over, or one that keeps what fits of it, or a new one."""
     from napari_unet.models.model import Model
+    from napari_unet.models.transfer import transfer
     from napari_unet.nets.device import choose_device
 
-    known, wanted = request.model, request.model_config
+    known, wanted, seed = request.model, request.model_config, request.config.seed
     if known is not None and fits_request(known.config, wanted, choose_width=request.choose_width):
         known.config = replace(known.config, classes=wanted.classes)
-        return known, False
+        return ModelMade(known)
+    note = ""
+    if known is not None:
+        alike = replace(wanted, features=known.config.features) if request.choose_width else wanted
+        try:
+            moved = transfer(known, alike, seed=seed)
+            return ModelMade(moved.model, f"The model is adapted: {moved.note}")
+        except InputError:
+            note = "A new model is trained: no layer of the old one fits what is asked for now."
     if request.choose_width:
         on_gpu = choose_device(request.device).torch_device.type != "cpu"
         wanted = replace(wanted, features=_FEATURES_GPU if on_gpu else _FEATURES_CPU)
-    return Model.create(wanted, seed=request.config.seed), True
+    return ModelMade(Model.create(wanted, seed=seed), note)
 
 
 @contextmanager
