@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
 from napari_unet.data.scenes.kinds import COLOUR_KINDS, GREY_KINDS, draw_kind
 from napari_unet.data.scenes.scene import Kind, Scene
@@ -162,3 +166,15 @@ def test_scenes_are_made_fast(kind: type[Kind], ndim: int) -> None:
         drawn.scene(rng, shape)
         times.append(time.process_time() - start)
     assert np.median(times) < limit
+
+
+@pytest.mark.parametrize("options", [[], ["--kind", "StainedTissue"], ["--ndim", "3"]], ids=" ".join)
+def test_a_sheet_of_scenes_is_drawn(options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "sheet.png"
+    script = Path(__file__).parents[2] / "scripts" / "draw_scenes.py"
+    small = ["--rows", "1", "--columns", "2", "--size", "32", "--shown", "16"]
+    monkeypatch.setattr(sys, "argv", [str(script), str(out), *small, *options])
+    runpy.run_path(str(script), run_name="__main__")
+    sheet = np.asarray(Image.open(out))
+    assert sheet.shape == (16, 64, 3)
+    assert sheet[:, :16].std() > 5

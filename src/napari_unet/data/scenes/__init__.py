@@ -5,6 +5,6 @@ experiment, two kinds differ widely. A network that has learnt to segment whatev
 one of its kind, has learnt to segment from strokes.
 
 Where to find what: `scene` says what a scene is, and `kinds` lists the kinds. `sheets`, `nuclei`, `lines`, `unstained`,
-`stained`, `thorax`, `heart` and `brain` paint them, with the shapes of `geometry` and `stage`. `camera` takes the
-picture, and `display` makes several channels of it.
+`stained`, `thorax`, `heart`, `brain` and `organs` paint them, with the shapes of `geometry` and `stage`. `camera` takes
+the picture, and `display` makes several channels of it.
 """

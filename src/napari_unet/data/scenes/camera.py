@@ -65,8 +65,9 @@ class Camera:
         unevenness: float = 0.35,
         inverted: float = 0.15,
         faint: float = 0.5,
+        faults: float = 0.04,
     ) -> Self:
-        """Draw a device: ranges of blur and noise, and the probability of inverted and of faint images."""
+        """Draw a device: ranges of blur and noise, and the probabilities of inverted, faint and faulty images."""
         noise_level = log_uniform(rng, *noise)
         shot_share = rng.uniform(0, 1)
         gain = rng.uniform(0.3, 0.8) if chance(rng, faint) else rng.uniform(0.8, 1.05)
@@ -80,8 +81,8 @@ class Camera:
             inverted=chance(rng, inverted),
             gain=gain,
             offset=rng.uniform(0, max(0.02, 0.9 - gain)) if chance(rng, 0.6) else 0.0,
-            stripes=log_uniform(rng, 0.01, 0.06) if chance(rng, 0.05) else 0.0,
-            block=8 if chance(rng, 0.05) else 0,
+            stripes=log_uniform(rng, 0.01, 0.05) if chance(rng, faults) else 0.0,
+            block=8 if chance(rng, faults) else 0,
         )
 
     def take(self, rng: np.random.Generator, signal: FloatArray) -> FloatArray:
@@ -122,9 +123,9 @@ class Camera:
         return noise
 
     def _compressed(self, seen: FloatArray) -> FloatArray:
-        """Halve the fine detail of each square of pixels."""
+        """Weaken the fine detail of each square of pixels."""
         size = [1] * (seen.ndim - 2) + [self.block] * 2
         rows, columns = (np.arange(n) // self.block * self.block for n in seen.shape[-2:])
         means = ndimage.uniform_filter(seen, size, origin=[0] * (seen.ndim - 2) + [-(self.block // 2)] * 2)
-        held: FloatArray = 0.5 * (seen + means[..., rows[:, np.newaxis], columns])
+        held: FloatArray = seen + 0.3 * (means[..., rows[:, np.newaxis], columns] - seen)
         return held

@@ -75,7 +75,7 @@ def partition(
     disorder : float
         0: a lattice, 1: nearly any place.
     merging : float
-        Probability of a point to be merged with a neighbour.
+        Probability of a point to be merged with a neighbour; in some places it is much higher than in others.
     """
     ndim = len(where)
     scaled = where / np.float32(size)
@@ -104,7 +104,8 @@ def _merged(rng: np.random.Generator, grid: tuple[int, ...], merging: float) -> 
         before = np.stack([np.roll(own, 1, axis) for axis in range(len(grid))])
         chosen = rng.integers(len(grid), size=grid)
         earlier = np.take_along_axis(before, chosen[np.newaxis], axis=0)[0]
-        joined = np.where((rng.random(grid) < merging) & (earlier < own), earlier, own)
+        density = np.exp(smooth_noise(grid, 3.0, rng)) * merging
+        joined = np.where((rng.random(grid) < density) & (earlier < own), earlier, own)
         flat = joined.ravel()
         for _ in range(4):
             flat = flat[flat]
@@ -320,12 +321,15 @@ def _levels(
 ) -> tuple[npt.NDArray[np.intp], FloatArray]:
     """Return (n, pixels of a box): their flat positions, -1 outside of the grid, and how far out in radii they are."""
     ndim = len(space)
-    box = np.stack(np.meshgrid(*[np.arange(-h, h + 1) for h in half], indexing="ij")).reshape(ndim, -1)
+    nearest = np.rint(blobs.centres[chosen] / spacing).astype(np.intp)
+    low = np.maximum(-half, -nearest.max(axis=0))
+    high = np.minimum(half, np.asarray(space) - 1 - nearest.min(axis=0))
+    lines = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
+    box = np.stack(np.meshgrid(*lines, indexing="ij")).reshape(ndim, -1)
     place, valid, away = 0, True, []
     for k in range(ndim):
-        nearest = np.rint(blobs.centres[chosen, k] / spacing[k]).astype(np.intp)
-        pixel = nearest[:, np.newaxis] + box[k]
-        rest = (nearest * spacing[k] - blobs.centres[chosen, k]).astype(np.float32)
+        pixel = nearest[:, k, np.newaxis] + box[k]
+        rest = (nearest[:, k] * spacing[k] - blobs.centres[chosen, k]).astype(np.float32)
         away.append(rest[:, np.newaxis] + (box[k] * spacing[k]).astype(np.float32))
         valid = valid & (pixel >= 0) & (pixel < space[k])
         place = place * space[k] + pixel

@@ -62,9 +62,9 @@ class Heart(Kind):
             ndim=ndim,
             names=("other tissue", "left cavity", "muscle", "right cavity", *["outside"] * round_view),
             spacing=(1.0,) * ndim,
-            camera=Camera.draw(rng, blur=(0.4, 1.4), noise=(0.01, 0.06), unevenness=0.1, inverted=0.0, faint=0.5),
-            zoom=log_uniform(rng, 0.9, 2.2),
-            wobble=rng.uniform(0.04, 0.09),
+            camera=Camera.draw(rng, blur=(0.3, 1.0), noise=(0.01, 0.06), unevenness=0.1, inverted=0.0, faint=0.5),
+            zoom=log_uniform(rng, 0.8, 1.9),
+            wobble=rng.uniform(0.02, 0.06),
             cavity=rng.uniform(0.1, 0.2),
             wall=rng.uniform(0.05, 0.1),
             blood=blood,
@@ -72,11 +72,11 @@ class Heart(Kind):
             fat=rng.uniform(0.6, 1.2),
             lung=rng.uniform(0.02, 0.1),
             liver=rng.uniform(0.2, 0.5),
-            bias=rng.uniform(0.2, 1.0),
+            bias=rng.uniform(0.4, 1.8),
             round_view=round_view,
             papillary=chance(rng, 0.6),
             turn=rng.uniform(0, 2 * np.pi) if chance(rng, 0.3) else rng.normal(0, 0.4),
-            texture=rng.uniform(0.02, 0.08),
+            texture=rng.uniform(0.03, 0.12),
         )
 
     def paint(self, rng: np.random.Generator, space: tuple[int, ...]) -> Painting:
@@ -89,12 +89,13 @@ class Heart(Kind):
         cavity = self.cavity * beat
         outer = cavity + self.wall * (1.5 - 0.5 * beat)
         squeeze = rng.uniform(0.88, 1.12)
-        fat = stage.level(y, x - 0.12, outer + 0.2, outer + 0.3, -0.3)
-        canvas.fill(fat < 1, self.muscle + 0.1 + self.texture * stage.noise(0.05))
-        canvas.fill(np.abs(fat - 1) < 0.05, 0.7 * self.fat)
+        around = stage.level(y, x - 0.1, outer + 0.14, outer + 0.24, -0.3)
+        canvas.fill(around < 1, 0.5 * (self.muscle + self.lung) + self.texture * stage.noise(0.05))
+        canvas.fill((np.abs(around - 1) < 0.05) & (stage.noise(0.3) > 0), 0.7 * self.fat)
         right = stage.level(
-            y + rng.uniform(-0.1, 0.02), x - outer - 0.07, outer * 0.9, outer * 0.85, rng.uniform(-0.5, 0.5)
-        )
+            y + rng.uniform(-0.06, 0.06), x - rng.uniform(0.7, 1.0) * outer, outer * rng.uniform(0.95, 1.25),
+            outer * rng.uniform(0.7, 1.0), rng.uniform(-0.4, 0.4),
+        )  # fmt: skip
         blood = self.blood + 0.6 * self.texture * stage.noise(0.06)
         canvas.fill(right < 1, blood * rng.uniform(0.85, 1.05), "right cavity")
         if chance(rng, 0.5):
@@ -119,19 +120,27 @@ class Heart(Kind):
 
     def _chest(self, rng: np.random.Generator, stage: Stage, canvas: Canvas) -> None:
         """Draw the chest wall, lungs, liver, stomach and vessels, much of it as bright as blood."""
+        canvas.fill(np.ones(stage.space, bool), self.lung * (1 + 0.5 * stage.noise(0.04)))
+        canvas.fill(np.abs(stage.noise(0.15)) < 0.05, 1.5 * self.lung + 0.05)
         wall = stage.level(0, 0, 0.85, 0.95, power=2.5)
-        canvas.fill(wall > 1, self.muscle + 2 * self.texture * stage.noise(0.06))
-        canvas.fill(np.abs(wall - 1.16) < 0.09, self.fat + self.texture * stage.noise(0.03))
-        canvas.fill(wall > 1.3, 0.0)
-        canvas.fill((stage.y > 0.32 + 0.1 * stage.x) & (wall < 1), self.liver + self.texture * stage.noise(0.05))
+        below = (stage.y > 0.3 + rng.uniform(-0.3, 0.3) * stage.x) & (wall < 1)
+        canvas.fill(below, self.liver * (1 + self.texture * stage.noise(0.05)))
         bright = self.blood * rng.uniform(0.7, 1.1)
-        for _ in range(int(rng.integers(6, 14))):
-            y, x = rng.uniform(-0.9, 0.9), rng.uniform(-0.95, 0.95)
-            size = log_uniform(rng, 0.025, 0.16)
-            grey = rng.choice([bright, self.liver, self.muscle, self.blood])
-            canvas.fill(stage.level(y, x, size, size * rng.uniform(0.6, 1.8), rng.uniform(0, 3)) < 1, grey)
-        strands = np.abs(stage.noise(0.12)) < 0.06
-        canvas.fill(strands & (stage.y > 0.25), 0.8 * self.fat)
+        greys = [bright, self.liver, self.muscle, self.blood, self.fat, self.lung]
+        for _ in range(int(rng.integers(12, 20))):
+            y, x = rng.choice([rng.uniform(0.3, 1.0), rng.uniform(-0.9, 1.0)]), rng.uniform(-0.95, 0.95)
+            size = log_uniform(rng, 0.02, 0.22)
+            organ = stage.level(float(y), x, size, size * rng.uniform(0.6, 1.8), rng.uniform(0, 3))
+            rim = 1 + 0.02 / size
+            if chance(rng, 0.5):
+                canvas.fill((organ < rim) & (wall < 1), float(rng.choice([0.8 * self.fat, 0.5 * self.muscle])))
+            canvas.fill((organ < 1) & (wall < 1), float(rng.choice(greys)) * (1 + self.texture * stage.noise(0.04)))
+        strands = (np.abs(stage.noise(0.1)) < 0.1) & below
+        canvas.fill(strands, 0.6 * self.fat)
+        layers = 1 + 0.6 * np.sin(25 * wall + 2 * stage.noise(0.3))
+        canvas.fill(wall > 1, self.muscle * layers + self.texture * stage.noise(0.05))
+        canvas.fill(np.abs(wall - 1.17) < 0.03 + 0.05 * rng.random(), self.fat + self.texture * stage.noise(0.03))
+        canvas.fill(wall > 1.3, 0.0)
 
 
 def _radius(space: tuple[int, ...]) -> FloatArray:

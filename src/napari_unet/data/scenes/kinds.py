@@ -12,6 +12,7 @@ from napari_unet.data.scenes.display import Dyes, Tint
 from napari_unet.data.scenes.heart import Heart
 from napari_unet.data.scenes.lines import Filaments, Rings, Rods, Vessels
 from napari_unet.data.scenes.nuclei import Nuclei, TwoTypes
+from napari_unet.data.scenes.organs import Organs
 from napari_unet.data.scenes.scene import Kind
 from napari_unet.data.scenes.sheets import CellSheet, ElectronMicrograph
 from napari_unet.data.scenes.stained import Smear, StainedTissue
@@ -35,6 +36,7 @@ GREY_KINDS: dict[type[Kind], float] = {
     Thorax: 1.2,
     Heart: 1.2,
     Brain: 1.0,
+    Organs: 1.5,
 }
 COLOUR_KINDS: dict[type[Kind], float] = {StainedTissue: 4.0, Smear: 2.0}
 

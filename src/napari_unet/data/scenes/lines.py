@@ -77,7 +77,7 @@ class Filaments(Kind):
         length = 1.3 * float(box.max())
         area = float(box.prod()) / (2 * self.radius * (2 * self.radius if self.ndim == 3 else 1))
         count = int(
-            np.clip(self.density * rng.uniform(0.8, 1.2) * area / length * (0.3 if self.ndim == 3 else 1), 2, 120)
+            np.clip(self.density * rng.uniform(0.8, 1.2) * area / length * (0.7 if self.ndim == 3 else 1), 2, 150)
         )
         direction = rng.uniform(0, np.pi) if self.aligned else None
         step = max(0.7 * self.radius, 0.8)
@@ -283,9 +283,9 @@ class Vessels(Kind):
             spacing=draw_spacing(rng, ndim),
             camera=Camera.draw(rng, blur=(0.4, 1.5), noise=(0.01, 0.1), inverted=0.0),
             root=log_uniform(rng, 2.5, 9) if ndim == 2 else log_uniform(rng, 2.5, 5),
-            trees=int(rng.integers(1, 5)),
+            trees=int(rng.integers(2, 5)) * (1 if ndim == 2 else 2),
             generations=int(rng.integers(3, 6)),
-            bending=log_uniform(rng, 0.01, 0.06),
+            bending=log_uniform(rng, 0.005, 0.03),
             vessel=rng.uniform(0.1, 0.35) if dark else rng.uniform(0.6, 0.95),
             ground=rng.uniform(0.45, 0.75) if dark else rng.uniform(0.05, 0.45),
             shading=rng.uniform(0.02, 0.25),
@@ -334,7 +334,14 @@ class Vessels(Kind):
         places, radii = [], []
         length = 0.45 * float(box.max())
         for _ in range(self.generations):
-            paths = curves(rng, np.zeros(self.ndim), len(begin), length, step=0.8, bending=self.bending)
+            paths = curves(
+                rng,
+                np.zeros(self.ndim),
+                len(begin),
+                length,
+                step=max(0.8, 0.5 * float(radius.min())),
+                bending=self.bending,
+            )
             paths = _turned(paths - paths[:, :1], heading) + begin[:, np.newaxis]
             points = paths.shape[1]
             taper = np.linspace(1, 0.8, points) * radius[:, np.newaxis]

@@ -32,8 +32,8 @@ class Nuclei(Kind):
         How many there are and how they lie.
     brightness_spread : float
         Standard deviation of the brightness' logarithm.
-    texture, texture_scale, holes : float
-        Contrast and size of the chromatin's texture; depth of nucleoli.
+    texture, texture_scale, spots : float
+        Contrast and size of the chromatin's texture; how much brighter its spots are, below 0: darker (nucleoli).
     flatness : float
         0: bright only in the middle, 1: alike up to the outline.
     haze : float
@@ -56,7 +56,7 @@ class Nuclei(Kind):
     brightness_spread: float
     texture: float
     texture_scale: float
-    holes: float
+    spots: float
     flatness: float
     haze: float
     body: float
@@ -68,7 +68,7 @@ class Nuclei(Kind):
     def draw(cls, rng: np.random.Generator, ndim: int = 2) -> Self:
         """Draw the look of the nuclei."""
         radius = log_uniform(rng, 3.5, 38) if ndim == 2 else log_uniform(rng, 4, 14)
-        body = rng.uniform(1.4, 2.2) if radius < 20 and chance(rng, 0.25) else 0.0
+        body = rng.uniform(1.4, 2.2 if ndim == 2 else 1.6) if radius < 20 and chance(rng, 0.25) else 0.0
         return cls(
             ndim=ndim,
             names=("background", "nucleus", *["cell body"] * (body > 0)),
@@ -84,7 +84,7 @@ class Nuclei(Kind):
             brightness_spread=rng.uniform(0.05, 0.8),
             texture=rng.uniform(0.02, 0.35),
             texture_scale=max(1.2, radius * rng.uniform(0.12, 0.4)),
-            holes=rng.uniform(0.2, 0.7) if radius > 7 and chance(rng, 0.35) else 0.0,
+            spots=rng.choice([-1.0, 1.0]) * rng.uniform(0.3, 0.8) if radius > 6 and chance(rng, 0.45) else 0.0,
             flatness=rng.uniform(0.3, 1.0),
             haze=rng.uniform(0.05, 0.35) if chance(rng, 0.6) else 0.0,
             body=body,
@@ -108,9 +108,9 @@ class Nuclei(Kind):
         light = np.exp(np.clip(self.brightness_spread * rng.standard_normal(len(blobs.radii)), -1.8, 1.0))
         light = np.append(0, 0.75 * light / np.exp(self.brightness_spread)).astype(np.float32)
         texture = 1 + self.texture * smooth_noise(space, self.texture_scale, rng)
-        if self.holes:
-            spots = smooth_noise(space, max(2.0, 0.45 * radius), rng)
-            texture *= 1 - self.holes * np.clip(2 * (spots - 1.0), 0, 1)
+        if self.spots:
+            spots = smooth_noise(space, max(1.5, 0.35 * radius), rng)
+            texture *= 1 + self.spots * np.clip(2 * (spots - 0.9), 0, 1)
         profile = self.flatness + (1 - self.flatness) * np.sqrt(np.clip(1 - level**2, 0, 1))
         signal = np.where(inside, light[ids] * texture * profile, 0) + self.ground
         regions = inside.astype(np.uint8)

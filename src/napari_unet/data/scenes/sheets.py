@@ -7,10 +7,11 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from napari_unet.data.scenes.camera import Camera
 from napari_unet.data.scenes.chance import chance, log_uniform
-from napari_unet.data.scenes.geometry import Blobs, Pieces, bent, coordinates, partition, scatter, stamp
+from napari_unet.data.scenes.geometry import Blobs, Pieces, bent, coordinates, orientations, partition, scatter, stamp
 from napari_unet.data.scenes.scene import Kind, Painting, draw_spacing
 from napari_unet.data.synthetic import smooth_noise
 
@@ -82,9 +83,9 @@ class CellSheet(Kind):
             spacing=draw_spacing(rng, ndim),
             camera=Camera.draw(rng, blur=(0.4, 1.8), noise=(0.01, 0.15), inverted=0.3),
             size=size,
-            disorder=rng.uniform(0.5, 1),
+            disorder=rng.uniform(0.7, 1),
             merging=rng.uniform(0, 0.3) if chance(rng, 0.5) else 0.0,
-            variety=rng.uniform(0.2, 1.0),
+            variety=rng.uniform(0.3, 1.1),
             waviness=rng.uniform(0.1, 1.2),
             thickness=min(log_uniform(rng, 1.6, 6.0), 0.2 * size) + (1.0 if ndim == 3 else 0),
             membrane=rng.uniform(0.6, 1.0),
@@ -130,14 +131,23 @@ class CellSheet(Kind):
         signal: FloatArray,
         texture: FloatArray,
     ) -> tuple[npt.NDArray[np.uint8], FloatArray]:
-        """Put a nucleus where a cell is deepest: where its border is farther than the others' nuclei are large."""
+        """Put a nucleus into the middle of each cell."""
         space = regions.shape
-        ripple = 0.08 * self.size * smooth_noise(space, self.size / 2, rng)
-        deep = np.clip(0.5 - self.nucleus, 0.15, 0.3) * self.size
-        inside = pieces.edge + ripple > deep
+        where = coordinates(space, self.spacing).reshape(self.ndim, -1)
+        flat = pieces.ids.ravel()
+        pixels = np.bincount(flat, minlength=pieces.count)
+        there = np.flatnonzero(pixels > 20)
+        sums = [np.bincount(flat, weights=axis, minlength=pieces.count)[there] for axis in where]
+        centres = np.stack(sums, axis=1) / pixels[there, np.newaxis]
+        volume = pixels[there] * np.prod(self.spacing)
+        radii = 1.1 * self.nucleus * np.minimum(volume ** (1 / self.ndim), 1.3 * self.size)
+        blobs = Blobs(centres, radii, orientations(rng, len(there), self.ndim, 1.3))
+        bend = bent(rng, space, self.spacing, 0.4 * self.size, 0.03 * self.size)
+        ids, level = stamp(space, self.spacing, blobs, bend=bend)
+        inside = (ids > 0) & (pieces.edge > self.thickness / 2 + 0.5)
         regions[inside] = self.names.index("nucleus")
-        softness = np.clip((pieces.edge + ripple - deep) / 1.5 + 0.5, 0, 1)
-        return regions, signal + (self.nucleus_brightness * texture - signal) * softness
+        soft = np.clip((1 - level) * np.float32(self.nucleus * self.size), 0, 1) * inside
+        return regions, signal + (self.nucleus_brightness * texture - signal) * soft
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -164,6 +174,8 @@ class ElectronMicrograph(Kind):
         Radius of vesicles in pixels.
     cristae : float
         Contrast of the folds inside the mitochondria.
+    round_ones : float
+        Share of the image that large round profiles cover.
     """
 
     size: float
@@ -185,41 +197,43 @@ class ElectronMicrograph(Kind):
     vesicle: float
     vesicles: float
     cristae: float
+    round_ones: float
 
     @classmethod
     def draw(cls, rng: np.random.Generator, ndim: int = 2) -> Self:
         """Draw the look of the section."""
-        scale = log_uniform(rng, 0.6, 1.6)
+        scale = log_uniform(rng, 0.6, 2.4 if ndim == 2 else 1.2)
         return cls(
             ndim=ndim,
             names=("cytoplasm", "membrane", "mitochondrion", "vesicle"),
             spacing=draw_spacing(rng, ndim),
-            camera=Camera.draw(rng, blur=(0.4, 1.2), noise=(0.02, 0.2), unevenness=0.15, inverted=0.1, faint=0.3),
-            size=scale * rng.uniform(22, 45),
+            camera=Camera.draw(rng, blur=(0.4, 1.2), noise=(0.02, 0.14), unevenness=0.15, inverted=0.1, faint=0.3),
+            size=scale * rng.uniform(20, 42),
             disorder=rng.uniform(0.8, 1),
-            merging=rng.uniform(0.25, 0.6),
+            merging=rng.uniform(0.15, 0.5),
             variety=rng.uniform(0.6, 1.2),
             waviness=rng.uniform(0.5, 1.6),
-            thickness=scale * rng.uniform(3.5, 7) + (1.5 if ndim == 3 else 0),
+            thickness=scale**0.6 * rng.uniform(3.0, 6.5) + (1.5 if ndim == 3 else 0),
             cytoplasm=rng.uniform(0.5, 0.75),
             membrane=rng.uniform(0.05, 0.3),
             cell_spread=rng.uniform(0.0, 0.12),
             oblique=rng.uniform(0, 0.8),
             grain=rng.uniform(0.05, 0.16),
-            grain_scale=scale * log_uniform(rng, 0.9, 2.0),
+            grain_scale=log_uniform(rng, 0.9, 2.4),
             clumps=rng.uniform(0, 0.08),
-            mitochondrion=scale * rng.uniform(9, 18),
+            mitochondrion=scale * rng.uniform(8, 15),
             mitochondria=rng.uniform(0.03, 0.14),
-            mitochondrion_grey=rng.uniform(0.25, 0.5),
-            vesicle=scale * rng.uniform(2.5, 4.5),
+            mitochondrion_grey=rng.uniform(0.3, 0.55),
+            vesicle=scale**0.7 * rng.uniform(2.3, 4.2),
             vesicles=rng.uniform(0.02, 0.2),
-            cristae=rng.uniform(0.05, 0.25),
+            cristae=rng.uniform(0.03, 0.14),
+            round_ones=rng.uniform(0.1, 0.6),
         )
 
     def paint(self, rng: np.random.Generator, space: tuple[int, ...]) -> Painting:
         """Draw the cytoplasm, what lies in it, then the membranes."""
-        pieces = _cut(rng, self, space)
         box = np.asarray(space) * self.spacing
+        pieces = self._with_round_ones(rng, _cut(rng, self, space), box)
         shades = self.cytoplasm + self.cell_spread * rng.standard_normal(pieces.count)
         signal = shades.astype(np.float32)[pieces.ids]
         signal += self.grain * smooth_noise(space, self.grain_scale, rng)
@@ -239,6 +253,24 @@ class ElectronMicrograph(Kind):
         signal += (self.membrane - signal) * dark
         regions[wall] = 1
         return Painting(signal, regions, np.where(wall, 0, pieces.ids + 1).astype(np.uint16))
+
+    def _with_round_ones(self, rng: np.random.Generator, pieces: Pieces, box: npt.NDArray[np.float64]) -> Pieces:
+        """Lay large round profiles over the pieces, and round the corners of all."""
+        space = pieces.ids.shape
+        largest = (0.3 if self.ndim == 2 else 0.2) * float(box[-2:].min())
+        radius = min(1.2 * self.size, largest)
+        large = scatter(rng, box, radius, coverage=self.round_ones, spread=0.3, closeness=1.0, aspect=1.4)
+        bend = bent(rng, space, self.spacing, 1.1 * radius, 0.14 * radius)
+        reach = 1 + 1.5 * self.thickness / radius
+        ids, level = stamp(space, self.spacing, large, bend=bend, reach=reach)
+        own = np.append(radius, large.radii).astype(np.float32)[ids]
+        within = level < 1
+        outline = np.abs(1 - level) * own
+        edge = np.where(within, outline, np.where(level < reach, np.minimum(outline, pieces.edge), pieces.edge))
+        for axis in (-1, -2):
+            edge = ndimage.uniform_filter1d(edge, max(2, round(0.6 * self.thickness)), axis)
+        joined = np.where(within, pieces.count + ids, pieces.ids).astype(np.int32)
+        return Pieces(joined, edge, pieces.count + len(large.radii) + 1)
 
     def _add_vesicles(
         self, rng: np.random.Generator, signal: FloatArray, regions: npt.NDArray[np.uint8],
@@ -275,7 +307,14 @@ class ElectronMicrograph(Kind):
         ids, level = stamp(space, self.spacing, bodies, bend=bend)
         home = np.append(-1, pieces.ids[tuple(axis[fits] for axis in pixel)])
         within = (ids > 0) & room & (home[ids] == pieces.ids)
-        folds = np.sin(9 * np.pi * level + 3 * smooth_noise(space, 0.5 * self.mitochondrion, rng)) * self.cristae
-        grey = np.where(level > 0.86, self.membrane + 0.05, self.mitochondrion_grey + folds)
+        folds = self.cristae * np.clip(2 * smooth_noise(space, self._fold_steps(rng), rng), -1.5, 1.5)
+        grey = np.where(level > 0.88, 0.5 * (self.membrane + self.mitochondrion_grey), self.mitochondrion_grey + folds)
         signal[within] = (grey + 0.5 * (signal - self.cytoplasm))[within]
         regions[within] = 2
+
+    def _fold_steps(self, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+        """Return how far folds extend along each axis: thin along one, long along the others."""
+        steps = np.full(self.ndim, 0.6 * self.mitochondrion)
+        steps[rng.integers(self.ndim - 2, self.ndim)] = 0.16 * self.mitochondrion
+        steps[steps < 1] = 1.0
+        return steps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import cos, sin
+
 import numpy as np
 import numpy.typing as npt
 
@@ -39,9 +41,9 @@ class Stage:
             (np.arange(n, dtype=np.float32) - np.float32(m)) / np.float32(half)
             for n, m in zip(space, middle, strict=True)
         ]
-        shift = rng.normal(0, 0.06, 2)
+        shift = rng.normal(0, 0.06, 2).astype(np.float32)
         y, x = np.meshgrid(lines[-2] + shift[0], lines[-1] + shift[1], indexing="ij")
-        y, x = np.cos(tilt) * y - np.sin(tilt) * x, np.sin(tilt) * y + np.cos(tilt) * x
+        y, x = cos(tilt) * y - sin(tilt) * x, sin(tilt) * y + cos(tilt) * x
         self.depth = np.zeros(1, np.float32) if ndim == 2 else (lines[0] * 2)[:, np.newaxis, np.newaxis]
         coarse = [smooth_noise(space, 0.35 * half, rng) * np.float32(0.6 * wobble) for _ in range(2)]
         fine = [smooth_noise(space, max(2.0, 0.12 * half), rng) * np.float32(0.18 * wobble) for _ in range(2)]
@@ -52,10 +54,10 @@ class Stage:
         self, y: float, x: float, height: float, width: float, angle: float = 0.0, power: float = 2.0
     ) -> FloatArray:
         """Return (\\*space): how far out each pixel is in an ellipse (or a rounder box), 1 on its outline."""
-        drift = 0.12 * self.rng.standard_normal(2) if len(self.space) == 3 else (0.0, 0.0)
+        drift = (0.06 * self.rng.standard_normal(2)).tolist() if len(self.space) == 3 else (0.0, 0.0)
         dy, dx = self.y - (y + drift[0] * self.depth), self.x - (x + drift[1] * self.depth)
         if angle:
-            dy, dx = np.cos(angle) * dy - np.sin(angle) * dx, np.sin(angle) * dy + np.cos(angle) * dx
+            dy, dx = cos(angle) * dy - sin(angle) * dx, sin(angle) * dy + cos(angle) * dx
         dy, dx = np.abs(dy) / height, np.abs(dx) / width
         grown = 1.0 if len(self.space) == 2 else 1 + 0.15 * self.rng.standard_normal() * self.depth
         squared = dy * dy + dx * dx if power == 2 else (dy**power + dx**power) ** (2 / power)
@@ -74,7 +76,9 @@ class Canvas:
         self.regions = np.zeros(space, np.uint8)
         self.names = names
 
-    def fill(self, where: npt.NDArray[np.bool_], grey: float | FloatArray, name: str | None = None) -> None:
+    def fill(
+        self, where: npt.NDArray[np.bool_], grey: float | npt.NDArray[np.floating], name: str | None = None
+    ) -> None:
         """Paint what is there in a grey value, and call it by a name if one is given."""
         self.signal = np.where(where, grey, self.signal).astype(np.float32)
         if name is not None:

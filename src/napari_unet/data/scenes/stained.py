@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from napari_unet.data.scenes.camera import Camera
 from napari_unet.data.scenes.chance import chance, log_uniform
-from napari_unet.data.scenes.geometry import Blobs, bent, coordinates, orientations, partition, scatter, stamp
+from napari_unet.data.scenes.geometry import Blobs, bent, coordinates, orientations, scatter, stamp
 from napari_unet.data.scenes.scene import Kind, Painting
 from napari_unet.data.synthetic import smooth_noise
 
@@ -53,8 +53,8 @@ class StainedTissue(Kind):
 
     Attributes
     ----------
-    radius, spread, aspect, coverage, aligned
-        Nuclei: size in pixels, variety, elongation, number, and whether they lie along the fibres.
+    radius, spread, aspect, coverage, clumping, aligned
+        Nuclei: size in pixels, variety, elongation, number, how they gather, and whether they lie along the fibres.
     nuclear, nuclear_spread : float
         Strength of the nuclear dye, and how it varies between nuclei.
     chromatin, rim : float
@@ -64,9 +64,11 @@ class StainedTissue(Kind):
     leak : float
         Nuclear dye outside of the nuclei.
     gaps, glands : float
-        Size of white gaps and of glands in pixels, 0: none.
+        Size of white gaps and of glands across in pixels, 0: none.
     positive : float
         Share of nuclei that are brown, a thing of their own; 0: haematoxylin and eosin.
+    small : float
+        Share of nuclei that are small, round and dark, a thing of their own; 0: none.
     dyes, lamp
         Optical densities of the dyes, and the colour of the light.
     """
@@ -75,6 +77,7 @@ class StainedTissue(Kind):
     spread: float
     aspect: float
     coverage: float
+    clumping: float
     aligned: bool
     nuclear: float
     nuclear_spread: float
@@ -86,6 +89,7 @@ class StainedTissue(Kind):
     gaps: float
     glands: float
     positive: float
+    small: float
     dyes: tuple[tuple[float, ...], ...]
     lamp: tuple[float, ...]
 
@@ -98,6 +102,7 @@ class StainedTissue(Kind):
     def draw(cls, rng: np.random.Generator, ndim: int = 2) -> Self:
         """Draw a stain and a tissue."""
         positive = rng.uniform(0.25, 0.6) if chance(rng, 0.25) else 0.0
+        small = rng.uniform(0.2, 0.6) if not positive and chance(rng, 0.35) else 0.0
         glands = log_uniform(rng, 60, 140) if chance(rng, 0.35) else 0.0
         gaps = log_uniform(rng, 25, 90) if chance(rng, 0.4) else 0.0
         bluish = chance(rng, 0.4)
@@ -105,24 +110,28 @@ class StainedTissue(Kind):
         names = ["stroma", "nucleus", *["gap"] * (gaps > 0), *["gland", "lumen"] * (glands > 0)]
         return cls(
             ndim=ndim,
-            names=(*names, *["brown nucleus"] * (positive > 0)),
+            names=(*names, *["brown nucleus"] * (positive > 0), *["small nucleus"] * (small > 0)),
             spacing=(1.0,) * ndim,
-            camera=Camera.draw(rng, blur=(0.3, 1.1), noise=(0.003, 0.03), unevenness=0.1, inverted=0.0, faint=0.15),
+            camera=Camera.draw(
+                rng, blur=(0.3, 1.1), noise=(0.003, 0.03), unevenness=0.1, inverted=0.0, faults=0.01, faint=0.15
+            ),
             radius=log_uniform(rng, 3.5, 16),
             spread=rng.uniform(0.1, 0.3),
             aspect=rng.uniform(1.1, 3.2) if chance(rng, 0.4) else rng.uniform(1.0, 1.7),
             coverage=log_uniform(rng, 0.08, 0.7),
+            clumping=rng.uniform(0, 2),
             aligned=chance(rng, 0.4),
             nuclear=log_uniform(rng, 0.6, 2.0),
             nuclear_spread=rng.uniform(0.1, 0.35),
             chromatin=rng.uniform(0.1, 0.35),
             rim=rng.uniform(0, 0.4),
-            stroma=rng.uniform(0.08, 0.6),
-            fibres=rng.uniform(0.05, 0.45),
+            stroma=log_uniform(rng, 0.06, 0.6),
+            fibres=rng.uniform(0.05, 0.35),
             leak=rng.uniform(0.0, 0.35),
             gaps=gaps,
             glands=glands,
             positive=positive,
+            small=small,
             dyes=(_dye(rng, _BLUE if chance(rng, 0.3) else _HAEMATOXYLIN), stroma_dye, _dye(rng, _BROWN)),
             lamp=_lamp(rng),
         )
@@ -143,16 +152,18 @@ class StainedTissue(Kind):
             free &= edge <= 0.3
             stroma *= 1 - edge
             leak *= 1 - edge
-        ids, level, blobs = self._nuclei(rng, space, direction, crowd, free)
+        ids, level, small = self._nuclei(rng, space, direction, crowd, free)
         ids[~free] = 0
-        strength = self.nuclear * np.exp(self.nuclear_spread * rng.standard_normal(len(blobs.radii)))
+        strength = self.nuclear * np.exp(self.nuclear_spread * rng.standard_normal(len(small))) * (1 + 0.6 * small)
         grain = np.exp(self.chromatin * smooth_noise(space, max(1.3, 0.22 * self.radius), rng))
         soft = np.clip((1 - level) * self.radius / 1.5, 0, 1)
         amount = np.append(0, strength).astype(np.float32)[ids] * grain * soft * (1 - self.rim * (1 - level**4))
         regions[ids > 0] = 1
+        if self.small:
+            regions[np.append(False, small)[ids]] = self.names.index("small nucleus")
         brown = np.zeros(space, np.float32)
         if self.positive:
-            chosen = np.append(False, rng.random(len(blobs.radii)) < self.positive)
+            chosen = np.append(False, rng.random(len(small)) < self.positive)
             there = chosen[ids]
             regions[there] = self.names.index("brown nucleus")
             brown = np.where(there, 1.2 * amount, 0.03)
@@ -177,12 +188,13 @@ class StainedTissue(Kind):
     ) -> FloatArray:
         """Draw rings of epithelium around white lumina; return how near each pixel is to an epithelium's middle."""
         space = regions.shape
-        size = min(self.glands, 0.8 * min(space))
-        where = coordinates(space, self.spacing) + bent(rng, space, self.spacing, 0.5 * size, 0.08 * size)
-        pieces = partition(rng, where, size, disorder=0.7)
-        used = (rng.random(pieces.count) < 0.75)[pieces.ids]
-        gland = used & (pieces.edge > 0.07 * size)
-        lumen = used & (pieces.edge > 0.3 * size + 2 * smooth_noise(space, 6.0, rng))
+        radius = 0.5 * min(self.glands, 0.8 * min(space))
+        box = np.asarray(space, dtype=np.float64)
+        rounds = scatter(rng, box, radius, coverage=0.8, spread=0.25, closeness=1.05, aspect=1.6)
+        bend = bent(rng, space, self.spacing, 0.8 * radius, 0.1 * radius)
+        _, level = stamp(space, self.spacing, rounds, bend=bend)
+        gland = level < 1
+        lumen = level + 0.06 * smooth_noise(space, 6.0, rng) < max(0.3, 1 - 3.2 * self.radius / radius)
         regions[gland] = self.names.index("gland")
         regions[lumen] = self.names.index("lumen")
         stroma[gland] *= 1.2
@@ -193,11 +205,12 @@ class StainedTissue(Kind):
     def _nuclei(
         self, rng: np.random.Generator, space: tuple[int, ...], direction: float, crowd: FloatArray,
         free: npt.NDArray[np.bool_],
-    ) -> tuple[npt.NDArray[np.uint16], FloatArray, Blobs]:  # fmt: skip
+    ) -> tuple[npt.NDArray[np.uint16], FloatArray, npt.NDArray[np.bool_]]:  # fmt: skip
+        """Return as `stamp`, and which nuclei are the small ones."""
         box = np.asarray(space, dtype=np.float64)
         blobs = scatter(
             rng, box, self.radius, coverage=self.coverage * rng.uniform(0.8, 1.2), spread=self.spread,
-            closeness=0.75, clumping=0.8, aspect=self.aspect, direction=direction if self.aligned else None,
+            closeness=0.75, clumping=self.clumping, aspect=self.aspect, direction=direction if self.aligned else None,
         )  # fmt: skip
         if self.glands:
             more = scatter(rng, box, self.radius, coverage=0.9, spread=self.spread, closeness=0.8, aspect=1.4)
@@ -213,10 +226,11 @@ class StainedTissue(Kind):
         pixel = tuple(np.clip(np.rint(blobs.centres).astype(int), 0, np.asarray(space) - 1).T)
         kept = free[pixel]
         assert blobs.turns is not None
-        blobs = Blobs(blobs.centres[kept], blobs.radii[kept], blobs.turns[kept])
+        small = rng.random(int(kept.sum())) < self.small
+        turns = np.where(small[:, np.newaxis, np.newaxis], np.eye(2), blobs.turns[kept])
+        radii = blobs.radii[kept] * np.where(small, 0.6, 1.0)
         bend = bent(rng, space, self.spacing, 1.4 * self.radius, 0.09 * self.radius)
-        ids, level = stamp(space, self.spacing, blobs, bend=bend)
-        return ids, level, blobs
+        return *stamp(space, self.spacing, Blobs(blobs.centres[kept], radii, turns), bend=bend), small
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -271,7 +285,9 @@ class Smear(Kind):
             ndim=ndim,
             names=("background", "nucleus", *["cell body"] * (body > 0), *["red cell"] * (red > 0)),
             spacing=(1.0,) * ndim,
-            camera=Camera.draw(rng, blur=(0.4, 1.6), noise=(0.003, 0.03), unevenness=0.1, inverted=0.0, faint=0.1),
+            camera=Camera.draw(
+                rng, blur=(0.4, 1.6), noise=(0.003, 0.03), unevenness=0.1, inverted=0.0, faults=0.01, faint=0.1
+            ),
             radius=radius,
             coverage=log_uniform(rng, 0.06, 0.35),
             clumping=rng.uniform(0, 1.5),

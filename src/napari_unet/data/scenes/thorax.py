@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from napari_unet.data.scenes.camera import Camera
 from napari_unet.data.scenes.chance import chance
-from napari_unet.data.scenes.geometry import Blobs, scatter, stamp
+from napari_unet.data.scenes.geometry import Blobs, curves, scatter, stamp
 from napari_unet.data.scenes.scene import Kind, Painting
 from napari_unet.data.scenes.stage import Canvas, Stage
 
@@ -31,6 +31,8 @@ class Thorax(Kind):
         Grey values.
     table : bool
         Whether the table is seen under the body.
+    inner : float
+        Size of the chest's inside as a share of the body.
     vessels : float
         How many vessels there are in the lungs.
     flipped : bool
@@ -51,6 +53,7 @@ class Thorax(Kind):
     table: bool
     flipped: bool
     lung_size: float
+    inner: float
     texture: float
 
     @classmethod
@@ -63,9 +66,9 @@ class Thorax(Kind):
             names=("air", "body", "lung", "heart", "bone", "lung vessel"),
             spacing=(1.0,) * ndim,
             camera=Camera.draw(rng, blur=(0.3, 1.2), noise=(0.003, 0.06), unevenness=0.03, inverted=0.05, faint=0.3),
-            zoom=rng.uniform(0.75, 1.2),
-            wobble=rng.uniform(0.03, 0.1),
-            body=(rng.uniform(0.6, 0.8), rng.uniform(0.85, 1.0)),
+            zoom=rng.uniform(0.85, 1.3),
+            wobble=rng.uniform(0.02, 0.08),
+            body=(rng.uniform(0.62, 0.97), rng.uniform(0.85, 1.0)),
             air=air,
             lung=air + (0.0 if chance(rng, 0.5) else rng.uniform(0.02, 0.25)),
             fat=muscle - rng.uniform(0.05, 0.25),
@@ -76,7 +79,8 @@ class Thorax(Kind):
             vessel=muscle + rng.uniform(-0.15, 0.1),
             table=chance(rng, 0.4),
             flipped=chance(rng, 0.2),
-            lung_size=rng.uniform(0.85, 1.1),
+            lung_size=rng.uniform(0.9, 1.15),
+            inner=rng.uniform(0.72, 0.86),
             texture=rng.uniform(0.005, 0.04),
         )
 
@@ -88,10 +92,10 @@ class Thorax(Kind):
         height, width = (side * rng.uniform(0.95, 1.05) for side in self.body)
         outline = stage.level(0, 0, height, width, power=2.5)
         canvas.fill(outline < 1, self.fat + self.texture * stage.noise(0.05), "body")
-        wall = stage.level(0.01, 0, height * 0.88, width * 0.9, power=2.4)
+        wall = stage.level(0.01, 0, height * (0.6 * self.inner + 0.4), width * (0.6 * self.inner + 0.4), power=2.4)
         canvas.fill((wall < 1) & (outline < 1), self.muscle + self.texture * stage.noise(0.03))
         self._ribs(rng, stage, canvas, height, width)
-        inner = stage.level(-0.02, 0, height * 0.78, width * 0.8, power=2.4)
+        inner = stage.level(-0.02, 0, height * self.inner, width * (self.inner + 0.03), power=2.4)
         canvas.fill(inner < 1, self.muscle - 0.06 + self.texture * stage.noise(0.04))
         lung = self._lungs(rng, stage, height, width) & (inner < 0.97)
         canvas.fill(lung, self.lung + 0.5 * self.texture * stage.noise(0.03), "lung")
@@ -122,7 +126,7 @@ class Thorax(Kind):
 
     def _ribs(self, rng: np.random.Generator, stage: Stage, canvas: Canvas, height: float, width: float) -> None:
         """Draw pieces of ribs along the chest wall, and the breastbone: bright, with darker marrow."""
-        ring = stage.level(-0.01, 0, height * 0.83, width * 0.85, power=2.4)
+        ring = stage.level(-0.01, 0, height * (0.5 * self.inner + 0.45), width * (0.5 * self.inner + 0.465), power=2.4)
         angle = np.arctan2(stage.y, stage.x)
         phase, count = rng.uniform(0, 6), rng.integers(5, 9)
         along = np.sin(count * angle + phase)
@@ -140,22 +144,19 @@ class Thorax(Kind):
         canvas.fill(stage.level(0.76 * height, 0, 0.055, 0.07) < 1, self.muscle, "body")
 
     def _vessels(self, rng: np.random.Generator, stage: Stage, canvas: Canvas) -> None:
-        """Draw spots and short branches in the lungs, larger near the heart."""
+        """Draw branches from the roots of the lungs outwards, and spots where others are cut across."""
         space = np.asarray(stage.space)
-        size = 0.014 / stage.pixel
-        blobs = scatter(
-            rng,
-            space.astype(float),
-            max(size, 0.9),
-            coverage=0.05 * self.vessels,
-            spread=0.5,
-            aspect=2.5,
-            closeness=1.0,
-        )
-        if len(space) == 2:
-            pixel = tuple(np.clip(blobs.centres.astype(int), 0, space - 1).T)
-            away = np.hypot(stage.y[pixel], stage.x[pixel])
-            blobs = Blobs(blobs.centres, blobs.radii * np.clip(1.7 - 1.6 * away, 0.5, 2), blobs.turns)
-        there, _ = stamp(stage.space, (1.0,) * len(space), blobs)
+        size = max(0.012 / stage.pixel, 0.8)
+        box = space.astype(float)
+        spots = scatter(rng, box, size, coverage=0.03 * self.vessels, spread=0.4, aspect=2.5, closeness=1.0)
+        count, length = int(16 * self.vessels), 0.5 / stage.pixel
+        paths = curves(rng, 0 * box, count, length, step=1.0, bending=0.05)
+        paths += box / 2 - paths[:, :1]
+        shift = rng.choice([-1, 1], count) * rng.uniform(0.1, 0.25, count) / stage.pixel
+        paths[..., -1] += shift[:, np.newaxis]
+        taper = np.linspace(2.2, 0.4, paths.shape[1]) * size * rng.uniform(0.5, 1.1, (count, 1))
+        branches = Blobs(paths.reshape(-1, len(space)), taper.ravel())
         lung = canvas.regions == canvas.names.index("lung")
-        canvas.fill((there > 0) & lung, self.vessel, "lung vessel")
+        for blobs in (spots, branches):
+            there, _ = stamp(stage.space, (1.0,) * len(space), blobs)
+            canvas.fill((there > 0) & lung, self.vessel, "lung vessel")

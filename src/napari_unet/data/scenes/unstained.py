@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import cos, sin
 from typing import Self
 
 import numpy as np
@@ -72,13 +73,13 @@ class TransmittedLight(Kind):
             radius=radius,
             aspect=rng.uniform(1, 1.3) if chance(rng, 0.5) else rng.uniform(1.3, 3),
             irregularity=rng.uniform(0.05, 0.3),
-            coverage=rng.uniform(0.2, 1.2),
+            coverage=rng.uniform(0.2, 1.8),
             closeness=rng.uniform(0.7, 1.0),
             phase=rng.uniform(0, 0.15) if dic else rng.uniform(0.1, 0.4),
             relief=rng.uniform(0.3, 1.0) if dic else 0.0,
             angle=rng.uniform(0, 2 * np.pi),
-            contents=rng.uniform(0.02, 0.14),
-            contents_scale=log_uniform(rng, 1.3, 4),
+            contents=log_uniform(rng, 0.012, 0.08),
+            contents_scale=log_uniform(rng, 1.5, 6),
             nucleus=nucleus,
             ground_texture=rng.uniform(0.0, 0.03),
             thickness_spread=rng.uniform(0.1, 0.5),
@@ -114,13 +115,11 @@ class TransmittedLight(Kind):
             soft = _coarsely_blurred(inside.astype(np.float32), wide)
             signal += self.phase * (np.where(inside, -0.5 * np.sqrt(dome), 1.2 * soft) + 0.3 * soft)
         if self.relief:
-            slope = np.sin(self.angle) * _slope(dome, -2) + np.cos(self.angle) * _slope(dome, -1)
+            slope = sin(self.angle) * _slope(dome, -2) + cos(self.angle) * _slope(dome, -1)
             slope += (
-                0.6
-                * self.contents
-                * (np.sin(self.angle) * _slope(contents, -2) + np.cos(self.angle) * _slope(contents, -1))
+                0.25 * self.contents * (sin(self.angle) * _slope(contents, -2) + cos(self.angle) * _slope(contents, -1))
             )
-            signal += self.relief * np.tanh(slope * min(radius, 12) / 4) * 0.4
+            signal += self.relief * np.tanh(slope * min(radius, 12) / 3) * 0.3
         return Painting(signal.astype(np.float32), regions, ids)
 
 
