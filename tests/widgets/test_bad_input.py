@@ -88,12 +88,16 @@ def test_a_model_for_another_number_of_channels(
     qtbot.wait(20)
     painted.image_chooser.choose(colour)
     names = [layer.name for layer in viewer.layers]
-    for button in (painted.panel.train, painted.panel.predict):
-        notification_manager.records.clear()
-        button.click()
-        assert len(do.messages()) == 1
-        assert "The model reads 1 channel, but the image 'colour' has 3" in do.messages()[0]
-        assert not painted.runner.is_running
+    model = painted.runner.model
+    painted.panel.predict.click()
+    assert len(do.messages()) == 1
+    assert "The model reads 1 channel, but the image 'colour' has 3" in do.messages()[0]
+    assert not painted.runner.is_running
+    notification_manager.records.clear()
+    painted.panel.train.click()  # would adapt the model, if there were strokes
+    do.wait(painted)
+    assert "Nothing is painted" in do.messages()[0]
+    assert painted.runner.model is model
     assert [layer.name for layer in viewer.layers] == names
 
 
