@@ -48,7 +48,7 @@ def test_settings_can_not_be_changed_afterwards() -> None:
 
 def test_a_form_can_be_made_of_all_settings() -> None:
     described = {info.name: info for info in describe_settings(PredictConfig)}
-    assert list(described) == ["tile", "device", "precision"]
+    assert list(described) == ["tile", "device", "precision", "averaging"]
     assert described["precision"].choices == ("auto", "float32")
     assert not described["device"].advanced
     assert all(info.title and info.description.endswith(".") for info in described.values())

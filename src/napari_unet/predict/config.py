@@ -24,6 +24,9 @@ class PredictConfig:
         what the network needs. None: chosen from network and device. The result does not depend on it, except a
         little where the network looks at a whole tile at once: with instance or group normalisation, and with a
         transformer. Such tiles overlap and are blended; the larger, the better.
+    averaging : {"none", "flips", "rotations"}
+        Whether the image is also predicted mirrored or turned in the YX plane, and the mean taken; see
+        `napari_unet.predict.averaging`.
     """
 
     tile: int | tuple[int, ...] | None = setting(
@@ -34,6 +37,16 @@ class PredictConfig:
     precision: Literal["auto", "float32"] = setting(
         "auto", "Precision", "'auto' uses 16-bit numbers where the hardware is faster with them.",
         choices=("auto", "float32"), advanced=True,
+    )  # fmt: skip
+
+    averaging: Literal["none", "flips", "rotations"] = setting(
+        "none", "Average", "Predict the image in several positions, too, and take the mean: slower, a little better.",
+        choices={
+            "none": "The image as it is.",
+            "flips": "Eight positions: mirrored and by quarter turns, without loss of sharpness.",
+            "rotations": "Seven rotations, as in the U-Net paper; they take about twelve times as long as one.",
+        },
+        advanced=True,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from napari_unet.nets.architectures import ARCHITECTURES
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.device import Device, choose_device, is_out_of_memory
 from napari_unet.nets.registry import SegmentationModel
+from napari_unet.predict.averaging import TurnedFrames, list_turns, tile_growth
 from napari_unet.predict.blend import Blender
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import PredictEvent, PredictFinished, PredictRecovered, PredictStarted, TilePredicted
@@ -114,7 +115,7 @@ def predict_tiles(
     focus : sequence of float or None
         A point in the space: the nearest tiles come first.
     should_stop : callable or None
-        Asked before each tile; True ends the prediction.
+        Asked before each run of the network; True ends the prediction.
 
     Yields
     ------
@@ -140,7 +141,7 @@ def predict_tiles(
         position, tile = pieces[0]
         message = None
         try:
-            block = job.run(position, tile)
+            block = job.run(position, tile, should_stop)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -151,6 +152,8 @@ def predict_tiles(
             total = done + len(pieces)
             yield PredictRecovered(done, total, seconds(), message)
             continue
+        if block is None:
+            break
         pieces.pop(0)
         done += 1
         block = job.blend(position, tile, block, pieces)
@@ -217,7 +220,9 @@ class _Job:
         self.geometry = tile_geometry(self.model.network, made)
         self.blender = Blender(self.geometry.overlap) if self.geometry.overlap else None
         self.network = self._place()
-        budget = _BUDGET_CPU if self.device.torch_device.type == "cpu" else _BUDGET_GPU
+        turns = list_turns(self.config.averaging)
+        self.turned = [TurnedFrames(self.reader, turn) for turn in turns]
+        budget = (_BUDGET_CPU if self.device.torch_device.type == "cpu" else _BUDGET_GPU) / tile_growth(turns)
         tile = self.config.tile
         if tile is None:
             weight = made.features * ARCHITECTURES[made.architecture].memory
@@ -276,10 +281,24 @@ class _Job:
             positions.sort(key=lambda place: sum((i - at) ** 2 for i, at in zip(place, point, strict=True)))
         return positions
 
+    def run(
+        self, position: tuple[int, ...], tile: Tile, should_stop: Callable[[], bool] | None
+    ) -> npt.NDArray[np.float32] | None:
+        """Return the probabilities (class, \\*inner) of one tile, averaged as asked for; None if stopped before."""
+        total = self._infer(self.reader, position, tile)
+        for frames in self.turned:
+            if should_stop is not None and should_stop():
+                return None
+            turned = frames.plan(tile.inner, self.geometry)
+            total += frames.turn_back(self._infer(frames, position, turned), turned.inner, tile.inner)
+        total /= 1 + len(self.turned)
+        return total
+
     @torch.inference_mode()
-    def run(self, position: tuple[int, ...], tile: Tile) -> npt.NDArray[np.float32]:
-        """Return the probabilities (class, \\*inner) of one tile."""
-        block = self.reader.read(position, tile.start, tile.stop)
+    def _infer(
+        self, reader: FrameReader | TurnedFrames, position: tuple[int, ...], tile: Tile
+    ) -> npt.NDArray[np.float32]:
+        block = reader.read(position, tile.start, tile.stop)
         with self.device.autocast():
             logits = self.network(self.device.tensor(block[None]))
         logits = logits[(0, slice(None), *tile.crop)]

@@ -23,7 +23,7 @@ import numpy as np
 from napari_unet.data.axes import Box
 from napari_unet.errors import InputError
 
-__all__ = ["Tile", "TileGeometry", "choose_tile", "plan_tiles"]
+__all__ = ["Tile", "TileGeometry", "choose_tile", "plan_tile", "plan_tiles"]
 
 _OVER_SMALLEST = 1.5  # how much larger than the smallest possible an outer box may always be
 
@@ -132,6 +132,22 @@ def plan_tiles(
         point = tuple(focus)
         tiles.sort(key=lambda t: sum(((s.start + s.stop) / 2 - at) ** 2 for s, at in zip(t.inner, point, strict=True)))
     return tiles
+
+
+def plan_tile(shape: Sequence[int], inner: Box, geometry: TileGeometry) -> Tile:
+    """Plan the one tile that writes a box of a frame, begun earlier where the divisor asks for it.
+
+    Examples
+    --------
+    >>> plan_tile((40,), (slice(20, 27),), TileGeometry(divisor=16, halo=(16, 16), margin=16))
+    Tile(inner=(slice(16, 27, None),), start=(0,), stop=(48,), crop=(slice(16, 27, None),))
+    """
+    divisor = geometry.divisor
+    sides = [
+        _plan_axis(part.start // divisor * divisor, part.stop, size, geometry)
+        for part, size in zip(inner, shape, strict=True)
+    ]
+    return Tile(*zip(*sides, strict=True))
 
 
 def _plan_axis(begin: int, end: int, size: int, geometry: TileGeometry) -> tuple[slice, int, int, slice]:
