@@ -15,13 +15,12 @@ from napari_unet.data.axes import ImageLayout
 from napari_unet.data.crops import AnnotatedFrame, CropSampler
 from napari_unet.data.intensity import FrameReader, IntensityRange
 from napari_unet.learn.config import TrainConfig
-from napari_unet.learn.trainer import _STATISTICS_BATCHES, Trainer, plan_crops, wide_enough
+from napari_unet.learn.trainer import _STATISTICS_BATCHES, Trainer
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.device import Device
 from napari_unet.nets.registry import build_network
 
 CPU = Device(torch.device("cpu"), "CPU", None)
-GPU = Device(torch.device("cuda"), "GPU", torch.bfloat16)
 
 MakeTrainer = Callable[..., Trainer]
 
@@ -47,45 +46,6 @@ def _run(trainer: Trainer, steps: int) -> None:
         for _ in trainer.step(None):
             pass
         assert trainer.settle(at_once=True) is None
-
-
-@pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize("depth", [1, 2, 3, 4])
-@pytest.mark.parametrize("shape", [(17, 23), (512, 600), (5, 1000), (4, 40, 40), (60, 200, 200)])
-@pytest.mark.parametrize("device", [CPU, GPU])
-@pytest.mark.parametrize("crop", [None, 8, 70])
-def test_a_planned_crop_passes_through_the_network(
-    shape: tuple[int, ...], depth: int, padding: Any, device: Device, crop: int | None
-) -> None:
-    ndim = len(shape)
-    with torch.device("meta"):
-        network = build_network(ModelConfig(ndim=ndim, features=2, depth=depth, padding=padding, norm="instance"))
-    plan = plan_crops(TrainConfig(crop=crop), network, shape, device)
-    output = network(torch.empty(plan.batch, 1, *plan.crop, device="meta"))
-    for reach, written, size in zip(plan.reach, output.shape[2:], shape, strict=True):
-        assert reach % 2**depth == 0
-        assert reach <= written < reach + 2**depth
-        assert reach < 2 * max(size, crop or 0, 2**depth) + 2**depth  # no larger than the frame asks for
-    if crop is not None:
-        assert max(plan.reach) <= max(crop, 2 * 2**depth) + 2**depth
-
-
-def test_a_device_with_memory_gets_more_and_settings_rule() -> None:
-    with torch.device("meta"):
-        network = build_network(ModelConfig())
-    small, large = (plan_crops(TrainConfig(), network, (1000, 1000), device) for device in (CPU, GPU))
-    assert (small.batch, small.crop) == (4, (128, 128))
-    assert (large.batch, large.crop) == (16, (256, 256))
-    chosen = plan_crops(TrainConfig(batch_size=7, crop=64), network, (1000, 1000), CPU)
-    assert (chosen.batch, chosen.crop) == (7, (64, 64))
-
-
-@pytest.mark.parametrize(
-    ("reach", "expected"),
-    [((16, 16), (16, 32)), ((16, 32), (16, 32)), ((16, 16, 16), (16, 16, 32)), ((48, 16), (48, 16))],
-)
-def test_there_are_two_values_to_normalise_at_the_bottom(reach: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    assert wide_enough(reach, 16) == expected
 
 
 def test_the_chosen_loss_is_what_is_learnt(make_trainer: MakeTrainer) -> None:

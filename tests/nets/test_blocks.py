@@ -74,6 +74,31 @@ def test_an_up_convolution_doubles_any_size(ndim: int, kernel: int) -> None:
     assert up_conv(ndim, 2, 3, kernel=kernel)(torch.zeros(1, 2, *sides)).shape == (1, 3, *(2 * n for n in sides))
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("kernel", [2, 3])
+@pytest.mark.parametrize("low", [False, True])
+def test_an_up_convolution_trains_and_predicts_as_pytorchs_own(ndim: int, kernel: int, low: bool) -> None:
+    torch.manual_seed(0)
+    layer: Any = up_conv(ndim, 6, 4, kernel=kernel)
+    nn.init.normal_(layer.bias)
+    own = (nn.ConvTranspose2d if ndim == 2 else nn.ConvTranspose3d)(
+        6, 4, kernel, stride=2, padding=kernel - 2, output_padding=kernel - 2
+    )
+    own.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 6, *(5, 4, 3)[:ndim])
+    results = []
+    for module in (layer, own):
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            result = module(x)
+        assert result.dtype == (torch.bfloat16 if low else torch.float32)
+        result.float().square().sum().backward()
+        results.append((result.detach().float(), module.weight.grad, module.bias.grad))
+    for ours, expected in zip(*results, strict=True):
+        tolerance = 0.02 if low else 1e-5
+        torch.testing.assert_close(ours, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
+    assert torch.equal(layer.eval()(x), own.eval()(x))
+
+
 def test_a_unit_without_normalisation_and_activation_is_its_layer() -> None:
     assert len(ConvUnit(2, 1, 2, norm=None, activation=None)) == 1
     assert [type(layer) for layer in ConvUnit(2, 1, 2, norm="batch", activation=nn.ReLU())] == [
@@ -162,15 +187,16 @@ def test_positions_enter_attention_as_differences(space: tuple[int, ...]) -> Non
 # ------------------------------------------------------------------------------------- 16-bit convolutions on the CPU
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
 @pytest.mark.parametrize("kernel", [3, 5])
 @pytest.mark.parametrize("space", [(2, 4, 4), (2, 2, 2), (1, 1, 1), (3, 3, 3), (4, 4, 4), (1, 6, 5)])
 def test_in_sixteen_bits_the_gradient_at_the_bottom_of_a_volume_is_right(
-    space: tuple[int, int, int], kernel: int
+    space: tuple[int, int, int], kernel: int, memory_format: torch.memory_format
 ) -> None:
     """Where the map has fewer planes than the kernel, PyTorch's own 16-bit gradient is garbage on some CPUs."""
     torch.manual_seed(0)
-    layer = conv(3, 16, 32, kernel, padding=kernel // 2)
-    x = torch.randn(2, 16, *space)
+    layer = conv(3, 16, 32, kernel, padding=kernel // 2).to(memory_format=memory_format)
+    x = torch.randn(2, 16, *space).contiguous(memory_format=memory_format)
     weight: Any = layer.weight
     gradients = []
     for low in (False, True):

@@ -109,8 +109,9 @@ def test_images_lie_channels_last_and_labels_stay_what_they_are() -> None:
     labels = np.arange(2 * 8 * 8, dtype=np.int64).reshape(2, 8, 8)
     assert device.tensor(labels).dtype == torch.int64
     assert torch.equal(device.tensor(torch.from_numpy(labels)), torch.from_numpy(labels))
-    volume = np.zeros((1, 2, 4, 8, 8), np.float32)
-    assert device.tensor(volume).shape == volume.shape
+    volume = np.random.default_rng(0).random((1, 2, 4, 8, 8), np.float32)
+    assert device.tensor(volume).is_contiguous(memory_format=torch.channels_last_3d)
+    np.testing.assert_array_equal(device.tensor(volume).numpy(), volume)
 
 
 def _try(action: Any) -> BaseException:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,12 +16,14 @@ from napari_unet.data.sample import Sample
 from napari_unet.errors import InputError, MemoryLimitError
 from napari_unet.learn.checkpoint import Progress, load_checkpoint, save_checkpoint
 from napari_unet.learn.config import TrainConfig
+from napari_unet.learn.crop_plan import CropPlan, plan_crops, smaller_plan
 from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
 from napari_unet.learn.holdout import Holdout, hold_out
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.scoring import Scorer
-from napari_unet.learn.trainer import CropPlan, Trainer, plan_crops, wide_enough
+from napari_unet.learn.trainer import Trainer
 from napari_unet.nets.device import Device, choose_device, is_out_of_memory
+from napari_unet.nets.free_memory import free_memory
 from napari_unet.nets.registry import SegmentationModel
 
 __all__ = ["fit"]
@@ -120,7 +121,8 @@ class _Run:
         self.split: Holdout = hold_out(frames, self.config.holdout, self.model.config.classes, self.config.seed)
         shapes = [frame.reader.layout.frame_shape for frame in frames]
         largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
-        self.plan = plan_crops(self.config, self.model.network, largest, self.device)
+        free = free_memory(self.device.torch_device)
+        self.plan = plan_crops(self.config, self.model.network, largest, self.device, free)
         sampler = self._make_sampler(self.plan)
         self.trainer = Trainer(self.model.network, sampler, self.config, self.plan.batch, self.device)
         self.scorer = self._make_scorer(self.plan)
@@ -254,22 +256,18 @@ class _Run:
 
     def _shrink(self, error: BaseException) -> FitEvent:
         """Halve the batch, then the crop, after the memory was not enough."""
-        plan = self.plan
-        divisor = int(self.model.network.divisor)  # type: ignore[arg-type]
-        if plan.batch > 1:
-            self.plan = replace(plan, batch=plan.batch // 2)
-            words = f"{self.plan.batch} crop{'s' * (self.plan.batch > 1)} a step"
+        before = self.plan
+        smaller = smaller_plan(before, int(self.model.network.divisor))  # type: ignore[arg-type]
+        if smaller is None:
+            raise MemoryLimitError(
+                f"The network does not fit into the memory of {self.device.description}; "
+                "choose a smaller width or depth."
+            ) from error
+        self.plan = smaller
+        if before.batch > 1:
+            words = f"{smaller.batch} crop{'s' * (smaller.batch > 1)} a step"
         else:
-            reach = tuple(max(divisor, side // 2 // divisor * divisor) for side in plan.reach)
-            reach = wide_enough(reach, divisor)
-            if math.prod(reach) >= math.prod(plan.reach):
-                raise MemoryLimitError(
-                    f"The network does not fit into the memory of {self.device.description}; "
-                    "choose a smaller width or depth."
-                ) from error
-            crop = tuple(side - old + new for side, old, new in zip(plan.crop, plan.reach, reach, strict=True))
-            self.plan = CropPlan(1, crop, reach)
-            words = f"crops of {' x '.join(map(str, reach))} pixels"
+            words = f"crops of {' x '.join(map(str, smaller.reach))} pixels"
         self.trainer.draw_from(self._make_sampler(self.plan), self.plan.batch)
         self.scorer = self._make_scorer(self.plan)
         if self.device.torch_device.type == "cuda":

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from napari_unet.data.augment import AugmentConfig, Augmenter
 from napari_unet.data.crops import CropSampler
@@ -19,10 +18,11 @@ from napari_unet.errors import UNetError
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.consistency import MeanTeacher
 from napari_unet.learn.losses import segmentation_loss
+from napari_unet.learn.moving_average import MovingAverage
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
 
-__all__ = ["CropPlan", "Trainer", "TrainerState", "plan_crops"]
+__all__ = ["Trainer", "TrainerState"]
 
 _WARMUP_STEPS = 10
 _LAST_RATE = 0.02  # of the learning rate, at the end of the budget
@@ -36,53 +36,6 @@ class TrainerState:
 
     tensors: dict[str, torch.Tensor]
     numbers: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class CropPlan:
-    """How much of the images one step looks at.
-
-    Attributes
-    ----------
-    batch : int
-        Crops in a step.
-    crop : tuple of int
-        Size of what the network reads.
-    reach : tuple of int
-        Size of the part in the middle that it writes.
-    """
-
-    batch: int
-    crop: tuple[int, ...]
-    reach: tuple[int, ...]
-
-
-def plan_crops(config: TrainConfig, network: nn.Module, frame_shape: tuple[int, ...], device: Device) -> CropPlan:
-    """Choose batch and crop for a network, the largest frame and a device."""
-    large = device.torch_device.type != "cpu"
-    ndim = len(frame_shape)
-    divisor, (before, after) = int(network.divisor), network.halo  # type: ignore[arg-type, misc]
-    padded = network.config.padding == "same"  # type: ignore[union-attr]
-    if config.crop is not None:
-        wanted = (config.crop,) * ndim
-    elif ndim == 2:
-        wanted = (256, 256) if large else (128, 128)
-    else:
-        wanted = (64, 128, 128) if large else (32, 64, 64)
-    reach = tuple(
-        max(divisor, math.ceil(min(side, n) / divisor) * divisor) for side, n in zip(wanted, frame_shape, strict=True)
-    )
-    reach = wide_enough(reach, divisor)
-    crop = reach if padded else tuple(side + before + after for side in reach)
-    narrow = network.config.features <= 16  # type: ignore[union-attr, operator]
-    fast = 8 if narrow else 4
-    batch = config.batch_size or ((16 if large else fast) if ndim == 2 else (4 if large else 2))
-    return CropPlan(batch, crop, reach)
-
-
-def wide_enough(reach: tuple[int, ...], divisor: int) -> tuple[int, ...]:
-    """Widen a crop that is a single pixel at the bottom of the network: a normalisation needs more than one value."""
-    return reach if any(side > divisor for side in reach) else (*reach[:-1], 2 * divisor)
 
 
 class Trainer:
@@ -117,7 +70,7 @@ class Trainer:
         if config.freeze_encoder:
             self.network.freeze_encoder()  # type: ignore[operator]
         self.network.train()
-        self.average = AveragedModel(self.network, multi_avg_fn=_moving_average(config.ema_decay))
+        self.average = MovingAverage(self.network, config.ema_decay)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
             fused=device.torch_device.type in ("cpu", "cuda"),
@@ -171,7 +124,7 @@ class Trainer:
         length = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.average.update_parameters(self.network)
+        self.average.update(self.network)
         self.steps += 1
         # a gradient that is not finite spoils the weights as surely as such a loss; the scaler skips its step by itself
         self._pending.append(loss.detach() if self.scaler.is_enabled() else loss.detach() + 0 * length)
@@ -369,15 +322,3 @@ def _make_augmenter(config: TrainConfig, ndim: int) -> Augmenter | None:
     ):
         return None
     return Augmenter(strengths, ndim, config.seed)
-
-
-def _moving_average(decay: float) -> Any:
-    """Average with a decay that grows to `decay`, so that the random start is soon forgotten."""
-
-    @torch.no_grad()
-    def update(average: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor | int) -> None:
-        seen = int(count)
-        share = 1 - min(decay, (1 + seen) / (10 + seen))
-        torch._foreach_lerp_(average, current, share)
-
-    return update

@@ -41,19 +41,24 @@ class Device:
 
     def place(self, network: nn.Module) -> nn.Module:
         """Bring a network here, in the memory format that is fastest."""
-        return network.to(self.torch_device, memory_format=_memory_format(network))  # type: ignore[call-overload, no-any-return]
+        flat = any(isinstance(module, nn.Conv2d) for module in network.modules())
+        return network.to(self.torch_device, memory_format=self._memory_format(2 if flat else 3))  # type: ignore[call-overload, no-any-return]
 
     def tensor(self, array: Any) -> torch.Tensor:
-        """Bring an array here; images (N, C, \\*space) channels last."""
+        """Bring an array here; images (N, C, \\*space) in the memory format that is fastest."""
         tensor = torch.as_tensor(array)
-        if tensor.ndim == 4 and tensor.is_floating_point():
-            return tensor.to(self.torch_device, memory_format=torch.channels_last)
-        return tensor.to(self.torch_device)
+        if self.torch_device.type == "cuda" and tensor.device.type == "cpu":
+            tensor = tensor.pin_memory()  # so that the copy need not be waited for
+        if tensor.ndim in (4, 5) and tensor.is_floating_point():
+            memory_format = self._memory_format(tensor.ndim - 2)
+            return tensor.to(self.torch_device, non_blocking=True, memory_format=memory_format)
+        return tensor.to(self.torch_device, non_blocking=True)
 
-
-def _memory_format(network: nn.Module) -> torch.memory_format:
-    flat = any(isinstance(module, nn.Conv2d) for module in network.modules())
-    return torch.channels_last if flat else torch.preserve_format
+    def _memory_format(self, ndim: int) -> torch.memory_format:
+        """Channels last; for volumes on CPUs only, where it was measured to be faster."""
+        if ndim == 2:
+            return torch.channels_last
+        return torch.channels_last_3d if self.torch_device.type == "cpu" else torch.preserve_format
 
 
 def choose_device(name: str = "auto", *, precision: str = "auto") -> Device:

@@ -1,0 +1,184 @@
+"""Training steps per second: ours, a plain PyTorch loop on the same network, and MONAI's UNet of the same size.
+
+- ours: what `napari_unet.fit` does for a step: crops, augmentation, loss, backward pass, clipping, AdamW, average of
+  the weights; 16-bit convolutions where the device has them, channels last.
+- ours, ready-made crops: the same without drawing and augmenting crops.
+- plain loop: the same network definition, loss and optimiser in float32 and PyTorch's own memory layout; its crops are
+  ready-made and stay on the device; no augmentation, no clipping, no average.
+- MONAI's UNet: as its documentation makes and trains it (residual units, strides of 2, instance normalisation,
+  DiceCELoss, Adam, float32) with the channels doubling at each level from the width that gives as many weights.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.reporting import arguments, interleaved, report
+from napari_unet.data.axes import ImageLayout
+from napari_unet.data.crops import AnnotatedFrame, Batch, CropSampler
+from napari_unet.data.intensity import FrameReader, IntensityRange
+from napari_unet.data.synthetic import cells
+from napari_unet.learn.config import TrainConfig
+from napari_unet.learn.losses import segmentation_loss
+from napari_unet.learn.trainer import Trainer
+from napari_unet.nets.config import ModelConfig
+from napari_unet.nets.device import Device, choose_device
+from napari_unet.nets.registry import build_network
+
+_CLASSES = 2
+_GREY_VALUES = 20_000.0  # of the synthetic cells
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and report."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--ndim", type=int, default=2, choices=(2, 3))
+    parser.add_argument("--features", type=int, default=32)
+    parser.add_argument("--depth", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--crop", type=int, default=256, help="side of a crop in pixels")
+    parser.add_argument("--rounds", type=int, default=7, help="steps timed of each way")
+    options = parser.parse_args(argv)
+    if options.quick:
+        options.features, options.depth, options.batch, options.crop, options.rounds = 4, 2, 2, 32, 2
+    torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    config = ModelConfig(ndim=options.ndim, features=options.features, depth=options.depth)
+    torch.manual_seed(0)
+    network = build_network(config)
+    sampler = _cell_crops(options.ndim, options.crop)
+    trainer = Trainer(network, sampler, TrainConfig(), options.batch, device)
+    plain = Trainer(network, _SameBatch(sampler, options.batch), _WITHOUT_AUGMENTATION, options.batch, device)
+    ways: dict[str, Callable[[], Any]] = {
+        "ours": lambda: _take_step(trainer),
+        "ours, ready-made crops": lambda: _take_step(plain),
+        "plain PyTorch loop": _plain_loop(network, sampler.draw(options.batch), device),
+    }
+    weights = dict.fromkeys(ways, _weights(network))
+    other = _monai_unet(config, weights["ours"])
+    if other is None:
+        print("MONAI is not installed: its row is left out (pip install monai==1.6.1).")
+    else:
+        ways["MONAI's UNet"] = _monai_loop(other, sampler.draw(options.batch), device)
+        weights["MONAI's UNet"] = _weights(other)
+    seconds = interleaved(ways, options.rounds, warm_up=2)
+    rows = [_row(name, seconds, weights[name]) for name in ways]
+    space = " x ".join([str(options.crop)] * options.ndim)
+    title = f"Training: features {options.features}, depth {options.depth}, {options.batch} crops of {space} pixels"
+    report("training", title, rows, options.out, seconds=seconds, device=device.description, **_plain_values(options))
+
+
+def _row(name: str, seconds: dict[str, list[float]], weights: int) -> dict[str, Any]:
+    median = {way: statistics.median(times) for way, times in seconds.items()}
+    return {
+        "way": name,
+        "steps/s": 1 / median[name],
+        "ms/step": 1000 * median[name],
+        "fastest ms": 1000 * min(seconds[name]),
+        "ours is faster": median[name] / median["ours"],
+        "weights": weights,
+    }
+
+
+def _plain_values(options: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(options).items() if name not in ("out", "device")}
+
+
+_WITHOUT_AUGMENTATION = TrainConfig(flips=False, rotation=0, scaling=0, shift=0, elastic=0, grey=0)
+
+
+def _cell_crops(ndim: int, crop: int) -> CropSampler:
+    """Make crops of a synthetic image of cells, annotated throughout."""
+    shape = (2 * crop,) * ndim
+    made = cells(shape, seed=0)
+    reader = FrameReader(made.image, ImageLayout(made.axes, shape), IntensityRange((0.0,), (_GREY_VALUES,)))
+    frame = AnnotatedFrame(
+        reader, (), (0,) * ndim, (made.labels > 0).astype(np.uint8), np.ones(shape, np.float32)
+    )  # fmt: skip
+    return CropSampler([frame], (crop,) * ndim, (crop,) * ndim)
+
+
+class _SameBatch(CropSampler):
+    """Gives the same crops at each step."""
+
+    def __init__(self, sampler: CropSampler, count: int) -> None:
+        self.crop, self.rng = sampler.crop, sampler.rng
+        self._batch = sampler.draw(count)
+
+    def draw(self, count: int) -> Batch:
+        """Return the same crops."""
+        return self._batch
+
+
+def _take_step(trainer: Trainer) -> None:
+    for _ in trainer.step(None):
+        pass
+    trainer.settle()
+
+
+def _tensors(batch: Batch, device: Device) -> list[torch.Tensor]:
+    parts = (batch.image, batch.classes, batch.weights)
+    return [torch.from_numpy(part).to(device.torch_device) for part in parts]
+
+
+def _plain_loop(network: nn.Module, batch: Batch, device: Device) -> Callable[[], None]:
+    image, classes, weights = _tensors(batch, device)
+    network = build_network(network.config).to(device.torch_device).train()  # type: ignore[arg-type]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        segmentation_loss(network(image), classes, weights).backward()
+        optimizer.step()
+
+    return step
+
+
+def _monai_loop(network: nn.Module, batch: Batch, device: Device) -> Callable[[], None]:
+    from monai.losses import DiceCELoss
+
+    image, classes, _ = _tensors(batch, device)
+    truth = classes.unsqueeze(1)
+    network = network.to(device.torch_device).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    loss = DiceCELoss(to_onehot_y=True, softmax=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(network(image), truth).backward()
+        optimizer.step()
+
+    return step
+
+
+def _monai_unet(config: ModelConfig, weights: int) -> nn.Module | None:
+    """Make MONAI's UNet of the same depth, of the width whose number of weights is nearest."""
+    try:
+        from monai.networks.nets import UNet
+    except ImportError:
+        return None
+
+    def make(width: int) -> nn.Module:
+        channels = [width * 2**level for level in range(config.depth + 1)]
+        strides = [2] * config.depth
+        network: nn.Module = UNet(config.ndim, config.in_channels, _CLASSES, channels, strides, num_res_units=2)
+        return network
+
+    with torch.device("meta"):
+        widths = range(max(1, config.features // 2), 2 * config.features)
+        width = min(widths, key=lambda width: abs(_weights(make(width)) - weights))
+    return make(width)
+
+
+def _weights(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+if __name__ == "__main__":
+    main()
