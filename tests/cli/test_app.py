@@ -49,6 +49,8 @@ def test_help_names_every_setting_with_its_description(
             option = {"max_seconds": "--seconds", "max_steps": "--steps"}.get(info.name)
             assert (option or f"--{info.name.replace('_', '-')}") in text
             assert info.description.partition("; empty")[0].rstrip(".") in text
+            for choice, note in zip(info.choices, info.choice_notes, strict=bool(info.choice_notes)):
+                assert f"{choice}: {note}" in text
     assert "--in-channels" not in text
     assert {entry.name for entry in fields(TrainConfig)} == {info.name for info in describe_settings(TrainConfig)}
 

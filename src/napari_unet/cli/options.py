@@ -133,6 +133,7 @@ def _option(info: SettingInfo, hint: Any, name: str, default: str | None) -> Any
         None,
         f"{name}/--no-{name.removeprefix('--')}" if bool in kinds else name,
         help=_help(info, kinds, default),
+        metavar="NAME" if info.choice_notes else None,
         min=info.minimum if numeric else None,
         max=info.maximum if numeric else None,
         show_default=False,
@@ -147,7 +148,9 @@ def _help(info: SettingInfo, kinds: tuple[type, ...], default: str | None) -> st
         default = when_empty.rstrip(".")
     elif default is None and (info.default is not None or info.choices):
         default = ("on" if info.default else "off") if bool in kinds else _word(info.default)
-    return words if default is None else f"{words.rstrip('.')}. Default: {default}."
+    words = words if default is None else f"{words.rstrip('.')}. Default: {default}."
+    notes = [f"{_word(choice)}: {note}" for choice, note in zip(info.choices, info.choice_notes, strict=False)]
+    return "\n\n".join([words, *notes])
 
 
 def _word(value: Any) -> str:
