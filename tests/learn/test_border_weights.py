@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -184,3 +188,56 @@ def test_labels_are_only_read(rng: np.random.Generator) -> None:
 def test_what_makes_no_sense_is_refused(labels: np.ndarray, arguments: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="Expected"):
         border_weights(labels, **arguments)
+
+
+def _balls(shape: tuple[int, ...], count: int, radius: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """Balls that do not lie over each other, drawn each in its box."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(shape, np.uint16)
+    for number in range(1, count + 1):
+        centre, size = rng.integers(0, shape), rng.integers(*radius, endpoint=True)
+        box = tuple(slice(max(0, c - size), min(n, c + size + 1)) for c, n in zip(centre, shape, strict=True))
+        away = sum((g - c) ** 2 for g, c in zip(np.mgrid[box], centre, strict=True))
+        part = labels[box]
+        part[(away <= size**2) & (part == 0)] = number
+    return labels
+
+
+def test_many_objects_cost_little_more_than_one_distance_transform() -> None:
+    """Side by side in one run, with a wide margin; the figures stand in the benchmark."""
+    labels = _balls((384, 384), 60, (8, 14))
+    valid = np.ones(labels.shape, bool)
+    ours, naive = [], []
+    for _ in range(3):
+        began = time.perf_counter()
+        result = border_weights(labels)
+        between = time.perf_counter()
+        expected = _naive(labels, 10, 5, True, valid, (1, 1))
+        ours.append(between - began)
+        naive.append(time.perf_counter() - between)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+    assert min(ours) * 8 < min(naive)
+
+
+# the peak of the process alone: what getrusage says begins with the memory of the process that started it
+_MEMORY = """
+import pathlib, sys
+import numpy as np
+from napari_unet.learn.border_weights import border_weights
+border_weights(np.load(sys.argv[1]))
+lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+print(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a process from /proc")
+def test_a_large_volume_takes_the_memory_of_a_few_volumes(tmp_path: Path) -> None:
+    """An eighth of 256 x 512 x 512 with 500 objects; there the whole process has to stay under 3 GB."""
+    labels = _balls((128, 256, 256), 60, (10, 20))
+    np.save(tmp_path / "labels.npy", labels)
+    run = subprocess.run(
+        [sys.executable, "-c", _MEMORY, str(tmp_path / "labels.npy")], capture_output=True, text=True, check=True
+    )
+    python_itself, more = 250e6, (3e9 - 250e6) / (256 * 512 * 512)  # bytes; bytes for each voxel
+    assert 1024 * int(run.stdout) < python_itself + more * labels.size

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from napari_unet.errors import AnnotationError, InputError
+from napari_unet.learn.nearest_objects import sum_of_two_nearest
 
 __all__ = ["balance_weights", "border_weights"]
 
@@ -82,14 +82,22 @@ def border_weights(
         )
     if labels.dtype.kind not in "bui" or (labels.dtype.kind == "i" and labels.min(initial=0) < 0):
         raise AnnotationError("Expected labels of whole numbers from 0 on.")
-    objects = np.where(valid, labels, 0)
+    objects = np.where(valid, labels, labels.dtype.type(0))
     weights = balance_weights(objects > 0, valid) if class_balance else valid.astype(np.float32)
-    if w0 > 0:
-        first, second = _two_nearest(objects, spacing, sigma)
-        near = valid & np.isfinite(second)
-        total = first[near] + second[near]
-        weights[near] += w0 * np.exp(-(total**2) / (2 * sigma**2))
+    if w0 > 0 and labels.size:
+        weights += valid * _border_term(objects, [step / sigma for step in spacing], w0)
     return weights
+
+
+def _border_term(objects: npt.NDArray[Any], spacing: list[float], w0: float) -> npt.NDArray[np.float32]:
+    """Second term of the weight; `spacing` in units of sigma."""
+    with np.errstate(over="ignore", under="ignore"):  # what is too far away for float32 weighs nothing
+        border = sum_of_two_nearest(objects, spacing, reach=math.sqrt(-2 * math.log(_NEGLIGIBLE)))
+        np.square(border, out=border)
+        border *= -0.5
+        np.exp(border, out=border)
+        border *= w0
+    return border
 
 
 def balance_weights(classes: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
@@ -113,41 +121,9 @@ def balance_weights(classes: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> 
     [0.6666666865348816, 0.6666666865348816, 0.6666666865348816, 2.0]
     """
     weights = np.zeros(classes.shape, np.float32)
-    values, counts = np.unique(classes[valid], return_counts=True)
-    for value, count in zip(values, counts, strict=True):
-        weights[valid & (classes == value)] = counts.sum() / (values.size * count)
+    values = (False, True) if classes.dtype == bool else np.unique(classes[valid])
+    counts = [np.count_nonzero(valid & (classes == value)) for value in values]
+    present = [(value, count) for value, count in zip(values, counts, strict=True) if count]
+    for value, count in present:
+        weights[valid & (classes == value)] = sum(counts) / (len(present) * count)
     return weights
-
-
-def _two_nearest(
-    objects: npt.NDArray[Any], spacing: tuple[float, ...], sigma: float
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Distances to the nearest and second nearest object, infinite where they are too far to matter.
-
-    Each object is looked at in its bounding box, grown by the distance at which the border term becomes negligible:
-    exact there, with memory for two distance maps however many objects there are.
-    """
-    # a pixel matters only if d1 + d2 <= reach, and then d1, d2 <= reach
-    reach = sigma * math.sqrt(-2 * math.log(_NEGLIGIBLE))
-    margin = [math.ceil(reach / step) for step in spacing]
-    first = np.full(objects.shape, np.inf, np.float32)
-    second = np.full(objects.shape, np.inf, np.float32)
-    numbered, ids = _compact(objects)
-    for number, found in enumerate(ndimage.find_objects(numbered, max_label=ids), start=1):
-        if found is None:
-            continue
-        box = tuple(
-            slice(max(0, part.start - more), part.stop + more) for part, more in zip(found, margin, strict=True)
-        )
-        distance = ndimage.distance_transform_edt(numbered[box] != number, sampling=spacing).astype(np.float32)
-        nearest, next_nearest = first[box], second[box]
-        np.minimum(next_nearest, np.maximum(nearest, distance), out=next_nearest)
-        np.minimum(nearest, distance, out=nearest)
-    return first, second
-
-
-def _compact(objects: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], int]:
-    """Renumber the ids from 1 on without gaps, so that a single id of 60000 costs nothing."""
-    ids, numbered = np.unique(objects, return_inverse=True)
-    first = 0 if ids.size and ids[0] == 0 else 1
-    return np.reshape(numbered + first, objects.shape).astype(np.int32), ids.size - 1 + first
