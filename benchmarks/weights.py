@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
@@ -134,7 +135,8 @@ def _in_its_own_process(
 ) -> dict[str, object]:
     volume = json.dumps([shape, count, radius, way])
     command = [sys.executable, "-m", "benchmarks.weights", "--volume", volume]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    root = Path(__file__).resolve().parent.parent
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     return {**row, **json.loads(run.stdout)}
 
 

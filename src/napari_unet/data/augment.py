@@ -1,4 +1,4 @@
-"""Varying crops on the device: shift, rotation, mirroring, scale, elastic deformation, grey values.
+"""Varying crops on the device: shift, rotation, mirroring, scale, elastic deformation, grey values, blur, noise.
 
 Image, classes and weights are deformed together by one resampling, as in Ronneberger et al. 2015, section 3.1: the
 elastic part has random displacements on a coarse grid, interpolated bicubically to every pixel.
@@ -16,6 +16,7 @@ __all__ = ["AugmentConfig", "Augmenter", "elastic_displacement"]
 
 _LARGEST_SHIFT = 1 / 8  # of a side, so that strokes stay in a small crop
 _LARGEST_ELASTIC = 1 / 6  # of the distance of grid points, so that a small crop or a thin volume is not folded
+_SPOILT = 0.5  # share of the crops that get noise, and of those that get blur
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class AugmentConfig:
         Points of the coarse grid along each axis.
     grey : float
         Largest change of brightness, contrast and log gamma, as a share of the grey range.
+    noise : float
+        Largest standard deviation of the Gaussian noise, as a share of the grey range; half of the crops have none.
+    blur : float
+        Largest standard deviation of the Gaussian blur in the YX plane, pixels; half of the crops have none. Planes
+        of a volume are not mixed, however far apart they are.
     """
 
     flips: bool = True
@@ -47,6 +53,15 @@ class AugmentConfig:
     elastic: float = 10.0
     elastic_grid: int = 3
     grey: float = 0.2
+    noise: float = 0.0
+    blur: float = 0.0
+
+    @property
+    def varies(self) -> bool:
+        """Whether there is anything to vary."""
+        return any(
+            (self.flips, self.rotation, self.scaling, self.shift, self.elastic, self.grey, self.noise, self.blur)
+        )
 
 
 def _cubic_matrix(points: int, size: int, device: torch.device) -> torch.Tensor:
@@ -137,7 +152,8 @@ class Augmenter:
         image = functional.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
         labels = torch.stack([classes.to(torch.float32), weights], dim=1)
         labels = functional.grid_sample(labels, grid, mode="nearest", padding_mode="zeros", align_corners=True)
-        return self._vary_grey(image), labels[:, 0].round().to(torch.int64), labels[:, 1].contiguous()
+        image = self._add_noise(self._vary_grey(self._blur(image)))
+        return image, labels[:, 0].round().to(torch.int64), labels[:, 1].contiguous()
 
     def _uniform(self, *shape: int) -> torch.Tensor:
         return torch.rand(*shape, generator=self.generator) * 2 - 1
@@ -181,3 +197,33 @@ class Augmenter:
         brightness = (self._uniform(*shape) * strength / 2).to(image.device)
         curved = torch.where(image > 0, image.clamp(min=1e-6) ** gamma, image)
         return curved * contrast + brightness
+
+    def _strengths(self, most: float, image: torch.Tensor) -> torch.Tensor:
+        """Draw one strength for each crop, up to `most`, and 0 for a part of them: (N, 1, ...)."""
+        chance, share = torch.rand(2, image.shape[0], generator=self.generator).unbind()
+        strength = share * most * (chance < _SPOILT)
+        return strength.reshape(-1, *(1,) * (self.ndim + 1)).to(image.device)
+
+    def _blur(self, image: torch.Tensor) -> torch.Tensor:
+        if self.config.blur == 0:
+            return image
+        sigma = self._strengths(self.config.blur, image).reshape(-1, 1).clamp(min=0.05)  # 0.05: only the pixel itself
+        radius = math.ceil(3 * self.config.blur)
+        taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=image.device) / sigma) ** 2)
+        taps = (taps / taps.sum(1, keepdim=True)).repeat_interleave(math.prod(image.shape[1:-2]), dim=0)
+        planes = image.reshape(1, -1, *image.shape[-2:])
+        for kernel, border in (
+            (taps[:, None, :, None], (0, 0, radius, radius)),
+            (taps[:, None, None, :], (radius, radius, 0, 0)),
+        ):
+            planes = functional.conv2d(functional.pad(planes, border, mode="replicate"), kernel, groups=taps.shape[0])
+        return planes.reshape(image.shape)
+
+    def _add_noise(self, image: torch.Tensor) -> torch.Tensor:
+        """Add noise that is drawn on the device, from a seed drawn with all other random numbers."""
+        if self.config.noise == 0:
+            return image
+        strength = self._strengths(self.config.noise, image)
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        generator = torch.Generator(image.device).manual_seed(seed)
+        return image + strength * torch.randn(image.shape, generator=generator, device=image.device)

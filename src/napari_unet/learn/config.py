@@ -122,6 +122,15 @@ class TrainConfig:
     grey: float = setting(
         0.2, "Grey values", "How much brightness, contrast and gamma vary.", minimum=0.0, maximum=1.0, advanced=True
     )
+    noise: float = setting(
+        0.0, "Noise",
+        "Half of the crops get Gaussian noise of up to this standard deviation, as a share of the grey range.",
+        minimum=0.0, maximum=1.0, advanced=True,
+    )  # fmt: skip
+    blur: float = setting(
+        0.0, "Blur (px)", "Half of the crops are blurred in the plane by up to this standard deviation, in pixels.",
+        minimum=0.0, maximum=10.0, advanced=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         validate_settings(self)

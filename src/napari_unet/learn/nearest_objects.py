@@ -20,7 +20,7 @@ __all__ = ["sum_of_two_nearest"]
 _MOST_IDS = 2**20  # ids up to here are used as they are
 _BOX_GAIN = 2.0  # a transform around one object is that much faster, for each pixel, than one of the whole image
 _SLAB = 4  # thickness of a slab, in margins
-_LARGE = 10_000  # pixels from which edt is faster than scipy
+_LARGE = 30_000  # pixels from which edt is faster than scipy
 
 
 def sum_of_two_nearest(objects: npt.NDArray[Any], spacing: Sequence[float], reach: float) -> npt.NDArray[np.float32]:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -313,12 +313,5 @@ class _PrivateRandom(AbstractContextManager[None]):
 
 
 def _make_augmenter(config: TrainConfig, ndim: int) -> Augmenter | None:
-    strengths = AugmentConfig(
-        flips=config.flips, rotation=config.rotation, scaling=config.scaling, shift=config.shift,
-        elastic=config.elastic, elastic_grid=config.elastic_grid, grey=config.grey,
-    )  # fmt: skip
-    if not any(
-        (strengths.flips, strengths.rotation, strengths.scaling, strengths.shift, strengths.elastic, strengths.grey)
-    ):
-        return None
-    return Augmenter(strengths, ndim, config.seed)
+    strengths = AugmentConfig(**{field.name: getattr(config, field.name) for field in fields(AugmentConfig)})
+    return Augmenter(strengths, ndim, config.seed) if strengths.varies else None
