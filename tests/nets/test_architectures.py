@@ -193,6 +193,14 @@ def test_the_v_nets_stages_have_as_many_convolutions_as_in_the_paper() -> None:
     )
 
 
+def test_the_v_net_is_larger_than_monais_by_the_convolutions_that_monai_leaves_out() -> None:
+    monai = 45_597_898  # VNet(spatial_dims=3, in_channels=1, out_channels=2), MONAI 1.6.1
+    left_out = [32, 64, 256, 256, 128, 64]  # widths of the 5x5x5 convolutions: three on the way down, three up
+    heads = 125 * 32 * 2 + 2 * 2 - 32 * 2  # MONAI's has 5x5x5, then 1x1x1
+    expected = monai + sum(125 * width**2 for width in left_out) - heads
+    assert count(architecture="vnet", ndim=3, features=16) == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("option", "ratio"),
     [

@@ -44,6 +44,10 @@ class VNet(SegmentationNetwork):
     of stride 2 halve the volume, transposed ones double it. What differs: a normalisation may follow each convolution
     (none in the paper); of several image channels the mean is added to the first stage; the loss is chosen elsewhere.
 
+    With features 16, depth 4, one channel and two classes it has 65.2 million parameters. MONAI 1.6's VNet has 45.6
+    million: its stages have 1, 1, 2, 3 and 2 convolutions on the way down and 2, 2, 1 and 1 on the way up, one fewer
+    in six of the nine than figure 2 of the paper draws.
+
     Parameters
     ----------
     config : ModelConfig
