@@ -24,6 +24,7 @@ NETWORK_PACKAGES = {"aiohttp", "ftplib", "http", "httpx", "pooch", "requests", "
 
 # Which parts each part may import beside itself, errors and settings. `models` closes the stream of the core.
 ALLOWED = {
+    "__main__": {"cli"},
     "errors": set(),
     "settings": set(),
     "data": set(),

@@ -12,6 +12,7 @@ __all__ = [
     "InputError",
     "MemoryLimitError",
     "ModelFileError",
+    "ProcessLostError",
     "UNetError",
 ]
 
@@ -42,3 +43,7 @@ class DeviceError(UNetError):
 
 class MemoryLimitError(UNetError):
     """The job does not fit into the memory of the device, even in the smallest pieces."""
+
+
+class ProcessLostError(UNetError):
+    """One of the processes that train together was killed, or does not answer."""

@@ -37,6 +37,10 @@ Quote a pattern after -a, or give the folder.
 
 Ctrl-C ends the training early: the best model so far is written, and the exit code is 0.
 
+On several GPUs or computers, torchrun starts one process for each: torchrun --nproc-per-node 2 -m napari_unet train ...
+The --batch-size is then that of each process, so 2 of them train as one does with twice the batch. Without --checkpoint
+the training is kept beside the model until it is done; if a process is lost, the same command goes on from there.
+
 \b
 Examples:
   napari-unet train cells.tif -a cells_strokes.tif --out cells.unet.safetensors

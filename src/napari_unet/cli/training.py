@@ -23,6 +23,7 @@ from napari_unet.learn.events import FitFinished
 from napari_unet.nets.config import ModelConfig
 
 if TYPE_CHECKING:
+    from napari_unet.learn.distributed import Processes
     from napari_unet.models.model import Model
 
 __all__ = ["DEFAULT_SECONDS", "TrainingFiles", "train_on_files"]
@@ -91,6 +92,23 @@ def train_on_files(
     typer.Exit
         With code 130 if it was stopped before the first step, so that there is nothing to write.
     """
+    from napari_unet.cli.processes import training_processes
+
+    with training_processes(device) as (processes, place):
+        _train(files, network, training, classes, place, processes)
+
+
+def _train(
+    files: TrainingFiles,
+    network: dict[str, Any],
+    training: dict[str, Any],
+    classes: tuple[str, ...] | None,
+    device: str,
+    processes: Processes,
+) -> None:
+    own_checkpoint = files.checkpoint is None and processes.size > 1
+    if own_checkpoint:  # the more processes, the likelier one is lost
+        files = replace(files, checkpoint=files.out.with_suffix(f".checkpoint{files.out.suffix}"))
     _check_out(files)
     if training.get("max_seconds") is None and training.get("max_steps") is None:
         training = {**training, "max_seconds": DEFAULT_SECONDS}
@@ -99,11 +117,16 @@ def train_on_files(
     model = _make_model(files, samples, config, network, classes)
     from napari_unet.learn.fit import fit
 
+    if files.checkpoint is not None and files.checkpoint.exists():
+        typer.echo(f"Going on from {files.checkpoint}.", err=True)
     finished = None
     with stop_on_signal() as should_stop, ProgressLine("Training") as line:
         report, told = TrainingReport(line), False
         try:
-            events = fit(model, samples, config, device=device, should_stop=should_stop, checkpoint=files.checkpoint)
+            events = fit(
+                model, samples, config, device=device, should_stop=should_stop, checkpoint=files.checkpoint,
+                processes=processes,
+            )  # fmt: skip
             with closing(events):  # type: ignore[type-var]
                 for event in events:
                     report.show(event)
@@ -116,7 +139,10 @@ def train_on_files(
         if report.steps == 0 and finished is not None and finished.stopped:
             line.tell("Stopped before the first step: no model was written.")
             raise typer.Exit(_INTERRUPTED)
-        model.save(files.out)
+        if processes.leads:
+            model.save(files.out)
+            if own_checkpoint and files.checkpoint is not None and finished is not None and not finished.stopped:
+                files.checkpoint.unlink(missing_ok=True)
     seconds = "" if finished is None else f" in {clock(finished.seconds)}"
     score = "no score (see above)" if report.best is None else f"best held-out score (Dice) {report.best:.3f}"
     typer.echo(

@@ -78,7 +78,14 @@ def _cubic_matrix(points: int, size: int, device: torch.device) -> torch.Tensor:
 
 
 def elastic_displacement(
-    count: int, size: tuple[int, ...], *, sigma: float, grid: int, generator: torch.Generator, device: torch.device
+    count: int,
+    size: tuple[int, ...],
+    *,
+    sigma: float,
+    grid: int,
+    generator: torch.Generator,
+    device: torch.device,
+    part: slice = slice(None),
 ) -> torch.Tensor:
     """Draw smooth random displacement fields.
 
@@ -96,19 +103,21 @@ def elastic_displacement(
         Source of random numbers, on the CPU.
     device : torch.device
         Where the fields are made.
+    part : slice
+        Which of the `count` fields are made; random numbers are drawn for all.
 
     Returns
     -------
     torch.Tensor
-        (count, axis, \\*size) float32, pixels.
+        (count, axis, \\*size) float32, pixels; `part` of it.
     """
     ndim = len(size)
-    coarse = torch.randn(count, ndim, *(grid,) * ndim, generator=generator) * sigma
+    coarse = torch.randn(count, ndim, *(grid,) * ndim, generator=generator)[part] * sigma
     field = coarse.to(device)
     for side in size:
         matrix = _cubic_matrix(grid, side, device)
         field = torch.tensordot(field, matrix, dims=([2], [1]))  # moves the new axis to the end: after all, ZYX again
-    return field.reshape(count, ndim, *size)
+    return field.reshape(-1, ndim, *size)
 
 
 class Augmenter:
@@ -128,9 +137,17 @@ class Augmenter:
         self.config = config
         self.ndim = ndim
         self.generator = torch.Generator().manual_seed(seed)
+        self._whole: int | None = None
+        self._part = slice(None)
 
     def __call__(
-        self, image: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor
+        self,
+        image: torch.Tensor,
+        classes: torch.Tensor,
+        weights: torch.Tensor,
+        *,
+        whole: int | None = None,
+        part: slice = slice(None),
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Vary a batch.
 
@@ -142,12 +159,17 @@ class Augmenter:
             (N, \\*crop) int64, taken from the nearest pixel.
         weights : torch.Tensor
             (N, \\*crop) float32, taken from the nearest pixel; 0 outside.
+        whole : int or None
+            Crops in the whole batch, of which these are a part; None: these are all.
+        part : slice
+            Which of the whole batch these are: they are varied as if all were there.
 
         Returns
         -------
         tuple of torch.Tensor
             The same shapes and dtypes.
         """
+        self._whole, self._part = whole, part
         grid = self._sampling_grid(image.shape[0], tuple(image.shape[2:]), image.device)
         image = functional.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
         labels = torch.stack([classes.to(torch.float32), weights], dim=1)
@@ -156,7 +178,9 @@ class Augmenter:
         return image, labels[:, 0].round().to(torch.int64), labels[:, 1].contiguous()
 
     def _uniform(self, *shape: int) -> torch.Tensor:
-        return torch.rand(*shape, generator=self.generator) * 2 - 1
+        """Draw numbers from -1 to 1 for the whole batch; returns those of these crops, which `shape` begins with."""
+        count, *rest = shape
+        return torch.rand(self._whole or count, *rest, generator=self.generator)[self._part] * 2 - 1
 
     def _matrices(self, count: int) -> torch.Tensor:
         """Draw (count, ndim, ndim) maps from places in the result to places in the crop, about the centre."""
@@ -171,21 +195,24 @@ class Augmenter:
 
     def _sampling_grid(self, count: int, size: tuple[int, ...], device: torch.device) -> torch.Tensor:
         """Where each pixel of the result is taken from: (N, \\*crop, ndim) in grid_sample's order and units."""
-        centre = torch.tensor([(side - 1) / 2 for side in size], device=device)
-        axes = [
-            torch.arange(side, device=device, dtype=torch.float32) - c for side, c in zip(size, centre, strict=True)
-        ]
-        offset = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+        ones = (1,) * self.ndim
+        halves = [(side - 1) / 2 for side in size]
         matrix = self._matrices(count).to(device)
         most = torch.tensor([min(self.config.shift, side * _LARGEST_SHIFT) for side in size])
-        move = (self._uniform(count, self.ndim) * most).to(device)
-        place = torch.einsum("...j,nij->n...i", offset, matrix) + move.reshape(count, *(1,) * self.ndim, self.ndim)
+        place = (self._uniform(count, self.ndim) * most).to(device).reshape(count, self.ndim, *ones)
+        for axis, (side, half) in enumerate(zip(size, halves, strict=True)):  # a matrix product rounds as the batch is
+            offset = (torch.arange(side, device=device) - half).reshape(-1, *ones[axis + 1 :])
+            place = place + matrix[:, :, axis].reshape(count, self.ndim, *ones) * offset
         if self.config.elastic > 0:
             grid = self.config.elastic_grid
-            field = elastic_displacement(count, size, sigma=1.0, grid=grid, generator=self.generator, device=device)
+            field = elastic_displacement(
+                self._whole or count, size, sigma=1.0, grid=grid, generator=self.generator, device=device,
+                part=self._part,
+            )  # fmt: skip
             sigma = [min(self.config.elastic, (side - 1) / (grid - 1) * _LARGEST_ELASTIC) for side in size]
-            place = place + field.movedim(1, -1) * torch.tensor(sigma, device=device)
-        return (place / centre.clamp(min=0.5)).flip(-1)
+            place = place + field * torch.tensor(sigma, device=device).reshape(-1, *ones)
+        units = torch.tensor([max(half, 0.5) for half in halves], device=device).reshape(-1, *ones)
+        return (place / units).flip(1).movedim(1, -1).contiguous()
 
     def _vary_grey(self, image: torch.Tensor) -> torch.Tensor:
         strength = self.config.grey
@@ -200,7 +227,7 @@ class Augmenter:
 
     def _strengths(self, most: float, image: torch.Tensor) -> torch.Tensor:
         """Draw one strength for each crop, up to `most`, and 0 for a part of them: (N, 1, ...)."""
-        chance, share = torch.rand(2, image.shape[0], generator=self.generator).unbind()
+        chance, share = torch.rand(2, self._whole or image.shape[0], generator=self.generator)[:, self._part].unbind()
         strength = share * most * (chance < _SPOILT)
         return strength.reshape(-1, *(1,) * (self.ndim + 1)).to(image.device)
 
@@ -226,4 +253,5 @@ class Augmenter:
         strength = self._strengths(self.config.noise, image)
         seed = int(torch.randint(2**62, (), generator=self.generator))
         generator = torch.Generator(image.device).manual_seed(seed)
-        return image + strength * torch.randn(image.shape, generator=generator, device=image.device)
+        shape = (self._whole or image.shape[0], *image.shape[1:])
+        return image + strength * torch.randn(shape, generator=generator, device=image.device)[self._part]

@@ -126,21 +126,24 @@ class CropSampler:
         if not self._places:
             raise AnnotationError("Nothing is painted: paint a few strokes of background and of each class.")
 
-    def draw(self, count: int) -> Batch:
-        """Draw `count` crops."""
-        crops = [self._draw_one() for _ in range(count)]
+    def draw(self, count: int, part: slice = slice(None)) -> Batch:
+        """Draw `count` crops, and read those that `part` says: the rest is read in other processes."""
+        places = [self._draw_place() for _ in range(count)]
+        crops = [frame.read(start, stop) for frame, start, stop in places[part]]
         images, classes, weights = zip(*crops, strict=True)
         return Batch(np.stack(images), np.stack(classes), np.stack(weights))
 
-    def draw_anywhere(self, count: int) -> npt.NDArray[np.float32]:
+    def draw_anywhere(self, count: int, part: slice = slice(None)) -> npt.NDArray[np.float32]:
         """Draw `count` crops (N, C, \\*crop) from anywhere in the images, whatever is painted there.
 
         Images come up equally often, and so do their frames, painted or not; a crop stays inside of a frame that is
-        large enough for it.
+        large enough for it. As in `draw`, only `part` of them is read.
         """
-        return np.stack([self._draw_unpainted() for _ in range(count)])
+        places = [self._draw_unpainted() for _ in range(count)]
+        return np.stack([reader.read(position, start, stop) for reader, position, start, stop in places[part]])
 
-    def _draw_one(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    def _draw_place(self) -> tuple[AnnotatedFrame, tuple[int, ...], tuple[int, ...]]:
+        """Draw a frame and the start and stop of a crop in it."""
         choices = self._places[int(self.rng.choice(sorted(self._places)))]
         share = np.sqrt([flat.size for _, flat in choices])
         number, flat = choices[int(self.rng.choice(len(choices), p=share / share.sum()))]
@@ -151,9 +154,10 @@ class CropSampler:
             centre = origin + int(at) + int(self.rng.integers(-jitter, jitter + 1))
             start.append(centre - side // 2)
         stop = tuple(a + side for a, side in zip(start, self.crop, strict=True))
-        return frame.read(tuple(start), stop)
+        return frame, tuple(start), stop
 
-    def _draw_unpainted(self) -> npt.NDArray[np.float32]:
+    def _draw_unpainted(self) -> tuple[FrameReader, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Draw an image, a position in its stack, and the start and stop of a crop there."""
         reader = self._readers[int(self.rng.integers(len(self._readers)))]
         layout = reader.layout
         position = tuple(int(self.rng.integers(n)) for n in layout.stack_shape)
@@ -161,4 +165,4 @@ class CropSampler:
         for frame_side, side in zip(layout.frame_shape, self.crop, strict=True):
             lowest, highest = sorted((0, frame_side - side))
             start.append(int(self.rng.integers(lowest, highest + 1)))
-        return reader.read(position, tuple(start), tuple(a + side for a, side in zip(start, self.crop, strict=True)))
+        return reader, position, tuple(start), tuple(a + side for a, side in zip(start, self.crop, strict=True))

@@ -17,7 +17,8 @@ from napari_unet.nets.tensor_file import load_tensors, save_tensors
 
 __all__ = ["Progress", "load_checkpoint", "save_checkpoint"]
 
-_BUDGET = ("max_seconds", "max_steps")  # these may change from one run to the next
+# these may change from one run to the next; the batch with the number of processes
+_MAY_CHANGE = ("max_seconds", "max_steps", "batch_size")
 
 
 @dataclass
@@ -84,6 +85,6 @@ def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, model: Model
 
 def _signature(model: ModelConfig, config: TrainConfig) -> dict[str, Any]:
     """Say what must be equal for a training to go on; lists instead of tuples, as in JSON."""
-    training = {key: value for key, value in asdict(config).items() if key not in _BUDGET}
+    training = {key: value for key, value in asdict(config).items() if key not in _MAY_CHANGE}
     network = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(model).items()}
     return {"model": network, "training": training}

@@ -46,6 +46,15 @@ class TrainConfig:
     seed: int = setting(
         0, "Seed", "Start of all random numbers; the same seed gives the same model.", minimum=0, advanced=True
     )
+    precision: Literal["auto", "float32", "float64"] = setting(
+        "auto", "Precision", "The format of the numbers that the network computes with.",
+        choices={
+            "auto": "16 bits where the hardware is faster with them, else 32.",
+            "float32": "32 bits throughout.",
+            "float64": "64 bits: several times slower; for comparing trainings, which magnify rounding errors.",
+        },
+        advanced=True,
+    )  # fmt: skip
     learning_rate: float = setting(
         2e-3, "Learning rate", "Size of the first steps of the optimiser.", minimum=1e-7, maximum=1.0, advanced=True
     )

@@ -83,14 +83,17 @@ class MeanTeacher:
         plain = AugmentConfig(flips=False, rotation=0.0, scaling=0.0, shift=0.0, elastic=0.0, grey=_GREY)
         self._vary = Augmenter(plain, ndim)
 
-    def student_view(self, crops: torch.Tensor, step: int) -> torch.Tensor:
-        """Give crops (N, C, \\*crop) other grey values and noise; nothing moves."""
+    def student_view(
+        self, crops: torch.Tensor, step: int, *, whole: int | None = None, part: slice = slice(None)
+    ) -> torch.Tensor:
+        """Give crops (N, C, \\*crop) other grey values and noise; nothing moves. A part as in `Augmenter`."""
         seed = hash((self._seed, step)) % 2**63
         self._vary.generator.manual_seed(seed)
         nothing = crops.new_zeros(crops.shape[0], *crops.shape[2:])
-        varied = self._vary(crops, nothing.long(), nothing)[0]
+        varied = self._vary(crops, nothing.long(), nothing, whole=whole, part=part)[0]
         generator = torch.Generator(crops.device).manual_seed(seed)
-        return varied + _NOISE * torch.randn(crops.shape, generator=generator, device=crops.device)
+        noise = torch.randn((whole or crops.shape[0], *crops.shape[1:]), generator=generator, device=crops.device)[part]
+        return varied + _NOISE * noise
 
     @torch.no_grad()
     def teach(self, crops: torch.Tensor) -> torch.Tensor:

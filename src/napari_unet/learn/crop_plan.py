@@ -28,7 +28,7 @@ class CropPlan:
     Attributes
     ----------
     batch : int
-        Crops in a step.
+        Crops in a step; where several processes train together, of each.
     crop : tuple of int
         Size of what the network reads.
     reach : tuple of int

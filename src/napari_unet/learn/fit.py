@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from napari_unet.errors import InputError, MemoryLimitError
 from napari_unet.learn.checkpoint import Progress, load_checkpoint, save_checkpoint
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.crop_plan import CropPlan, plan_crops, smaller_plan
+from napari_unet.learn.distributed import ALONE, Processes, fingerprint, step_fits
 from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
 from napari_unet.learn.holdout import Holdout, hold_out
 from napari_unet.learn.prepare import prepare_frames
@@ -40,6 +42,7 @@ def fit(
     device: str = "auto",
     should_stop: Callable[[], bool] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    processes: Processes = ALONE,
 ) -> Iterator[FitEvent]:
     """Train a model on annotated images.
 
@@ -61,6 +64,9 @@ def fit(
     checkpoint : path-like or None
         A file to which the training is written every ten seconds and at its end, and from which it goes on if the
         file is there.
+    processes : Processes
+        Those that train together, each calling this with the same images and settings; see
+        `napari_unet.learn.distributed`. Stopping one stops all.
 
     Yields
     ------
@@ -85,15 +91,20 @@ def fit(
     """
     began = time.monotonic()
     config = config or TrainConfig()
-    run = _Run(model, config, choose_device(device), should_stop or (lambda: False), checkpoint, began)
-    run.load(samples)
-    try:
-        yield from run.go()
-    except GeneratorExit:
-        run.keep_last()
-        raise
-    finally:
-        run.hand_over(samples)
+    place = choose_device(device, precision=config.precision)
+    if processes.size > 1:
+        place = replace(place, description=f"{processes.size} processes, each on {place.description}")
+    run = _Run(model, config, place, should_stop or (lambda: False), checkpoint, processes, began)
+    with processes.watch(checkpoint):
+        run.load(samples)
+        try:
+            yield from run.go()
+        except GeneratorExit:
+            if processes.size == 1:  # else the others would have to help
+                run.keep_last()
+            raise
+        finally:
+            run.hand_over(samples)
 
 
 @dataclass
@@ -105,9 +116,11 @@ class _Run:
     device: Device
     should_stop: Callable[[], bool]
     checkpoint: str | os.PathLike[str] | None
+    processes: Processes
     began: float
     progress: Progress = field(default_factory=Progress)
     stopped: bool = False
+    used: float | None = None
 
     def load(self, samples: Sequence[Sample]) -> None:
         """Prepare the data, the trainer and the scorer, and go to the checkpoint if there is one."""
@@ -121,15 +134,18 @@ class _Run:
         self.split: Holdout = hold_out(frames, self.config.holdout, self.model.config.classes, self.config.seed)
         shapes = [frame.reader.layout.frame_shape for frame in frames]
         largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
-        free = free_memory(self.device.torch_device)
+        free = self.processes.least_memory(free_memory(self.device.torch_device), self.device)
         self.plan = plan_crops(self.config, self.model.network, largest, self.device, free)
+        if self.processes.size > 1:
+            self.processes.check_same(fingerprint(frames), "The processes do not see the same images and strokes.")
         sampler = self._make_sampler(self.plan)
-        self.trainer = Trainer(self.model.network, sampler, self.config, self.plan.batch, self.device)
+        self.trainer = Trainer(self.model.network, sampler, self.config, self.plan.batch, self.device, self.processes)
         self.scorer = self._make_scorer(self.plan)
         if self.checkpoint is not None and Path(self.checkpoint).exists():
             self.progress = load_checkpoint(self.checkpoint, self.trainer, self.model.config)
             self.began -= self.progress.seconds
-        self.saved = time.monotonic()
+        self.processes.check_same(self.trainer.steps, "Some processes do not see the checkpoint; put it where all do.")
+        self.saved = time.monotonic() if self.processes.size == 1 else -math.inf  # a lost process costs all the others
 
     def _make_sampler(self, plan: CropPlan) -> CropSampler:
         return CropSampler(self.split.train, plan.crop, plan.reach, self.config.seed)
@@ -137,7 +153,8 @@ class _Run:
     def _make_scorer(self, plan: CropPlan) -> Scorer | None:
         if not self.split.score:
             return None
-        return Scorer(self.split.score, plan.crop, plan.reach, len(self.model.config.classes), self.device)
+        classes = len(self.model.config.classes)
+        return Scorer(self.split.score, plan.crop, plan.reach, classes, self.device, self.processes)
 
     @property
     def seconds(self) -> float:
@@ -157,6 +174,8 @@ class _Run:
         """Step and score until the budget is used or the caller wants to stop."""
         held_out = self.scorer is not None
         yield FitStarted(self.trainer.steps, self.seconds, self.device.description, held_out, self.split.note)
+        if self.processes.size > 1:
+            yield from self._try_memory()
         while not self._done():
             problem = None
             try:
@@ -164,7 +183,7 @@ class _Run:
                 if not self.stopped and self.trainer.steps % self.config.validate_every == 0:
                     yield from self._score()
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or self.processes.size > 1:  # the others wait in the middle of a step
                     raise
                 problem = error.with_traceback(None)  # whose frames hold the tensors that were too many
             if problem is not None:
@@ -177,17 +196,29 @@ class _Run:
         yield FitFinished(self.trainer.steps, self.seconds, self.progress.best_score, self.stopped)
 
     def _done(self) -> bool:
-        self.stopped = self.stopped or self.should_stop()
-        fraction = self.fraction
-        return self.stopped or (fraction is not None and fraction >= 1)
+        self.stopped = self.stopped or self._asked_to_stop()
+        self.used = self.processes.lead(self.fraction)
+        return self.stopped or (self.used is not None and self.used >= 1)
+
+    def _asked_to_stop(self) -> bool:
+        return self.processes.any(self.should_stop())
+
+    def _try_memory(self) -> Iterator[FitEvent]:
+        """Halve the batch until a step fits into the memory of every process, before the first that they share."""
+        network, channels = self.model.network, self.model.config.in_channels
+        while True:
+            fits = step_fits(network, (self.plan.batch, channels, *self.plan.crop), self.device)
+            if not self.processes.any(not fits):
+                return
+            yield self._shrink(MemoryError())
 
     def _step(self) -> Iterator[FitEvent]:
-        for _ in self.trainer.step(self.fraction):
+        for _ in self.trainer.step(self.used):
             yield self._report()
-            if self.should_stop():
+            if self._asked_to_stop():
                 self.stopped = True
                 return
-        due = self._save_is_due
+        due = bool(self.processes.lead(self._save_is_due))
         yield from self._settle(at_once=due)
         self._save(at_once=due)
 
@@ -209,7 +240,7 @@ class _Run:
         self.trainer.mark_good()
         for _ in self.trainer.measure_statistics():
             yield self._report()
-            if self.should_stop():
+            if self._asked_to_stop():
                 self.stopped = True
                 return
         network = self.trainer.averaged_network
@@ -219,7 +250,7 @@ class _Run:
             for score in self.scorer.run(network):
                 if score is None:
                     yield self._report()
-                    if self.should_stop():
+                    if self._asked_to_stop():
                         self.stopped = True
                         return
                     continue
@@ -248,7 +279,7 @@ class _Run:
         return self.checkpoint is not None and time.monotonic() - self.saved > _CHECKPOINT_EVERY_SECONDS
 
     def _save(self, *, at_once: bool = False) -> None:
-        if self.checkpoint is None or not (at_once or self._save_is_due):
+        if self.checkpoint is None or not self.processes.leads or not (at_once or self._save_is_due):
             return
         self.progress.seconds = self.seconds
         save_checkpoint(self.checkpoint, self.trainer, self.progress, self.model.config)

@@ -6,6 +6,8 @@ be added up over the parts of a batch before they are divided.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.nn import functional
 
@@ -23,11 +25,19 @@ __all__ = [
     "weighted_cross_entropy",
 ]
 
+Reduce = Callable[[torch.Tensor], torch.Tensor]
+
 _EDGE = 3  # pixels: side of the window in which a neighbour of another class makes an edge
 _TOLERANCE = 5  # pixels: side of the window in which two edges meet
 
 
-def weighted_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def _as_it_is(sums: torch.Tensor) -> torch.Tensor:
+    return sums
+
+
+def weighted_cross_entropy(
+    logits: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor, *, reduce: Reduce = _as_it_is
+) -> torch.Tensor:
     """Pixel-wise softmax and cross entropy, weighted and averaged over the weights.
 
     Parameters
@@ -38,6 +48,8 @@ def weighted_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, weights:
         (N, \\*space) int64.
     weights : torch.Tensor
         (N, \\*space) float32; pixels of weight 0 are ignored.
+    reduce : callable
+        What makes the sums over a part of a batch those over the whole batch, where several processes share it.
 
     Returns
     -------
@@ -48,11 +60,16 @@ def weighted_cross_entropy(logits: torch.Tensor, classes: torch.Tensor, weights:
     ----------
     Ronneberger et al. 2015, equation 1, divided by the sum of the weights.
     """
-    return _weighted_mean(cross_entropy_sums(logits, classes, weights))
+    return _weighted_mean(reduce(cross_entropy_sums(logits, classes, weights)))
 
 
 def focal_loss(
-    logits: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor, *, gamma: float = 2.0
+    logits: torch.Tensor,
+    classes: torch.Tensor,
+    weights: torch.Tensor,
+    *,
+    gamma: float = 2.0,
+    reduce: Reduce = _as_it_is,
 ) -> torch.Tensor:
     """Cross entropy in which a pixel of probability p for its class counts ``(1 - p)**gamma`` times.
 
@@ -64,6 +81,8 @@ def focal_loss(
         As in `weighted_cross_entropy`; the weights stand in the place of the paper's alpha.
     gamma : float
         0 gives the weighted cross entropy.
+    reduce : callable
+        As in `weighted_cross_entropy`.
 
     Returns
     -------
@@ -74,16 +93,20 @@ def focal_loss(
     ----------
     Lin et al. 2017, arXiv 1708.02002, equation 5, divided by the sum of the weights.
     """
-    return _weighted_mean(focal_sums(logits, classes, weights, gamma))
+    return _weighted_mean(reduce(focal_sums(logits, classes, weights, gamma)))
 
 
-def dice_loss(logits: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def dice_loss(
+    logits: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor, *, reduce: Reduce = _as_it_is
+) -> torch.Tensor:
     """One minus the soft Dice coefficient, averaged over the classes but background, over the batch as a whole.
 
     Parameters
     ----------
     logits, classes, weights : torch.Tensor
         As in `weighted_cross_entropy`; of the weights only whether they are positive counts.
+    reduce : callable
+        As in `weighted_cross_entropy`.
 
     Returns
     -------
@@ -94,11 +117,13 @@ def dice_loss(logits: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor
     ----------
     Milletari et al. 2016, V-Net, arXiv 1606.04797, with the sum (not the squares) in the denominator.
     """
-    overlap, predicted, true = dice_sums(logits, classes, weights)
+    overlap, predicted, true = reduce(dice_sums(logits, classes, weights))
     return _mean_over_present(1 - (2 * overlap + 1) / (predicted + true + 1), true)
 
 
-def boundary_loss(logits: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def boundary_loss(
+    logits: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor, *, reduce: Reduce = _as_it_is
+) -> torch.Tensor:
     """One minus the soft F1 score of the outlines, averaged over the classes but background, over the batch as a whole.
 
     A pixel's edge is how much its probability exceeds the lowest one in a window of 3 pixels a side. An edge counts as
@@ -110,6 +135,8 @@ def boundary_loss(logits: torch.Tensor, classes: torch.Tensor, weights: torch.Te
     ----------
     logits, classes, weights : torch.Tensor
         As in `weighted_cross_entropy`; of the weights only whether they are positive counts.
+    reduce : callable
+        As in `weighted_cross_entropy`.
 
     Returns
     -------
@@ -126,7 +153,7 @@ def boundary_loss(logits: torch.Tensor, classes: torch.Tensor, weights: torch.Te
     ----------
     Bokhovkin and Burnaev 2019, arXiv 1905.07852, with 1 added to the sums.
     """
-    found, predicted, met, true = boundary_sums(logits, classes, weights)
+    found, predicted, met, true = reduce(boundary_sums(logits, classes, weights))
     precision, recall = (found + 1) / (predicted + 1), (met + 1) / (true + 1)
     return _mean_over_present(1 - 2 * precision * recall / (precision + recall), true)
 
@@ -140,8 +167,9 @@ def segmentation_loss(
     dice_weight: float = 0.5,
     boundary_weight: float = 0.5,
     focal_gamma: float = 2.0,
+    reduce: Reduce = _as_it_is,
 ) -> torch.Tensor:
-    """Compute the loss that a name stands for, in 32 bits.
+    """Compute the loss that a name stands for, in 32 bits or more.
 
     Parameters
     ----------
@@ -153,34 +181,36 @@ def segmentation_loss(
         What `dice_loss` or `boundary_loss` counts beside the cross entropy.
     focal_gamma : float
         See `focal_loss`.
+    reduce : callable
+        As in `weighted_cross_entropy`.
 
     Returns
     -------
     torch.Tensor
-        A float32 scalar; 0 with a gradient of 0 if all weights are 0.
+        A float32 (or float64) scalar; 0 with a gradient of 0 if all weights are 0.
     """
-    logits = logits.float()
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if loss == "focal":
-        return focal_loss(logits, classes, weights, gamma=focal_gamma)
-    value = weighted_cross_entropy(logits, classes, weights)
+        return focal_loss(logits, classes, weights, gamma=focal_gamma, reduce=reduce)
+    value = weighted_cross_entropy(logits, classes, weights, reduce=reduce)
     if loss == "cross-entropy+dice" and dice_weight > 0:
-        value = value + dice_weight * dice_loss(logits, classes, weights)
+        value = value + dice_weight * dice_loss(logits, classes, weights, reduce=reduce)
     if loss == "cross-entropy+boundary" and boundary_weight > 0:
-        value = value + boundary_weight * boundary_loss(logits, classes, weights)
+        value = value + boundary_weight * boundary_loss(logits, classes, weights, reduce=reduce)
     return value
 
 
 def cross_entropy_sums(logits: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Sum up the weighted cross entropy and the weights: (2,)."""
     entropy = functional.cross_entropy(logits, classes, reduction="none")
-    return torch.stack([(entropy * weights).sum(), weights.sum()])
+    return torch.stack([(entropy * weights).sum(), weights.sum().to(entropy.dtype)])
 
 
 def focal_sums(logits: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor, gamma: float) -> torch.Tensor:
     """Sum up the weighted focal loss and the weights: (2,)."""
     entropy = functional.cross_entropy(logits, classes, reduction="none")
     missing = (-torch.expm1(-entropy)).clamp(min=1e-6)  # 1 - p, kept from 0 where its power has no finite slope
-    return torch.stack([(missing**gamma * entropy * weights).sum(), weights.sum()])
+    return torch.stack([(missing**gamma * entropy * weights).sum(), weights.sum().to(entropy.dtype)])
 
 
 def dice_sums(logits: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

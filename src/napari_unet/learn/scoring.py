@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from napari_unet.data.crops import AnnotatedFrame
+from napari_unet.learn.distributed import ALONE, Processes
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
 
@@ -30,6 +31,8 @@ class Scorer:
         Number of classes.
     device : Device
         Where the network runs.
+    processes : Processes
+        Who shares the work.
     """
 
     def __init__(
@@ -39,9 +42,11 @@ class Scorer:
         reach: tuple[int, ...],
         classes: int,
         device: Device,
+        processes: Processes = ALONE,
     ) -> None:
         self._classes = classes
         self._device = device
+        self._processes = processes
         self._boxes: list[tuple[torch.Tensor, torch.Tensor]] = []
         rng = np.random.default_rng(0)
         waiting = [(frames[i], frames[i].weights > 0) for i in rng.permutation(len(frames))]
@@ -73,13 +78,15 @@ class Scorer:
         The score is the mean Dice over the classes but background that were held out, 0 to 1.
         """
         counts = torch.zeros(self._classes, self._classes, dtype=torch.int64)
-        for image, target in self._boxes:
-            predicted = self._predict(network, image)
-            truth = center_crop(target, predicted.shape[1:])
-            known = truth >= 0
-            pairs = truth[known] * self._classes + predicted[known]
-            counts += torch.bincount(pairs, minlength=self._classes**2).reshape(counts.shape)
+        for first in range(0, len(self._boxes), self._processes.size):  # a box for each process
+            for image, target in self._boxes[first:][self._processes.share(1)[1]]:
+                predicted = self._predict(network, image)
+                truth = center_crop(target, predicted.shape[1:])
+                known = truth >= 0
+                pairs = truth[known] * self._classes + predicted[known]
+                counts += torch.bincount(pairs, minlength=self._classes**2).reshape(counts.shape)
             yield None
+        counts = self._processes.sum(counts)
         both = counts.diagonal()
         size = counts.sum(0) + counts.sum(1)
         present = counts.sum(1)[1:] > 0

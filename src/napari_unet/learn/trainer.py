@@ -17,6 +17,7 @@ from napari_unet.data.crops import CropSampler
 from napari_unet.errors import UNetError
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.consistency import MeanTeacher
+from napari_unet.learn.distributed import ALONE, Processes
 from napari_unet.learn.losses import segmentation_loss
 from napari_unet.learn.moving_average import MovingAverage
 from napari_unet.nets.blocks import center_crop
@@ -53,23 +54,28 @@ class Trainer:
     config : TrainConfig
         Rates, loss and augmentation.
     batch : int
-        Crops in a step.
+        Crops in a step; where several processes train together, of each.
     device : Device
         Where to train.
+    processes : Processes
+        Who shares the steps.
     """
 
     def __init__(
-        self, network: nn.Module, sampler: CropSampler, config: TrainConfig, batch: int, device: Device
-    ) -> None:
+        self, network: nn.Module, sampler: CropSampler, config: TrainConfig, batch: int, device: Device,
+        processes: Processes = ALONE,
+    ) -> None:  # fmt: skip
         self.config = config
         self.device = device
+        self.processes = processes
         self.sampler = sampler
         self.batch = batch
         self.steps = 0
-        self.network = device.place(copy.deepcopy(network))
+        self.network = device.place(processes.share_batch_norm(copy.deepcopy(network), device))
         if config.freeze_encoder:
             self.network.freeze_encoder()  # type: ignore[operator]
         self.network.train()
+        self._forward = processes.wrap(self.network, device)
         self.average = MovingAverage(self.network, config.ema_decay)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
@@ -85,6 +91,7 @@ class Trainer:
         self._loss_settings: dict[str, Any] = {
             name: getattr(config, name) for name in ("loss", "dice_weight", "boundary_weight", "focal_gamma")
         }
+        self._loss_settings["reduce"] = processes.sum
         self.loss = math.nan
         self._rate = 1.0
         self._recoveries = 0
@@ -96,10 +103,11 @@ class Trainer:
     def step(self, fraction: float | None) -> Iterator[None]:
         """Take one step, in a few parts with a pause after each; `fraction` is the used share of the budget."""
         self._set_rate(fraction)
-        batch = self.sampler.draw(self.batch)
-        image, classes, weights = (self.device.tensor(part) for part in (batch.image, batch.classes, batch.weights))
+        whole, part = self.processes.share(self.batch)
+        batch = self.sampler.draw(whole, part)
+        image, classes, weights = (self.device.tensor(a) for a in (batch.image, batch.classes, batch.weights))
         if self.augmenter is not None:
-            image, classes, weights = self.augmenter(image, classes, weights)
+            image, classes, weights = self.augmenter(image, classes, weights, whole=whole, part=part)
             image = self.device.tensor(image)
         painted = len(image)
         if self.teacher is not None:
@@ -109,14 +117,15 @@ class Trainer:
         yield
         with self._private_random(), self.device.autocast():
             deep = self.network.config.deep_supervision  # type: ignore[union-attr]
-            everywhere = self.network(image, auxiliary=True) if deep else [self.network(image)]
+            everywhere = self._forward(image, auxiliary=True) if deep else [self._forward(image)]
         results = [result[:painted] for result in everywhere]
         size = results[0].shape[2:]
         classes, weights = center_crop(classes, size), center_crop(weights, size)
         losses = [segmentation_loss(result, classes, weights, **self._loss_settings) for result in results]
         loss = torch.stack(losses).mean()
         if self.teacher is not None:
-            loss = loss + self.teacher.loss([result[painted:] for result in everywhere], taught, self.steps)
+            apart = self.teacher.loss([result[painted:] for result in everywhere], taught, self.steps)
+            loss = loss + self.processes.sum(apart) / self.processes.size
         yield
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
@@ -132,15 +141,16 @@ class Trainer:
 
     def _ask_teacher(self, teacher: MeanTeacher) -> Generator[None, None, tuple[torch.Tensor, torch.Tensor]]:
         """Draw half as many crops as are painted; returns them as the student sees them, and the teacher's logits."""
-        crops = self.device.tensor(self.sampler.draw_anywhere(max(1, self.batch // 2)))
+        whole, part = self.processes.share(max(1, self.batch // 2))
+        crops = self.device.tensor(self.sampler.draw_anywhere(whole, part))
         if self.augmenter is not None:
             nothing = crops.new_zeros(crops.shape[0], *crops.shape[2:])
-            crops = self.device.tensor(self.augmenter(crops, nothing.long(), nothing)[0])
+            crops = self.device.tensor(self.augmenter(crops, nothing.long(), nothing, whole=whole, part=part)[0])
         yield
         with self._private_random(), self.device.autocast():
             taught = teacher.teach(crops)
         yield
-        return teacher.student_view(crops, self.steps), taught
+        return teacher.student_view(crops, self.steps, whole=whole, part=part), taught
 
     def settle(self, *, at_once: bool = False) -> str | None:
         """Look at the losses of the last steps; restore the last good state if one is not finite.
@@ -305,7 +315,7 @@ class _PrivateRandom(AbstractContextManager[None]):
         self._fork.__enter__()
         generator = torch.Generator()
         generator.set_state(self._trainer._rng_state)
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)) + self._trainer.processes.rank)
         self._trainer._rng_state = generator.get_state()
 
     def __exit__(self, *details: object) -> None:

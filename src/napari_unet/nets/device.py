@@ -26,12 +26,15 @@ class Device:
     description : str
         The device in words.
     low_precision : torch.dtype or None
-        16-bit format for the convolutions where the hardware computes in it; None: float32 throughout.
+        16-bit format for the convolutions where the hardware computes in it; None: one format throughout.
+    double : bool
+        Whether networks compute in float64, whatever the format of what they read.
     """
 
     torch_device: torch.device
     description: str
     low_precision: torch.dtype | None
+    double: bool = False
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which a network is run."""
@@ -41,6 +44,8 @@ class Device:
 
     def place(self, network: nn.Module) -> nn.Module:
         """Bring a network here, in the memory format that is fastest."""
+        if self.double:
+            network.double().register_forward_pre_hook(_read_float64)
         flat = any(isinstance(module, nn.Conv2d) for module in network.modules())
         return network.to(self.torch_device, memory_format=self._memory_format(2 if flat else 3))  # type: ignore[call-overload, no-any-return]
 
@@ -61,6 +66,10 @@ class Device:
         return torch.channels_last_3d if self.torch_device.type == "cpu" else torch.preserve_format
 
 
+def _read_float64(network: nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(argument.double() for argument in arguments)
+
+
 def choose_device(name: str = "auto", *, precision: str = "auto") -> Device:
     """Choose the device to run on.
 
@@ -69,7 +78,7 @@ def choose_device(name: str = "auto", *, precision: str = "auto") -> Device:
     name : str
         ``"auto"`` (CUDA if there is one, else Apple's MPS, else the CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or
         ``"mps"``.
-    precision : {"auto", "float32"}
+    precision : {"auto", "float32", "float64"}
         ``"auto"`` uses 16-bit numbers where the hardware is faster with them.
 
     Raises
@@ -98,6 +107,8 @@ def choose_device(name: str = "auto", *, precision: str = "auto") -> Device:
             raise DeviceError(
                 "The device 'mps' was asked for, but this is no Mac with a GPU that PyTorch can use; use 'auto'."
             )
+        if precision == "float64":
+            raise DeviceError("The GPU of a Mac can't compute in float64; choose the device 'cpu'.")
         words, low = f"GPU of this Mac ({platform.processor() or 'MPS'})", None
     elif device.type == "cpu":
         low = torch.bfloat16 if _cpu_computes_bfloat16() else None
@@ -105,7 +116,8 @@ def choose_device(name: str = "auto", *, precision: str = "auto") -> Device:
     else:
         raise DeviceError(f"The device {name!r} is not supported; use 'auto', 'cpu', 'cuda' or 'mps'.")
     low = low if precision == "auto" else None
-    return Device(device, words + (f", {str(low).removeprefix('torch.')}" if low else ""), low)
+    format_in_words = str(low).removeprefix("torch.") if low else "float64" if precision == "float64" else ""
+    return Device(device, ", ".join(filter(None, (words, format_in_words))), low, precision == "float64")
 
 
 def _cpu_computes_bfloat16() -> bool:

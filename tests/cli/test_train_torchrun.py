@@ -1,0 +1,106 @@
+"""`torchrun -m napari_unet train`: the model of one process, and an end with one message when a process is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_unet.data.files import write_labels
+from napari_unet.models.model import Model
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes of torchrun in /proc")
+
+SMALL = ("--features", 4, "--depth", 2, "--device", "cpu", "--crop", 32, "--precision", "float64")
+
+
+def _torchrun(*arguments: object) -> subprocess.Popen[str]:
+    launch = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "napari_unet")
+    command = [*launch, *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def _files(folder: Path, name: str) -> tuple[object, ...]:
+    return ("train", folder, "-a", folder / "strokes", "-o", folder / name)
+
+
+def _errors(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if line.startswith("Error: ")]
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_model_of_one_with_the_doubled_batch(squares: Path, run: Any) -> None:
+    length = ("--steps", 24, "--validate-every", 8)
+    assert run(*_files(squares, "one.safetensors"), *SMALL, *length, "--batch-size", 8).code == 0
+    process = _torchrun(*_files(squares, "two.safetensors"), *SMALL, *length, "--batch-size", 4)
+    stdout, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stderr
+    assert stdout.count("Done: 24 steps") == 1
+    assert "2 processes" in stderr
+    one, two = (Model.load(squares / f"{name}.safetensors") for name in ("one", "two"))
+    assert one.history["best_score"] == two.history["best_score"]
+    for key, value in one.network.state_dict().items():
+        np.testing.assert_allclose(two.network.state_dict()[key], value, atol=1e-6, rtol=1e-6, err_msg=key)
+    assert not (squares / "two.checkpoint.safetensors").exists()
+
+
+def _process_of(torchrun: subprocess.Popen[str], rank: int) -> int:
+    children = Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split()
+    return next(int(c) for c in children if f"\0RANK={rank}\0" in Path(f"/proc/{c}/environ").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_killed_process_ends_the_job_with_a_message_and_a_checkpoint_to_go_on_from(
+    squares: Path, run: Any, rank: int
+) -> None:
+    process = _torchrun(*_files(squares, "m.safetensors"), *SMALL, "--seconds", 200, "--batch-size", 4)
+    checkpoint = squares / "m.checkpoint.safetensors"
+    for _ in range(900):
+        if checkpoint.exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    time.sleep(1)
+    os.kill(_process_of(process, rank), signal.SIGKILL)
+    began = time.monotonic()
+    _, stderr = process.communicate(timeout=100)
+    assert time.monotonic() - began < 20
+    assert process.returncode != 0
+    (error,) = _errors(stderr)
+    assert "was killed or does not answer" in error
+    assert str(checkpoint) in error
+    assert not (squares / "m.safetensors").exists()
+    again = (*_files(squares, "m.safetensors"), "--checkpoint", checkpoint)
+    assert run(*again, *SMALL, "--steps", 1, "--batch-size", 8).code == 0
+    assert Model.load(squares / "m.safetensors").history["steps"] >= 1
+
+
+@pytest.mark.slow
+def test_bad_input_is_told_once(squares: Path) -> None:
+    write_labels(squares / "empty.png", np.zeros((64, 72), np.uint8))
+    process = _torchrun("train", squares / "img1.tif", "-a", squares / "empty.png", "-o", squares / "m.safetensors")
+    _, stderr = process.communicate(timeout=100)
+    (error,) = _errors(stderr)
+    assert "Nothing is painted" in error
+    assert process.returncode != 0
+
+
+@pytest.mark.slow
+def test_interrupted_processes_write_the_best_model(squares: Path) -> None:
+    process = _torchrun(*_files(squares, "m.safetensors"), *SMALL, "--seconds", 200, "--batch-size", 4)
+    for _ in range(900):
+        if (squares / "m.checkpoint.safetensors").exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=100)
+    assert "Stopped: " in stdout, stderr
+    assert Model.load(squares / "m.safetensors").history["steps"] > 0
