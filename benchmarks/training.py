@@ -10,6 +10,8 @@
   compared with our network of the same design, `residual`, at the same width: such networks halve the image in their
   first layer and compute far less for each weight than a plain U-Net, whose row is there as well.
 - ours, residual network: what that is compared with, with all that "ours" does.
+- MONAI's BasicUNet: its plain U-Net, with the widths of ours and its upsampling by transposed convolution, trained as
+  its UNet is.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from napari_unet.nets.registry import build_network
 _CLASSES = 2
 _RESIDUAL = "ours, residual network"
 _MONAI = "MONAI's UNet"
+_BASIC = "MONAI's BasicUNet"
 _GREY_VALUES = 20_000.0  # of the synthetic cells
 
 
@@ -75,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         same = Trainer(residual, sampler, TrainConfig(), options.batch, device)
         ways[_RESIDUAL] = lambda: _take_step(same)
         ways[_MONAI] = _monai_loop(other, sampler.draw(options.batch), device)
-        weights |= {_RESIDUAL: _weights(residual), _MONAI: _weights(other)}
+        basic = _monai_basic_unet(config)
+        ways[_BASIC] = _monai_loop(basic, sampler.draw(options.batch), device)
+        weights |= {_RESIDUAL: _weights(residual), _MONAI: _weights(other), _BASIC: _weights(basic)}
     seconds = interleaved(ways, options.rounds, warm_up=2)
     rows = [_row(name, seconds, weights[name]) for name in ways]
     space = " x ".join([str(options.crop)] * options.ndim)
@@ -183,6 +188,15 @@ def _monai_unet(config: ModelConfig, weights: int) -> nn.Module | None:
         widths = range(max(1, config.features // 2), 2 * config.features)
         width = min(widths, key=lambda width: abs(_weights(make(width)) - weights))
     return make(width)
+
+
+def _monai_basic_unet(config: ModelConfig) -> nn.Module:
+    """Make MONAI's plain U-Net, which is four levels deep, with the widths of ours."""
+    from monai.networks.nets import BasicUNet
+
+    widths = [config.features * 2**level for level in range(5)]
+    network: nn.Module = BasicUNet(config.ndim, config.in_channels, _CLASSES, (*widths, config.features))
+    return network
 
 
 def _weights(network: nn.Module) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from napari_unet.nets.activations import LearntLeakyReLU
 from napari_unet.nets.base import SegmentationNetwork
 from napari_unet.nets.blocks import ConvUnit, conv, dropout_layer, up_conv
 from napari_unet.nets.config import ModelConfig
@@ -49,7 +50,7 @@ class ResidualUnit(nn.Module):
             layers.append(
                 ConvUnit(
                     ndim, inputs if first else outputs, outputs,
-                    stride=stride if first else 1, norm=norm, activation=nn.PReLU(),
+                    stride=stride if first else 1, norm=norm, activation=LearntLeakyReLU(),
                 )
             )  # fmt: skip
         self.layers = nn.Sequential(*layers)
@@ -105,7 +106,7 @@ class ResidualUNet(SegmentationNetwork):
             self.up.append(
                 nn.Sequential(
                     ConvUnit(
-                        ndim, inputs, outputs, norm=norm, activation=nn.PReLU(),
+                        ndim, inputs, outputs, norm=norm, activation=LearntLeakyReLU(),
                         layer=up_conv(ndim, inputs, outputs, kernel=3, bias=norm is None),
                     ),
                     ResidualUnit(ndim, outputs, outputs, norm=norm, convolutions=1),
