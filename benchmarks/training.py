@@ -125,7 +125,7 @@ class _SameBatch(CropSampler):
         self.crop, self.rng = sampler.crop, sampler.rng
         self._batch = sampler.draw(count)
 
-    def draw(self, count: int) -> Batch:
+    def draw(self, count: int, part: slice = slice(None)) -> Batch:
         """Return the same crops."""
         return self._batch
 
