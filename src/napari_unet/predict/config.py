@@ -43,8 +43,8 @@ class PredictConfig:
         "none", "Average", "Predict the image in several positions, too, and take the mean: slower, a little better.",
         choices={
             "none": "The image as it is.",
-            "flips": "Eight positions: mirrored and by quarter turns, without loss of sharpness.",
-            "rotations": "Seven rotations, as in the U-Net paper; they take about twelve times as long as one.",
+            "flips": "Eight positions: mirrored and by quarter turns, without loss of sharpness; ten times slower.",
+            "rotations": "Seven rotations, as in the U-Net paper; fifteen times slower.",
         },
         advanced=True,
     )  # fmt: skip
