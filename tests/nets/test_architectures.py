@@ -67,7 +67,7 @@ def test_dimensions_that_a_network_is_not_made_for_are_refused_in_words(name: st
 
 CHANGED: dict[str, Any] = {
     "padding": "valid", "bottom": "pyramid", "convolution": "separable", "pooling": "average",
-    "upsampling": "interpolate", "deep_supervision": True,
+    "upsampling": "interpolate", "last_features": 5, "deep_supervision": True,
 }  # fmt: skip
 
 
@@ -209,6 +209,7 @@ def test_the_v_net_is_larger_than_monais_by_the_convolutions_that_monai_leaves_o
         ({"bottom": "pyramid"}, 1.135),
         ({"upsampling": "interpolate"}, 0.933),
         ({"convolution": "separable"}, 0.195),
+        ({"last_features": 64}, 1.006),
     ],
 )
 def test_options_make_the_plain_network_as_much_larger_or_smaller_as_said(option: Any, ratio: float) -> None:

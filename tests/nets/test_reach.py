@@ -26,6 +26,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"convolution": "separable"},
     {"pooling": "average"},
     {"upsampling": "interpolate"},
+    {"last_features": 7},
 ]
 CONFIGS = [{"architecture": name, "ndim": ndim} for name, ndim in NETWORKS if name != "sliding-window"]
 CONFIGS += [{"ndim": ndim, **option} for option in OPTIONS for ndim in (2, 3)]

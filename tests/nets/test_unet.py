@@ -112,6 +112,24 @@ def test_sizes_channels_and_classes(ndim: int, depth: int, padding: Any) -> None
     assert network.features(torch.zeros(1, 3, *(side + extra for side in sides))).shape[1] == 2
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_the_last_feature_map_can_have_a_width_of_its_own(ndim: int, padding: Any) -> None:
+    plain, wide = (
+        UNet(ModelConfig(ndim=ndim, features=4, depth=2, padding=padding, last_features=last)).eval()
+        for last in (None, 11)
+    )
+    assert (wide.halo, wide.divisor, wide.exact_tiling) == (plain.halo, plain.divisor, plain.exact_tiling)
+    x = torch.zeros(1, 1, *(4 + sum(wide.halo) * (padding == "valid"),) * ndim)
+    assert [network.features(x).shape[1] for network in (plain, wide)] == [4, 11]
+    assert wide(x).shape == plain(x).shape
+    last = [layer.out_channels for layer in wide.merge[0].modules() if isinstance(layer, CONVOLUTIONS)]
+    assert last == [11, 11]
+    same = {key for key, value in plain.state_dict().items() if value.shape == wide.state_dict()[key].shape}
+    changed = set(plain.state_dict()) - same
+    assert {key.rpartition(".layers")[0] or key.partition(".")[0] for key in changed} == {"merge.0", "head"}
+
+
 @pytest.mark.parametrize(
     ("padding", "depth", "space"),
     [

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from napari_unet.learn.config import TrainConfig
+from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.device import Device
 
 __all__ = ["CropPlan", "plan_crops", "smaller_plan", "step_memory", "wide_enough"]
@@ -97,7 +98,8 @@ def plan_crops(
 def _generous_memory(network: nn.Module, plan: CropPlan) -> int:
     """Return more bytes than a step needs, whatever the network."""
     weights = sum(parameter.numel() for parameter in network.parameters())
-    channels: int = network.config.features  # type: ignore[union-attr, assignment]
+    config: ModelConfig = network.config  # type: ignore[assignment]
+    channels = max(config.features, config.last_width)
     return 4 * (_COPIES_OF_WEIGHTS * weights + plan.batch * math.prod(plan.crop) * channels * _GENEROUS_MAPS)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["ARCHITECTURES", "OPTIONS", "Architecture"]
 
 # Settings of ModelConfig that only some networks understand.
-OPTIONS = ("padding", "bottom", "convolution", "pooling", "upsampling", "deep_supervision")
+OPTIONS = ("padding", "bottom", "convolution", "pooling", "upsampling", "last_features", "deep_supervision")
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,10 @@ class ModelConfig:
         },
         advanced=True,
     )  # fmt: skip
+    last_features: int | None = setting(
+        None, "Last width", "Channels of the plain U-Net's last feature map, which the classes are told from; empty: "
+        "as many as the width.", minimum=1, maximum=1024, advanced=True,
+    )  # fmt: skip
     deep_supervision: bool = setting(
         False, "Deep supervision", "Also train the inner results of a U-Net++ or U-Net 3+.", advanced=True
     )
@@ -148,6 +152,11 @@ class ModelConfig:
                 "The network without padding knows no other bottom and upsampling than the paper's; "
                 "choose `padding='same'`, or `bottom='plain'` and `upsampling='transposed'`."
             )
+
+    @property
+    def last_width(self) -> int:
+        """Channels of the last feature map of a plain U-Net."""
+        return self.features if self.last_features is None else self.last_features
 
     @property
     def axes(self) -> str:

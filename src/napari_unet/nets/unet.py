@@ -38,7 +38,9 @@ class UNet(SegmentationNetwork):
     - ``convolution="separable"``: all 3x3 convolutions are depth-wise separable (Chollet 2017, arXiv 1610.02357);
     - ``pooling="average"``;
     - ``upsampling="interpolate"``: a 1x1 convolution that halves the channels and linear interpolation stand for the
-      up-convolution (Odena et al. 2016, doi 10.23915/distill.00003).
+      up-convolution (Odena et al. 2016, doi 10.23915/distill.00003);
+    - ``last_features``: the last two convolutions make more, or fewer, channels than the first two, for a classifier
+      that is solved from strokes on the last feature map.
 
     Parameters
     ----------
@@ -64,8 +66,9 @@ class UNet(SegmentationNetwork):
         self.pool = pool(ndim, config.pooling)
         self.bottom = self.make_bottom(widths[-1])
         self.up = nn.ModuleList(self._make_up(width) for width in widths[:-1])
-        self.merge = nn.ModuleList(block(2 * width, width) for width in widths[:-1])
-        self.head = conv(ndim, config.features, len(config.classes), 1)
+        merged = [config.last_width, *widths[1:-1]]
+        self.merge = nn.ModuleList(block(2 * width, out) for width, out in zip(widths, merged, strict=False))
+        self.head = conv(ndim, config.last_width, len(config.classes), 1)
         if config.padding == "valid":
             self.halo = _unpadded_halo(config.depth)
         self.complete()
@@ -83,7 +86,7 @@ class UNet(SegmentationNetwork):
         return up_conv(ndim, 2 * width, width)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """Map an image (N, C, \\*space) to the last feature map (N, features, \\*space), before the head.
+        """Map an image (N, C, \\*space) to the last feature map (N, last_width, \\*space), before the head.
 
         With ``padding="valid"`` it is smaller than the input by ``2 * halo[0]``.
         """

@@ -1,0 +1,114 @@
+"""The last layer of a network solved from strokes at once, without training: a ridge regression in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from napari_unet.errors import InputError
+
+__all__ = ["ABSENT", "ClosedForm", "solve_head"]
+
+ABSENT = -30.0  # logit of a class without strokes: it is never chosen, and a training can still bring it back
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """How the last layer of a network is solved, see `solve_head`.
+
+    A network that was trained to be solved in this way has learnt these numbers, too. The defaults are for any other.
+
+    Attributes
+    ----------
+    ridge : float
+        How strongly small weights are preferred; more than 0.
+    scale : float
+        From the regression, whose targets are -1 and 1, to logits.
+    offset : float
+        What is added to the logit of the background.
+    """
+
+    ridge: float = 0.05
+    scale: float = 3.0
+    offset: float = 0.0
+
+
+def solve_head(
+    features: torch.Tensor,
+    classes: torch.Tensor,
+    count: int,
+    *,
+    weights: torch.Tensor | None = None,
+    ridge: float | torch.Tensor,
+    scale: float | torch.Tensor,
+    offset: float | torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Solve the 1x1 convolution that turns features into logits, from pixels whose class is known.
+
+    Minimises ``sum_i w_i ||W f_i + b - y_i||**2 + ridge * ||W||**2`` with ``y`` 1 for the class of a pixel and -1 for
+    the others; the logits are ``scale * (W f + b)``, and `offset` more for class 0. The weights are divided so that
+    each class that has pixels counts as much as the others and all sum up to 1, so `ridge` means the same for few and
+    for many strokes. All steps can be differentiated, and run in float64 where the device can.
+
+    Parameters
+    ----------
+    features : torch.Tensor
+        (n, D) features of the painted pixels.
+    classes : torch.Tensor
+        (n,) int64, 0 to ``count - 1``.
+    count : int
+        Number of classes, K.
+    weights : torch.Tensor or None
+        (n,) at least 0: what a pixel counts among those of its class; None: all the same.
+    ridge, scale, offset : float or torch.Tensor
+        See `ClosedForm`; tensors of one number where they are learnt.
+
+    Returns
+    -------
+    weight : torch.Tensor
+        (K, D) float32.
+    bias : torch.Tensor
+        (K,) float32. A class without pixels gets weights of 0 and the bias `ABSENT`.
+
+    Raises
+    ------
+    InputError
+        If there is no pixel.
+
+    References
+    ----------
+    Hoerl and Kennard 1970, doi 10.1080/00401706.1970.10488634; in a network that is trained through the solution:
+    Bertinetto et al. 2019, arXiv 1805.08136.
+
+    Examples
+    --------
+    >>> features = torch.tensor([[0.0], [1.0], [1.0]])
+    >>> weight, bias = solve_head(features, torch.tensor([0, 1, 1]), 2, ridge=1e-6, scale=1.0, offset=0.0)
+    >>> (features @ weight.T + bias).round(decimals=3).tolist()
+    [[1.0, -1.0], [-1.0, 1.0], [-1.0, 1.0]]
+    """
+    if len(features) == 0:
+        raise InputError("Nothing is painted; paint a stroke of background and one of another class.")
+    exact = torch.float32 if features.device.type == "mps" else torch.float64
+    with torch.autocast(features.device.type, enabled=False):
+        f = features.to(exact)
+        member = functional.one_hot(classes, count).to(exact)
+        share = member if weights is None else member * weights.to(exact)[:, None]
+        sums = share.sum(0)
+        present = sums > 0
+        w = (share / sums.clamp(min=torch.finfo(exact).tiny)).sum(1) / present.sum()
+        mean, target = w @ f, 2 * member - 1
+        mean_target = w @ target
+        centred = (f - mean) * w[:, None]
+        penalty = torch.as_tensor(ridge, device=f.device, dtype=exact) * torch.eye(
+            f.shape[1], device=f.device, dtype=exact
+        )
+        solved, _ = torch.linalg.solve_ex(centred.T @ (f - mean) + penalty, centred.T @ (target - mean_target))
+        weight = scale * solved.T
+        bias = scale * (mean_target - mean @ solved)
+        bias = bias + functional.pad(torch.as_tensor(offset, device=f.device, dtype=exact).reshape(1), (0, count - 1))
+        weight = torch.where(present[:, None], weight, 0.0)
+        bias = torch.where(present, bias, ABSENT)
+        return weight.to(torch.float32), bias.to(torch.float32)
