@@ -27,7 +27,7 @@ class LearntLeakyReLU(nn.PReLU):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (N, C, \\*space) to the same shape: x where it is positive, else x times the learnt slope."""
         if getattr(x, "requires_grad", False) and x.device.type == "cpu":  # not so what `nets.reach` sends through
-            mapped: torch.Tensor = _LeakySlope.apply(x, self.weight)
+            mapped: torch.Tensor = _LeakySlope.apply(x, self.weight)  # type: ignore[no-untyped-call]
             return mapped
         return super().forward(x)
 
