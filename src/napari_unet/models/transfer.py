@@ -83,7 +83,7 @@ def transfer(source: Model, config: ModelConfig, *, seed: int = 0) -> Transfer:
     >>> grey = Model.create(ModelConfig(features=4, depth=1))
     >>> moved = transfer(grey, ModelConfig(features=4, depth=1, in_channels=3, classes=("background", "a", "b")))
     >>> moved.note
-    "5 of 7 layers are kept; the first is adapted from 1 to 3 channels; the last is made anew for 'a' and 'b'."
+    "6 of 8 layers are kept; the first is adapted from 1 to 3 channels; the last is made anew for 'a' and 'b'."
     """
     model = Model.create(config, seed)
     old, new = _layers(source.network), _layers(model.network)
