@@ -40,6 +40,7 @@ ALLOWED = {
 TORCH_FREE = [
     "assess.metrics",
     "data.axes",
+    "data.episodes.workers",
     "data.population",
     "data.scenes.kinds",
     "data.simulated_strokes",

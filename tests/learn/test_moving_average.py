@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -11,15 +12,18 @@ from torch.optim.swa_utils import AveragedModel
 from napari_unet.learn.moving_average import MovingAverage
 
 
-def test_it_is_pytorchs_average_with_a_decay_that_grows() -> None:
+@pytest.mark.parametrize("buffers", [False, True])
+def test_it_is_pytorchs_average_with_a_decay_that_grows(buffers: bool) -> None:
     @torch.no_grad()
     def decayed(average: Any, current: Any, count: Any) -> None:
         share = 1 - min(0.9, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(average, current, share)
+        for old, new in zip(average, current, strict=True):
+            old.lerp_(new, share) if old.is_floating_point() else old.copy_(new)
 
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1))
-    expected, average = AveragedModel(network, multi_avg_fn=decayed), MovingAverage(network, 0.9)
+    expected = AveragedModel(network, multi_avg_fn=decayed, use_buffers=buffers)
+    average = MovingAverage(network, 0.9, buffers=buffers)
     for _ in range(100):
         with torch.no_grad():
             for parameter in network.parameters():

@@ -20,6 +20,7 @@ from napari_unet.learn.consistency import MeanTeacher
 from napari_unet.learn.distributed import ALONE, Processes
 from napari_unet.learn.losses import segmentation_loss
 from napari_unet.learn.moving_average import MovingAverage
+from napari_unet.learn.optimizer_state import optimizer_state, optimizer_tensors
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
 
@@ -231,8 +232,7 @@ class Trainer:
         """Return the whole state, random numbers included."""
         tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
         tensors |= {f"average.{key}": value for key, value in self.average.state_dict().items()}
-        for number, entries in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{key}": value for key, value in entries.items()}
+        tensors |= {f"optimizer.{key}": value for key, value in optimizer_tensors(self.optimizer).items()}
         tensors["random.dropout"] = self._rng_state
         if self.augmenter is not None:
             tensors["random.augmentation"] = self.augmenter.generator.get_state()
@@ -251,23 +251,8 @@ class Trainer:
         def part(prefix: str) -> dict[str, torch.Tensor]:
             return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
-        optimizer: dict[int, dict[str, torch.Tensor]] = {}
-        for key, value in part("optimizer.").items():
-            number, name = key.split(".", 1)
-            optimizer.setdefault(int(number), {})[name] = value
-        for place, parameter in enumerate(self.network.parameters()):
-            entries = optimizer.get(place, {})
-            for name, value in entries.items():
-                if value.shape == parameter.shape:  # the fused step goes through memory: same layout, or it is shuffled
-                    entries[name] = torch.empty_like(parameter.detach()).copy_(value)
-        groups = self.optimizer.state_dict()["param_groups"]
-        self._restore(
-            {
-                "network": part("network."),
-                "average": part("average."),
-                "optimizer": {"state": optimizer, "param_groups": groups},
-            }
-        )
+        optimizer = optimizer_state(self.optimizer, part("optimizer."))
+        self._restore({"network": part("network."), "average": part("average."), "optimizer": optimizer})
         self._rng_state = tensors["random.dropout"]
         if self.augmenter is not None:
             self.augmenter.generator.set_state(tensors["random.augmentation"])

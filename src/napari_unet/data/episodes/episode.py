@@ -1,0 +1,103 @@
+"""One episode: strokes on a support image, and a query image of the same kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_unet.data.episodes.group import ImageGroup
+from napari_unet.data.episodes.task import common_things, draw_classes, mark_borders
+from napari_unet.data.episodes.view import draw_look, draw_turn, draw_view, draw_zoom
+from napari_unet.data.quick_strokes import quick_strokes
+
+__all__ = ["Episode", "draw_episode"]
+
+_BORDERS = 0.35  # share of the episodes with countable objects in which their borders are a thing of their own
+_AIMED = 0.8  # share of the episodes that look at a thing chosen before
+_MOST_STROKES = 20  # of a class
+_MOST_SLICES = 3  # of a stack that are painted
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """What a network learns from once.
+
+    Attributes
+    ----------
+    images : numpy.ndarray
+        (2, 3, \\*space) float16, the support and the query.
+    classes : numpy.ndarray
+        (2, \\*space) uint8, the truth: 0 background, 1, 2, ...
+    painted : numpy.ndarray
+        (n,) int64: which pixels of the support, counted along \\*space, are painted, each with its true class.
+    count : int
+        Number of classes, background included; all of them are painted.
+    source : str
+        Name of the group that the images are of.
+    """
+
+    images: npt.NDArray[np.float16]
+    classes: npt.NDArray[np.uint8]
+    painted: npt.NDArray[np.int64]
+    count: int
+    source: str
+
+
+def draw_episode(rng: np.random.Generator, group: ImageGroup, shape: tuple[int, ...]) -> Episode | None:
+    """Draw two images of a group, a task and strokes.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the numbers.
+    group : ImageGroup
+        The images.
+    shape : tuple of int
+        Pixels of the pieces along each spatial axis.
+
+    Returns
+    -------
+    Episode or None
+        None where the pieces have not two things in common, or too little room to paint.
+    """
+    chosen = rng.choice(len(group.images), 2, replace=False).tolist()
+    maps = [group.regions[i] for i in chosen]
+    if group.objects is not None and (rng.random() < _BORDERS or len(common_things(maps)) < 2):
+        wide = bool(rng.random() < 0.5)
+        maps = [mark_borders(m, group.objects[i], wide=wide) for m, i in zip(maps, chosen, strict=True)]
+    things = common_things(maps, 0.0)
+    thing = int(rng.choice(things)) if things and rng.random() < _AIMED else None
+    zoom = draw_zoom(rng, np.min([m.shape for m in maps], axis=0).tolist(), shape)
+    views = [draw_view(rng, m, thing, zoom, shape) for m in maps]
+    task = draw_classes(rng, [view.labels(m) for view, m in zip(views, maps, strict=True)])
+    if task is None:
+        return None
+    classes, count = np.stack(task[0]), task[1]
+    strokes = _paint(rng, classes[0], count)
+    if len(np.unique(strokes)) != count + 1:
+        return None
+    look, turn = draw_look(rng), draw_turn(rng, shape)
+    images = np.stack([look(view.image(group.images[i])) for view, i in zip(views, chosen, strict=True)])
+    painted = np.flatnonzero(turn(strokes)).astype(np.int64)
+    return Episode(turn(images.astype(np.float16)), turn(classes), painted, count, group.name)
+
+
+def _paint(rng: np.random.Generator, truth: npt.NDArray[np.uint8], count: int) -> npt.NDArray[np.uint8]:
+    """Paint 1 to 20 strokes of each class, about equally many; of a stack a few slices, those with most classes first.
+
+    Few strokes are as likely as many: the number is uniform on a logarithmic scale.
+    """
+    number = np.exp(rng.uniform(0, np.log(_MOST_STROKES))) * np.exp(rng.normal(0, 0.3, count))
+    width = float(rng.choice([1.0, 2.0, 3.0, 3.0, 3.0, 4.0, 5.0]))
+    if truth.ndim == 2:
+        return quick_strokes(truth, np.maximum(1, number.round()).astype(int).tolist(), rng, width=width)
+    painted = np.zeros(truth.shape, np.uint8)
+    present = [len(np.unique(plane)) for plane in truth]
+    order = sorted(rng.permutation(len(truth)).tolist(), key=lambda z: -present[z])
+    slices = order[: rng.integers(1, _MOST_SLICES + 1)]
+    each = np.maximum(1, (number / len(slices)).round()).astype(int).tolist()
+    for z in slices:
+        painted[z] = quick_strokes(truth[z], each, rng, width=width)
+    return painted

@@ -1,0 +1,268 @@
+"""Episodes: exact cuts, tasks that both images show, strokes that are true, and the same for the same number."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from napari_unet.data.episodes.episode import Episode, draw_episode
+from napari_unet.data.episodes.group import ImageGroup, annotated_group, draw_group, three_channels
+from napari_unet.data.episodes.stream import LANES, EpisodeStream
+from napari_unet.data.episodes.task import BORDER, common_things, draw_classes, mark_borders
+from napari_unet.data.episodes.view import View, draw_look, draw_turn, draw_view, draw_zoom
+from napari_unet.errors import InputError, UNetError
+
+
+def make_group(rng: np.random.Generator, shape: tuple[int, ...] = (48, 56), size: int = 2) -> ImageGroup:
+    """Make images whose grey value is the region's, so that image and truth can be compared after any cut."""
+    regions, objects = [], []
+    for _ in range(size):
+        smooth = ndimage.gaussian_filter(rng.normal(size=shape), 4)
+        truth = np.digitize(smooth, np.quantile(smooth, [0.4, 0.7])).astype(np.uint8)
+        regions.append(truth)
+        objects.append(ndimage.label(truth == 2)[0])
+    return annotated_group("levels", [truth[np.newaxis] * 100.0 for truth in regions], regions, objects)
+
+
+# ----------------------------------------------------------------------------------------------------------- groups
+
+
+def test_any_number_of_channels_becomes_three(rng: np.random.Generator) -> None:
+    one, two, three, five = (rng.random((n, 4, 5)) for n in (1, 2, 3, 5))
+    assert np.array_equal(three_channels(one, range(1)), np.concatenate([one] * 3))
+    assert np.allclose(three_channels(two, range(2))[2], two.mean(0))
+    assert three_channels(three, (2, 1, 0)) is three
+    assert np.array_equal(three_channels(five, (4, 0, 2, 1, 3)), five[[4, 0, 2]])
+
+
+@pytest.mark.parametrize("shape", [(40, 48), (8, 32, 32)])
+def test_a_group_of_scenes_is_normalised_and_has_the_truth(shape: tuple[int, ...]) -> None:
+    for seed in range(6):
+        group = draw_group(np.random.default_rng(seed), shape)
+        assert len(group.images) == len(group.regions) == 3
+        for image, regions in zip(group.images, group.regions, strict=True):
+            assert image.shape == (3, *shape)
+            assert image.dtype == np.float16
+            assert regions.shape == shape
+            assert -1 <= image.min() < 0.1
+            assert 0.9 < image.max() <= 3
+
+
+def test_real_images_that_do_not_fit_are_refused_in_words() -> None:
+    images, truths = [np.eye(8)[np.newaxis]] * 2, [np.eye(8, dtype=int)] * 2
+    with pytest.raises(InputError, match="at least two"):
+        annotated_group("x", images[:1], truths[:1])
+    with pytest.raises(InputError, match="not the sizes"):
+        annotated_group("x", images, [truths[0], truths[1][:7]])
+    with pytest.raises(InputError, match="not the sizes"):
+        annotated_group("x", images, truths, truths[:1])
+
+
+# ------------------------------------------------------------------------------------------------------------ views
+
+
+def test_a_view_at_full_scale_is_a_cut(rng: np.random.Generator) -> None:
+    image, labels = rng.random((3, 20, 30)).astype(np.float32), rng.integers(0, 9, (20, 30))
+    view = View((4.0, 7.0), 1.0, (10, 12))
+    assert np.array_equal(view.image(image), image[:, 4:14, 7:19])
+    assert np.array_equal(view.labels(labels), labels[4:14, 7:19])
+
+
+def test_what_lies_outside_is_mirrored(rng: np.random.Generator) -> None:
+    image = rng.random((1, 6, 7)).astype(np.float32)
+    expected = np.pad(image, [(0, 0), (2, 4), (0, 5)], mode="reflect")
+    assert np.array_equal(View((-2.0, 0.0), 1.0, (12, 12)).image(image), expected)
+    assert np.array_equal(View((-2.0, 0.0), 1.0, (12, 12)).labels(image[0]), expected[0])
+
+
+@pytest.mark.parametrize("zoom", [0.4, 0.8, 1.1, 2.6])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_scaled_view_is_the_ramp_at_the_pixels_centres(zoom: float, ndim: int) -> None:
+    """A linear ramp stays one under averaging and linear interpolation, away from the mirrored ends."""
+    space, shape = (60,) * ndim, (16,) * ndim
+    start = (8.3,) * ndim
+    centres = 8.3 + (np.arange(16) + 0.5) * zoom - 0.5
+    for axis in range(ndim):
+        ramp = np.broadcast_to(np.arange(60.0).reshape(-1, *(1,) * (ndim - 1 - axis)), space)
+        view = View(start, zoom, shape)
+        cut = np.moveaxis(view.image(ramp[np.newaxis])[0], axis, -1)
+        inner = slice(2, -2) if zoom > 1.2 else slice(None)
+        shift = 0.5 if round(zoom) % 2 == 0 and zoom > 1.2 else 0.0  # an even window lies half a pixel aside
+        assert np.abs(cut[..., inner] - centres[inner]).max() < 1e-3 + shift
+        labels = np.moveaxis(view.labels(ramp), axis, -1)
+        assert np.abs(labels - centres).max() <= 0.5 + 1e-9
+
+
+def test_a_view_shows_what_it_is_aimed_at(rng: np.random.Generator) -> None:
+    regions = np.zeros((90, 120), np.uint8)
+    regions[80:83, 10:13] = 7
+    for _ in range(30):
+        zoom = draw_zoom(rng, regions.shape, (32, 32))
+        assert 0 < zoom <= 90 / 32
+        assert (draw_view(rng, regions, 7, zoom, (32, 32)).labels(regions) == 7).any()
+
+
+def test_looks_and_turns_treat_all_arrays_alike(rng: np.random.Generator) -> None:
+    image = rng.random((3, 8, 8)).astype(np.float32)
+    seen = set()
+    for seed in range(40):
+        look, turn = draw_look(np.random.default_rng(seed)), draw_turn(np.random.default_rng(seed), (8, 8))
+        assert np.array_equal(look(image), look(image.copy()))
+        assert look(image).shape == image.shape
+        assert np.array_equal(turn(image)[0], turn(image[0]))
+        seen.add(turn(image).tobytes())
+    assert len(seen) == 8
+    assert draw_turn(np.random.default_rng(0), (4, 8))(image[:, :4]).shape == (3, 4, 8)
+
+
+# ------------------------------------------------------------------------------------------------------------ tasks
+
+
+def test_borders_lie_between_objects_and_around_them() -> None:
+    objects = np.zeros((6, 8), np.uint16)
+    objects[1:5, 1:4], objects[1:5, 4:7] = 1, 2
+    marked = mark_borders((objects > 0).astype(np.uint8), objects, wide=False)
+    assert (marked[2:4, 4] == BORDER).all()  # between two that touch
+    assert (marked[2:4, 2] == 1).all()
+    assert marked[0, 0] == 0
+    wide = mark_borders((objects > 0).astype(np.uint8), objects, wide=True)
+    assert (wide == BORDER)[marked == BORDER].all()
+    assert (wide == BORDER).sum() > (marked == BORDER).sum()
+
+
+def test_only_things_that_both_images_show_are_told_apart(rng: np.random.Generator) -> None:
+    maps = [rng.choice(things, (20, 20)).astype(np.uint8) for things in ([0, 1, 2, 5], [0, 2, 5, 9])]
+    assert common_things(maps) == [0, 2, 5]
+    counts, foreground = set(), set()
+    for _ in range(300):
+        task = draw_classes(rng, maps)
+        assert task is not None
+        classes, count = task
+        counts.add(count)
+        for truth, m in zip(classes, maps, strict=True):
+            assert set(np.unique(truth)) == set(range(count))
+            assert not truth[~np.isin(m, [0, 2, 5])].any()
+        foreground.add(tuple(np.unique(maps[0][classes[0] == 1])))
+    assert counts == {2, 3}
+    assert {(0,), (2,), (5,), (2, 5)} <= foreground
+
+
+def test_one_thing_alone_is_no_task(rng: np.random.Generator) -> None:
+    maps = [np.full((9, 9), 3, np.uint8), rng.integers(2, 5, (9, 9)).astype(np.uint8)]
+    assert draw_classes(rng, maps) is None
+
+
+# --------------------------------------------------------------------------------------------------------- episodes
+
+
+@pytest.mark.parametrize(("space", "shape"), [((48, 56), (32, 32)), ((10, 24, 24), (8, 16, 16))])
+def test_an_episode_is_true(space: tuple[int, ...], shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    group = make_group(rng, space)
+    drawn = 0
+    for _ in range(40):
+        episode = draw_episode(rng, group, shape)
+        if episode is None:
+            continue
+        drawn += 1
+        assert episode.images.shape == (2, 3, *shape)
+        assert episode.classes.shape == (2, *shape)
+        assert set(np.unique(episode.classes[1])) == set(range(episode.count))
+        assert set(np.unique(episode.classes[0].ravel()[episode.painted])) == set(range(episode.count))
+        assert len(np.unique(episode.painted)) == len(episode.painted) < episode.classes[0].size
+    assert drawn > 20
+
+
+def test_where_cells_fill_the_image_their_borders_are_the_task(rng: np.random.Generator) -> None:
+    cells = np.kron(np.arange(1, 37).reshape(6, 6), np.ones((8, 8), int))
+    group = annotated_group("cells", [rng.random((1, 48, 48))] * 2, [cells > 0] * 2, [cells] * 2)
+    episodes = [draw_episode(rng, group, (32, 32)) for _ in range(20)]
+    drawn = [episode for episode in episodes if episode is not None]
+    assert len(drawn) > 15
+    assert all(episode.count == 2 for episode in drawn)
+
+
+def test_image_and_truth_stay_together(rng: np.random.Generator) -> None:
+    """The images are drawn from the regions, so the classes differ in grey value in both images alike."""
+    group = make_group(rng)
+    for _ in range(30):
+        episode = draw_episode(rng, ImageGroup(group.name, group.images, group.regions), (32, 32))
+        if episode is not None and episode.count == 2:
+            apart = []
+            for image, truth in zip(episode.images.astype(np.float32), episode.classes, strict=True):
+                levels = np.median(image[:, truth == 1]), np.median(image[:, truth == 0])
+                within = np.abs(image[:, truth == 1] - levels[0]).mean()
+                apart.append((within, abs(levels[0] - levels[1])))
+            assert all(within < 0.5 for within, _ in apart)
+
+
+# ----------------------------------------------------------------------------------------------------------- stream
+
+
+def same(a: Episode, b: Episode) -> bool:
+    arrays = [(getattr(a, name), getattr(b, name)) for name in ("images", "classes", "painted")]
+    return a.count == b.count and all(np.array_equal(x, y) for x, y in arrays)
+
+
+def test_an_episode_depends_on_seed_and_number_alone() -> None:
+    first, second = (EpisodeStream((16, 16), (24, 24), seed=3, reuse=2, kept=2) for _ in range(2))
+    forward = [first.episode(number) for number in range(60)]
+    for number in (59, 3, 30, 48, 0):
+        assert same(second.episode(number), forward[number])
+    assert not same(EpisodeStream((16, 16), (24, 24), seed=4).episode(3), forward[3])
+    assert len({episode.images.tobytes() for episode in forward}) == 60
+
+
+def test_scenes_are_used_again_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    import napari_unet.data.episodes.stream as module
+
+    drawn: list[Any] = []
+
+    def count(*arguments: Any) -> ImageGroup:
+        drawn.append(arguments)
+        return draw_group(*arguments)
+
+    monkeypatch.setattr(module, "draw_group", count)
+    stream = EpisodeStream((16, 16), (24, 24), reuse=4, kept=2)
+    lane = range(5, 6)
+    list(islice(stream.episodes(lane), 40))
+    assert 6 <= len(drawn) <= 10
+
+
+def test_lanes_together_are_the_whole_stream() -> None:
+    stream = EpisodeStream((16, 16), (24, 24), seed=1)
+    whole = list(islice(stream.episodes(first=7), LANES))
+    for place, episode in enumerate(whole):
+        lane = (7 + place) % LANES
+        assert same(next(EpisodeStream((16, 16), (24, 24), seed=1).episodes([lane], first=7)), episode)
+
+
+def test_real_images_are_drawn_as_often_as_asked_for(rng: np.random.Generator) -> None:
+    stream = EpisodeStream((16, 16), (24, 24), real=(make_group(rng),), real_share=0.5)
+    sources = [stream.episode(number).source for number in range(80)]
+    assert 25 <= sources.count("levels") <= 55
+    assert stream.describe()["real"] == {"levels": 2}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"shape": (16,)}, "2 or 3 sides"),
+        ({"scene_shape": (8, 24, 24)}, "2 or 3 sides"),
+        ({"reuse": 0}, "at least 1"),
+        ({"real_share": 1.5}, "0 to 1"),
+        ({"real_share": 0.5}, "name some sets"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_in_words(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        EpisodeStream(**({"shape": (16, 16), "scene_shape": (24, 24)} | settings))
+
+
+def test_images_without_two_things_are_refused_in_words() -> None:
+    plain = annotated_group("plain", [np.eye(20)[np.newaxis]] * 2, [np.zeros((20, 20), int)] * 2)
+    with pytest.raises(UNetError, match="No two things"):
+        EpisodeStream((16, 16), (24, 24), real=(plain,), real_share=1.0).episode(0)

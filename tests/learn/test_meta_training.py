@@ -1,0 +1,262 @@
+"""Meta-training: the loss falls, the solution gets better on what was not seen, and it goes on where it was."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from napari_unet.data.episodes.episode import Episode
+from napari_unet.data.episodes.stream import EpisodeStream
+from napari_unet.data.scenes.nuclei import Nuclei
+from napari_unet.errors import InputError, ModelFileError, UNetError
+from napari_unet.learn import meta_training as meta_module
+from napari_unet.learn.closed_form import ClosedForm, solve_head
+from napari_unet.learn.meta_config import MetaConfig, MetaFinished, MetaProgress, MetaStarted
+from napari_unet.learn.meta_learner import EpisodeBatch, MetaLearner
+from napari_unet.learn.meta_training import meta_train
+from napari_unet.models.model import Model
+from napari_unet.nets.config import ModelConfig
+from napari_unet.nets.device import choose_device
+
+CPU = choose_device("cpu", precision="float32")
+
+
+@pytest.fixture
+def stream() -> EpisodeStream:
+    return EpisodeStream((32, 32), (40, 40), seed=5)
+
+
+def make_model(**settings: Any) -> Model:
+    return Model.create(ModelConfig(**({"features": 4, "depth": 2, "in_channels": 3, "last_features": 8} | settings)))
+
+
+def run(model: Model, stream: EpisodeStream, config: MetaConfig, **options: Any) -> list[Any]:
+    return list(meta_train(model, stream, config, **({"device": "cpu"} | options)))
+
+
+def state_of(model: Model) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in model.network.state_dict().items()}
+
+
+# ---------------------------------------------------------------------------------------------------------- one step
+
+
+def test_the_loss_is_cross_entropy_and_dice_of_the_solved_layer(stream: EpisodeStream) -> None:
+    """Against the same, written out for one episode after the other."""
+    torch.manual_seed(0)
+    form = ClosedForm(0.1, 2.0, 0.3)
+    learner = MetaLearner(make_model().network, form).eval()
+    episodes = [stream.episode(number) for number in range(6)]
+    assert {episode.count for episode in episodes} >= {2}
+    loss = learner.loss(EpisodeBatch.gather(episodes, CPU), CPU, 0.5)
+
+    expected = []
+    for episode in episodes:
+        maps = learner.network.features(torch.from_numpy(episode.images.astype(np.float32)))  # type: ignore[operator]
+        truth, painted = torch.from_numpy(episode.classes).long(), torch.from_numpy(episode.painted)
+        weight, bias = solve_head(
+            maps[0].flatten(1)[:, painted].T, truth[0].flatten()[painted], episode.count,
+            ridge=0.1, scale=2.0, offset=0.3,
+        )  # fmt: skip
+        logits = functional.conv2d(maps, weight[:, :, None, None], bias)
+        rest = torch.ones(32 * 32, dtype=torch.bool)
+        rest[painted] = False
+        for image, share, kept in ((0, 0.5, rest), (1, 1.0, torch.ones_like(rest))):
+            x, y = logits[image].flatten(1)[:, kept], truth[image].flatten()[kept]
+            probability, hot = x.softmax(0)[1:], functional.one_hot(y, episode.count).T[1:]
+            dice = 1 - (2 * (probability * hot).sum(1) + 1) / (probability.sum(1) + hot.sum(1) + 1)
+            expected.append(share * (functional.cross_entropy(x[None], y[None]) + dice[hot.any(1)].mean()))
+    torch.testing.assert_close(loss, torch.stack(expected).sum() / (6 * 1.5), rtol=1e-4, atol=1e-5)
+
+
+def test_the_gradient_reaches_the_network_and_the_settings_of_the_solution(stream: EpisodeStream) -> None:
+    learner = MetaLearner(make_model().network, ClosedForm())
+    learner.loss(EpisodeBatch.gather([stream.episode(0), stream.episode(1)], CPU), CPU, 0.5).backward()
+    for name, parameter in learner.named_parameters():
+        if ".head." in name:
+            assert parameter.grad is None
+        else:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.any(), name
+
+
+def test_the_score_is_the_dice_on_the_query() -> None:
+    class Sees(torch.nn.Module):
+        def features(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, :1]
+
+    truth = np.zeros((2, 8, 8), np.uint8)
+    truth[0, :4] = truth[1, :2] = 1
+    images = np.repeat(truth[:, None], 3, 1).astype(np.float16)
+    painted = np.array([0, 1, 62, 63])
+    learner = MetaLearner(Sees(), ClosedForm(1e-4, 1.0, 0.0))
+    perfect = Episode(images, truth, painted, 2, "x")
+    images = images.copy()
+    images[1, :, 2:4] = 1  # twice as much looks like foreground as is
+    assert learner.score([perfect, replace(perfect, images=images)], CPU) == pytest.approx([1.0, 2 / 3])
+
+
+# ---------------------------------------------------------------------------------------------------------- training
+
+
+def test_on_one_kind_the_loss_falls_and_unseen_episodes_are_solved_better(
+    stream: EpisodeStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import napari_unet.data.episodes.group as group_module
+
+    kind = Nuclei.draw(np.random.default_rng(3))
+    monkeypatch.setattr(group_module, "draw_kind", lambda rng, ndim: kind)
+    monkeypatch.setattr(meta_module, "_WARMUP_STEPS", 5)
+    monkeypatch.setattr(meta_module, "_SMOOTHING", 0.0)
+    model, unseen = make_model(), [replace(stream, seed=99).episode(number) for number in range(12)]
+    before = np.mean(MetaLearner(make_model().network, ClosedForm()).score(unseen, CPU))
+    config = MetaConfig(max_steps=30, learning_rate=0.01, ema_decay=0.8)
+    events = run(model, stream, config)
+    losses = [event.loss for event in events if isinstance(event, MetaProgress)]
+    assert len(losses) == 30
+    assert np.mean(losses[-8:]) < np.mean(losses[:8]) - 0.1
+    after = np.mean(MetaLearner(model.network, events[-1].closed_form).score(unseen, CPU))
+    assert after > before + 0.03
+
+
+def test_events_tell_how_it_goes(stream: EpisodeStream) -> None:
+    model = make_model()
+    started, *steps, finished = run(model, stream, MetaConfig(max_steps=4, batch=2))
+    assert isinstance(started, MetaStarted)
+    assert isinstance(finished, MetaFinished)
+    assert [event.step for event in steps] == [1, 2, 3, 4]
+    assert [event.fraction for event in steps] == [0.25, 0.5, 0.75, 1.0]
+    assert all(0 <= event.waiting <= 1 for event in steps)
+    assert not finished.stopped
+    assert finished.closed_form != meta_module._START
+    assert model.history["steps"] == 4
+    assert not model.network.training
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_processes_change_nothing_and_end_with_the_training(stream: EpisodeStream, processes: int) -> None:
+    alone, helped = make_model(), make_model()
+    config = MetaConfig(max_steps=3, batch=2)
+    run(alone, stream, config)
+    run(helped, stream, config, processes=processes)
+    assert multiprocessing.active_children() == []
+    for key, value in state_of(alone).items():
+        assert torch.equal(value, state_of(helped)[key]), key
+
+
+def test_closing_the_training_ends_the_processes_and_keeps_what_was_learnt(stream: EpisodeStream) -> None:
+    model = make_model()
+    before = state_of(model)
+    training = meta_train(model, stream, MetaConfig(max_steps=100), processes=1, device="cpu")
+    while not (isinstance(event := next(training), MetaProgress) and event.step == 2):
+        pass
+    assert len(multiprocessing.active_children()) == 1
+    training.close()  # type: ignore[attr-defined]
+    assert multiprocessing.active_children() == []
+    assert any(not torch.equal(value, before[key]) for key, value in state_of(model).items())
+
+
+def test_a_caller_who_stops_is_obeyed_between_the_parts_of_a_step(stream: EpisodeStream) -> None:
+    asked: list[int] = []
+
+    def should_stop() -> bool:
+        asked.append(1)
+        return len(asked) > 3
+
+    events = run(make_model(), stream, MetaConfig(max_steps=100), should_stop=should_stop)
+    assert events[-1].stopped
+    assert events[-1].step == 1
+
+
+# -------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def test_a_resumed_training_gives_the_same_numbers(stream: EpisodeStream, tmp_path: Path) -> None:
+    path, copy = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    config = MetaConfig(max_steps=8, batch=2, checkpoint_seconds=0.0)
+    whole = make_model()
+    losses = {}
+    for event in meta_train(whole, stream, config, device="cpu", checkpoint=path):
+        if isinstance(event, MetaProgress):
+            losses[event.step] = event.loss
+            if event.step == 5:
+                shutil.copy(path, copy)  # what is on disk if the power fails now
+    resumed = make_model()
+    events = run(resumed, stream, config, checkpoint=copy)
+    assert events[0].step == 4
+    for event in events[1:-1]:
+        assert event.loss == pytest.approx(losses[event.step], rel=1e-5)
+    for key, value in state_of(whole).items():
+        torch.testing.assert_close(state_of(resumed)[key], value, rtol=1e-4, atol=1e-5, msg=key)
+
+
+def test_a_finished_training_that_is_resumed_hands_its_weights_over(stream: EpisodeStream, tmp_path: Path) -> None:
+    path, config = tmp_path / "a.safetensors", MetaConfig(max_steps=2, batch=1)
+    first, second = make_model(), make_model()
+    form = run(first, stream, config, checkpoint=path)[-1].closed_form
+    events = run(second, stream, config, checkpoint=path)
+    assert [type(event) for event in events] == [MetaStarted, MetaFinished]
+    assert events[-1].closed_form == form
+    for key, value in state_of(first).items():
+        assert torch.equal(value, state_of(second)[key]), key
+
+
+def test_a_checkpoint_of_other_settings_or_another_kind_is_refused(stream: EpisodeStream, tmp_path: Path) -> None:
+    path, config = tmp_path / "a.safetensors", MetaConfig(max_steps=1, batch=1)
+    run(make_model(), stream, config, checkpoint=path)
+    for other in (replace(config, learning_rate=0.1), replace(config, batch=2)):
+        with pytest.raises(ModelFileError, match="other settings"):
+            run(make_model(), stream, other, checkpoint=path)
+    with pytest.raises(ModelFileError, match="other settings"):
+        run(make_model(), replace(stream, seed=6), config, checkpoint=path)
+    run(make_model(), stream, replace(config, max_steps=2), checkpoint=path)
+    make_model().save(path)
+    with pytest.raises(ModelFileError, match="not a checkpoint of a meta-training"):
+        run(make_model(), stream, config, checkpoint=path)
+
+
+# ------------------------------------------------------------------------------------------------------------ refusals
+
+
+@pytest.mark.parametrize("settings", [{"in_channels": 1}, {"ndim": 3}, {"padding": "valid", "norm": None}])
+def test_a_network_that_does_not_fit_the_episodes_is_refused(stream: EpisodeStream, settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="Expected a padded network for 3 channels and 2 axes"):
+        run(make_model(**settings), stream, MetaConfig(max_steps=1))
+
+
+@pytest.mark.parametrize(("settings", "message"), [({}, "budget"), ({"max_steps": 1, "batch": 0}, "above 0")])
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        MetaConfig(**settings)
+
+
+def test_a_loss_that_is_never_a_number_ends_the_training(
+    stream: EpisodeStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meta_module, "_MOST_FAILURES", 2)
+    model = make_model()
+    before = state_of(model)
+    start = ClosedForm(scale=1e30)
+    with pytest.raises(UNetError, match="Lower the learning rate"):
+        run(model, stream, MetaConfig(max_steps=10, batch=1), start=start)
+    for key, value in state_of(model).items():
+        assert value.isfinite().all(), key
+        if "running" not in key and "num_batches" not in key:
+            assert torch.equal(value, before[key]), key
+
+
+def test_volumes_are_learnt_from_too() -> None:
+    model = make_model(ndim=3)
+    stream = EpisodeStream((8, 16, 16), (12, 24, 24), seed=1)
+    events = run(model, stream, MetaConfig(max_steps=2, batch=1))
+    assert np.isfinite(events[-2].loss)
+    assert events[-1].step == 2

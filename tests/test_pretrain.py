@@ -1,0 +1,100 @@
+"""The script that trains the starting weights: from nothing to a model file with its record."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_unet.data.episodes.stream import EpisodeStream
+from napari_unet.errors import InputError
+from napari_unet.models.model import Model
+from scripts.pretrain import SETS, main, read_set
+
+SMALL = ["--features", 4, "--depth", 2, "--last-features", 8, "--side", 32, "--batch", 1, "--test-episodes", 4]
+QUICK = [*map(str, SMALL), "--processes", "0", "--device", "cpu"]
+
+
+def test_it_writes_a_model_and_a_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "w.unet.safetensors"
+    assert main(["--out", str(out), "--steps", "2", "--seed", "7", *QUICK]) == 0
+    model = Model.load(out)
+    assert (model.config.in_channels, model.config.features, model.config.last_features) == (3, 4, 8)
+    record = model.history["pretraining"]
+    assert record["seed"] == 7
+    assert model.history["steps"] == 2
+    assert record["closed_form"].keys() == {"ridge", "scale", "offset"}
+    assert 0 <= record["dice_on_held_out_scenes"]["mean"] <= 1
+    assert json.loads((tmp_path / "w.unet.json").read_text())["pretraining"] == record
+    assert {path.name for path in tmp_path.iterdir()} == {"w.unet.safetensors", "w.unet.json"}
+    assert "mean Dice" in capsys.readouterr().out
+
+
+def test_an_interrupted_training_is_neither_lost_nor_taken_for_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "w.unet.safetensors"
+    command = ["--out", str(out), "--steps", "3", *QUICK]
+    assert main([*command, "--resume"]) == 1
+    assert "nothing to resume" in capsys.readouterr().err
+    with monkeypatch.context() as patch:
+
+        def fail(*arguments: Any) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr("scripts.pretrain._score", fail)
+        with pytest.raises(KeyboardInterrupt):
+            main(command)
+    capsys.readouterr()
+    assert main(command) == 1
+    assert "add --resume" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 0
+    assert "from step 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "needs a budget"),
+        (("--steps", "1", "--side", "30"), "multiple of 4"),
+        (("--steps", "1", "--real", ".", "--sets", "isbi2012_em"), "may not be trained on 'isbi2012_em'"),
+        (("--steps", "1", "--real", "nowhere", "--sets", "ct_lung_2d"), "does not exist"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
+) -> None:
+    assert main(["--out", str(tmp_path / "w.safetensors"), *QUICK, *options]) == 1
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_organs_are_read_with_the_slices_that_show_them(tmp_path: Path, rng: np.random.Generator) -> None:
+    images, lung = rng.integers(0, 255, (5, 20, 20), dtype=np.uint8), np.zeros((5, 20, 20), np.uint8)
+    lung[1:4, 3:15, 3:15] = 255
+    np.savez(tmp_path / "ct_lung_2d.npz", images=images, lung=lung)
+    group = read_set(tmp_path, "ct_lung_2d")
+    assert len(group.images) == 3
+    assert all(np.array_equal(regions, lung[1] > 0) for regions in group.regions)
+    with pytest.raises(InputError, match="not known"):
+        read_set(tmp_path, "something")
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_real_sets_are_read(name: str, real_data: Any) -> None:
+    archive = name.partition("/")[0]
+    real_data(archive)
+    folder = Path(os.environ.get("NAPARI_UNET_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    group = read_set(folder, name)
+    assert len(group.images) >= 2
+    assert all(image.shape[0] == 3 for image in group.images)
+    if group.objects is None:
+        assert all(0 < regions.mean() < 1 for regions in group.regions)
+    else:
+        assert all(labels.max() > 1 for labels in group.objects)
+    stream = EpisodeStream((32, 32), (40, 40), real=(group,), real_share=1.0)
+    assert all(stream.episode(number).source == name for number in range(5))
