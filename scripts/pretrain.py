@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -67,7 +69,10 @@ def _pretrain(chosen: argparse.Namespace) -> None:
     processes = chosen.processes
     if processes is None:
         processes = min(LANES, max(1, (os.cpu_count() or 2) - 1)) if on_gpu else 1
-    closed_form = _train(model, stream, config, processes, chosen.device, checkpoint)
+    finished = _train(model, stream, config, processes, chosen.device, checkpoint)
+    if finished.stopped:
+        raise UNetError(f"stopped after {finished.step} steps; the same command with --resume goes on.")
+    closed_form = finished.closed_form
     scores = _score(model, stream, closed_form, chosen.device, chosen.test_episodes)
     model.closed_form = closed_form
     record = {
@@ -87,9 +92,12 @@ def _pretrain(chosen: argparse.Namespace) -> None:
 
 def _train(
     model: Model, stream: EpisodeStream, config: MetaConfig, processes: int, device: str, checkpoint: Path
-) -> ClosedForm:
-    shown = -_PRINT_SECONDS
-    events = meta_train(model, stream, config, processes=processes, device=device, checkpoint=checkpoint)
+) -> MetaFinished:
+    shown = -math.inf
+    interrupted = _Interruption()
+    events = meta_train(
+        model, stream, config, processes=processes, device=device, should_stop=interrupted, checkpoint=checkpoint
+    )
     for event in events:
         if isinstance(event, MetaStarted):
             print(f"training on {event.device} from step {event.step}, episodes from {processes} processes", flush=True)
@@ -102,7 +110,23 @@ def _train(
                 flush=True,
             )
     assert isinstance(event, MetaFinished)
-    return event.closed_form
+    return event
+
+
+class _Interruption:
+    """Turns the first Ctrl-C or polite kill into a wish to stop, so that nothing is lost; the second one kills."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __call__(self) -> bool:
+        return self.came
+
+    def _note(self, *details: object) -> None:
+        self.came = True
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 def _score(

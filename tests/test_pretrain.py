@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from napari_unet.errors import InputError
 from napari_unet.models.model import Model
 from scripts.pretrain import SETS, main, read_set
 
+ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--features", 4, "--depth", 2, "--last-features", 8, "--side", 32, "--batch", 1, "--test-episodes", 4]
 QUICK = [*map(str, SMALL), "--processes", "0", "--device", "cpu"]
 
@@ -32,6 +35,12 @@ def test_it_writes_a_model_and_a_record(tmp_path: Path, capsys: pytest.CaptureFi
     assert json.loads((tmp_path / "w.unet.json").read_text())["pretraining"] == record
     assert {path.name for path in tmp_path.iterdir()} == {"w.unet.safetensors", "w.unet.json"}
     assert "mean Dice" in capsys.readouterr().out
+
+
+def test_volumes_are_trained_on_too(tmp_path: Path) -> None:
+    out = tmp_path / "w.unet.safetensors"
+    assert main(["--out", str(out), "--steps", "1", "--ndim", "3", *QUICK]) == 0
+    assert Model.load(out).config.axes == "ZYX"
 
 
 def test_an_interrupted_training_is_neither_lost_nor_taken_for_a_new_one(
@@ -54,6 +63,28 @@ def test_an_interrupted_training_is_neither_lost_nor_taken_for_a_new_one(
     assert "add --resume" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 0
     assert "from step 3" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_polite_kill_leaves_a_checkpoint(tmp_path: Path) -> None:
+    out = tmp_path / "w.unet.safetensors"
+    command = [sys.executable, "-u", str(ROOT / "scripts" / "pretrain.py"), "--out", str(out), "--steps", "100000"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    with subprocess.Popen(
+        [*command, *QUICK, "--processes", "1"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as training:
+        assert training.stdout is not None
+        assert "training on" in training.stdout.readline()
+        assert "step 1 " in training.stdout.readline()
+        training.terminate()
+        _, errors = training.communicate(timeout=60)
+    assert training.returncode == 1
+    assert "--resume goes on" in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["w.unet.checkpoint.safetensors"]
 
 
 @pytest.mark.parametrize(

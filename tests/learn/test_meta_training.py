@@ -260,3 +260,15 @@ def test_volumes_are_learnt_from_too() -> None:
     events = run(model, stream, MetaConfig(max_steps=2, batch=1))
     assert np.isfinite(events[-2].loss)
     assert events[-1].step == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_gpu_learns_and_goes_on_from_a_checkpoint(stream: EpisodeStream, tmp_path: Path) -> None:
+    path, model = tmp_path / "a.safetensors", make_model()
+    options: dict[str, Any] = {"device": "cuda", "checkpoint": path, "processes": 1}
+    first = run(model, stream, MetaConfig(max_steps=4), **options)
+    second = run(make_model(), stream, MetaConfig(max_steps=8), **options)
+    assert second[0].step == first[-1].step == 4
+    assert second[-1].step == 8
+    assert np.isfinite(second[-2].loss)
+    assert all(value.device.type == "cpu" for value in state_of(model).values())

@@ -42,10 +42,10 @@ class EpisodeBatch:
     @classmethod
     def gather(cls, episodes: Sequence[Episode], device: Device) -> EpisodeBatch:
         """Bring episodes to a device."""
-        images = np.concatenate([episode.images for episode in episodes]).astype(np.float32)
+        images = np.concatenate([episode.images for episode in episodes])
         classes = np.concatenate([episode.classes.reshape(2, -1) for episode in episodes])
         return cls(
-            device.tensor(images),
+            device.tensor(images).float(),
             device.tensor(classes).long(),
             tuple(device.tensor(episode.painted) for episode in episodes),
             tuple(episode.count for episode in episodes),
