@@ -16,6 +16,7 @@ _HOME = {
     "Sample": "napari_unet.data.sample",
     "TrainConfig": "napari_unet.learn.config",
     "UNetError": "napari_unet.errors",
+    "adapt": "napari_unet.models.adapt",
     "border_weights": "napari_unet.learn.border_weights",
     "fit": "napari_unet.learn.fit",
     "predict": "napari_unet.predict.tiled",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from napari_unet.learn.border_weights import border_weights as border_weights
     from napari_unet.learn.config import TrainConfig as TrainConfig
     from napari_unet.learn.fit import fit as fit
+    from napari_unet.models.adapt import adapt as adapt
     from napari_unet.models.model import Model as Model
     from napari_unet.models.transfer import transfer as transfer
     from napari_unet.nets.config import ModelConfig as ModelConfig

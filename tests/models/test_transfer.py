@@ -58,13 +58,25 @@ def test_depth_wise_kernels_are_repeated() -> None:
         torch.testing.assert_close(colour.model.network(_image(grey, 3)), grey.network(_image(grey)))
 
 
-def test_several_channels_are_averaged() -> None:
-    source = _trained(ModelConfig(features=4, depth=1, in_channels=2))
-    moved = transfer(source, replace(source.config, in_channels=5))
-    (name,) = moved.adapted
-    old, new = (model.network.state_dict()[f"{name}.weight"] for model in (source, moved.model))
-    for channel in range(5):
-        torch.testing.assert_close(new[:, channel], (old[:, 0] + old[:, 1]) / 5)
+@pytest.mark.parametrize(
+    ("before", "after", "mixture"),
+    [
+        (3, 1, [[1], [1], [1]]),
+        (3, 2, [[1, 0], [0, 1], [1 / 2, 1 / 2]]),
+        (3, 4, [[1 / 2, 0, 0, 1 / 2], [0, 1, 0, 0], [0, 0, 1, 0]]),
+        (2, 5, [[1 / 3, 0, 1 / 3, 0, 1 / 3], [0, 1 / 2, 0, 1 / 2, 0]]),
+    ],
+)
+def test_other_channels_are_mixed_to_those_that_are_known(before: int, after: int, mixture: Any) -> None:
+    source = _trained(ModelConfig(features=4, depth=2, in_channels=before))
+    moved = transfer(source, replace(source.config, in_channels=after))
+    assert len(moved.adapted) == 1
+    image = torch.rand(1, after, 16, 20, generator=torch.Generator().manual_seed(3))
+    mixed = torch.einsum("ba,nayx->nbyx", torch.tensor(mixture, dtype=torch.float32), image)
+    with torch.no_grad():
+        expected = source.network(mixed)
+        rounding = 1e-4 * expected.abs().max().item()
+        torch.testing.assert_close(moved.model.network(image), expected, rtol=0, atol=rounding)
 
 
 @pytest.mark.parametrize(("name", "ndim"), NETWORKS)

@@ -188,6 +188,12 @@ class FrameReader:
     layout: ImageLayout
     intensity: IntensityRange
 
+    @classmethod
+    def open(cls, image: Any, layout: ImageLayout, low_percentile: float, high_percentile: float) -> FrameReader:
+        """Measure the grey values of an image, see `measure_range`, and return what reads it."""
+        intensity = measure_range(image, layout, low_percentile=low_percentile, high_percentile=high_percentile)
+        return cls(image, layout, intensity)
+
     def read(self, position: tuple[int, ...], start: tuple[int, ...], stop: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """Read the box from `start` to `stop`, which may lie partly or wholly outside of the frame.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from napari_unet.data.axes import ImageLayout
 from napari_unet.data.crops import AnnotatedFrame
-from napari_unet.data.intensity import FrameReader, measure_range
+from napari_unet.data.intensity import FrameReader
 from napari_unet.data.sample import Sample
 from napari_unet.data.strokes import decode_strokes
 from napari_unet.errors import AnnotationError, InputError
@@ -22,8 +22,16 @@ from napari_unet.nets.config import ModelConfig
 
 __all__ = ["prepare_frames"]
 
+OpenImage = Callable[[Any, ImageLayout, ModelConfig], FrameReader]
 
-def prepare_frames(samples: Sequence[Sample], model: ModelConfig, config: TrainConfig) -> list[AnnotatedFrame]:
+
+def _open_image(image: Any, layout: ImageLayout, model: ModelConfig) -> FrameReader:
+    return FrameReader.open(image, layout, model.low_percentile, model.high_percentile)
+
+
+def prepare_frames(
+    samples: Sequence[Sample], model: ModelConfig, config: TrainConfig, open_image: OpenImage = _open_image
+) -> list[AnnotatedFrame]:
     """Find the painted frames of all samples and weight their pixels.
 
     An image without strokes gives nothing, or, where `TrainConfig.consistency` learns from the unpainted part, a frame
@@ -40,6 +48,8 @@ def prepare_frames(samples: Sequence[Sample], model: ModelConfig, config: TrainC
         Says how the images are read.
     config : TrainConfig
         Says what the strokes mean and how borders are weighted.
+    open_image : callable
+        Takes image, layout and `model`, and returns what reads the image.
 
     Raises
     ------
@@ -54,13 +64,15 @@ def prepare_frames(samples: Sequence[Sample], model: ModelConfig, config: TrainC
     for number, sample in enumerate(samples, start=1):
         name = sample.name or f"image {number}"
         try:
-            frames += _prepare_sample(sample, model, config)
+            frames += _prepare_sample(sample, model, config, open_image)
         except InputError as error:
             raise type(error)(f"{name}: {error}") from error
     return _balance(frames, model.classes)
 
 
-def _prepare_sample(sample: Sample, model: ModelConfig, config: TrainConfig) -> list[AnnotatedFrame]:
+def _prepare_sample(
+    sample: Sample, model: ModelConfig, config: TrainConfig, open_image: OpenImage
+) -> list[AnnotatedFrame]:
     layout = ImageLayout(sample.axes, tuple(sample.image.shape), model.ndim)
     if layout.channels != model.in_channels:
         raise InputError(
@@ -75,7 +87,7 @@ def _prepare_sample(sample: Sample, model: ModelConfig, config: TrainConfig) -> 
         painted = layout.read_labels(annotation, position)
         if not painted.any():
             continue
-        reader = reader or _make_reader(sample, layout, model)
+        reader = reader or open_image(sample.image, layout, model)
         box = _bounding_box(painted != 0)
         targets = decode_strokes(painted[box], config.task, len(model.classes))
         weights = border_weights(
@@ -84,15 +96,8 @@ def _prepare_sample(sample: Sample, model: ModelConfig, config: TrainConfig) -> 
         origin = tuple(part.start for part in box)
         frames.append(AnnotatedFrame(reader, position, origin, targets.classes, weights))
     if not frames and config.consistency > 0:
-        frames.append(_unpainted_frame(_make_reader(sample, layout, model)))
+        frames.append(_unpainted_frame(open_image(sample.image, layout, model)))
     return frames
-
-
-def _make_reader(sample: Sample, layout: ImageLayout, model: ModelConfig) -> FrameReader:
-    intensity = measure_range(
-        sample.image, layout, low_percentile=model.low_percentile, high_percentile=model.high_percentile
-    )
-    return FrameReader(sample.image, layout, intensity)
 
 
 def _unpainted_frame(reader: FrameReader) -> AnnotatedFrame:

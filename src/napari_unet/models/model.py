@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 
 import napari_unet
 from napari_unet.errors import InputError, ModelFileError
+from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.registry import build_network
 from napari_unet.nets.tensor_file import load_tensors, save_tensors
@@ -27,7 +28,7 @@ _PREFIX = "network."
 class Model:
     r"""A network with its settings, what it looks for, and where it comes from.
 
-    Make one with `Model.create` or `Model.load`.
+    Make one with `Model.pretrained`, `Model.create` or `Model.load`.
 
     Attributes
     ----------
@@ -41,6 +42,8 @@ class Model:
         Distance of pixels that it was trained at, along the spatial axes (ZYX order); None: unknown.
     history : dict
         JSON values about the training: steps, seconds, best score and the like.
+    closed_form : ClosedForm or None
+        How `napari_unet.adapt` solves the last layer, where the network has learnt it; None: by the defaults.
 
     Examples
     --------
@@ -54,6 +57,7 @@ class Model:
     task: str = "objects"
     spacing: tuple[float, ...] | None = None
     history: dict[str, Any] = field(default_factory=dict)
+    closed_form: ClosedForm | None = None
 
     @classmethod
     def create(cls, config: ModelConfig | None = None, seed: int = 0) -> Model:
@@ -74,6 +78,38 @@ class Model:
         """
         config = ModelConfig() if config is None else config
         return cls(config=config, network=_build(config, seed))
+
+    @classmethod
+    def pretrained(
+        cls, in_channels: int = 1, ndim: int = 2, classes: Sequence[str] = ("background", "foreground")
+    ) -> Model:
+        """Make a model of the starting weights that come with the package; nothing is downloaded.
+
+        They were trained so that a last layer solved from a few strokes segments: `napari_unet.adapt` does that, and
+        `napari_unet.fit` goes on from there. The weights know three channels. An image of one channel gives exactly
+        what it would give three times over, one of two gets their mean as the third, and more channels than three
+        share the kernels of the three in turn. Where no weights for volumes are shipped, those for images are inflated
+        (see `napari_unet.models.inflate`).
+
+        Parameters
+        ----------
+        in_channels : int
+            Channels of the images.
+        ndim : {2, 3}
+            2 for images and slices, 3 for volumes.
+        classes : sequence of str
+            Background first.
+
+        Raises
+        ------
+        InputError
+            If the channels, dimensions or classes make no sense.
+        ModelFileError
+            If the installation lacks the weights.
+        """
+        from napari_unet.models.pretrained import load_pretrained
+
+        return load_pretrained(in_channels, ndim, tuple(classes))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
@@ -103,20 +139,23 @@ class Model:
             task=_read_task(document.get("task"), name),
             spacing=_read_spacing(document.get("spacing"), name),
             history=_read_history(document.get("history"), name),
+            closed_form=_read_closed_form(document.get("closed_form"), name),
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, half: bool = False) -> None:
         """Write the model to one safetensors file, in one step: a kill leaves the old file or the whole new one.
 
         Parameters
         ----------
         path : path-like
             The file, by custom with the ending ``.unet.safetensors``.
+        half : bool
+            Whether kernels are stored as float16, in half the space; normalisations and biases are not.
 
         Raises
         ------
         InputError
-            If `task` or `spacing` hold what a model can't have.
+            If `task` or `spacing` hold what a model can't have, or a kernel is too large for float16.
         napari_unet.data.storage.StorageError
             If the file can't be written, for example because the disk is full.
         """
@@ -130,14 +169,25 @@ class Model:
             "task": self.task,
             "spacing": None if self.spacing is None else [float(step) for step in self.spacing],
             "history": _plain(self.history),
+            "closed_form": None if self.closed_form is None else asdict(self.closed_form),
         }
-        save_tensors(path, {_PREFIX + key: value for key, value in self.network.state_dict().items()}, document)
+        state = {key: _halve(key, value) if half else value for key, value in self.network.state_dict().items()}
+        save_tensors(path, {_PREFIX + key: value for key, value in state.items()}, document)
 
 
 def _build(config: ModelConfig, seed: int) -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return build_network(config)
+
+
+def _halve(key: str, value: torch.Tensor) -> torch.Tensor:
+    """Turn the weights of a convolution into float16."""
+    if value.ndim < 2 or not value.is_floating_point():
+        return value
+    if not value.abs().max() <= torch.finfo(torch.float16).max:
+        raise InputError(f"The weights {key!r} are too large for half the precision; save the model with `half=False`.")
+    return value.to(torch.float16)
 
 
 def _read_config(values: Any, name: str) -> ModelConfig:
@@ -196,6 +246,20 @@ def _read_history(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelFileError(f"{name} has no record of its training; train and save the model again.")
     return dict(value)
+
+
+def _read_closed_form(value: Any, name: str) -> ClosedForm | None:
+    if value is None:
+        return None
+    try:
+        form = ClosedForm(**{key: float(number) for key, number in value.items()})
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"{name} solves its last layer in a way that this napari-unet does not know; update napari-unet."
+        ) from error
+    if not form.ridge > 0 or not all(math.isfinite(number) for number in asdict(form).values()):
+        raise ModelFileError(f"{name} solves its last layer with {form}, which makes no sense.")
+    return form
 
 
 def _plain(value: Any) -> Any:

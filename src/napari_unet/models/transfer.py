@@ -52,9 +52,10 @@ def transfer(source: Model, config: ModelConfig, *, seed: int = 0) -> Transfer:
     """Make a model of another config that keeps of a trained one what fits.
 
     - A layer is kept if the new network has one of the same name and shape.
-    - The layers that read the image are adapted to another number of channels: each new channel gets the mean of the
-      old kernels, scaled so that an image whose channels are all equal gives what it gave before (grey to RGB, and
-      back). The same is done to depth-wise kernels, where it is exact from one channel to several only.
+    - The layers that read the image are adapted to another number of channels, as if these were mixed to the old ones
+      first: each old channel is the mean of the new channels that fall to it in turn, or, if there are too few, of
+      all. So an image whose channels are all equal gives what it gave before (grey to RGB, and back). Depth-wise
+      kernels become the mean of the old ones, which is exact from one channel to several only.
     - The last layer keeps the rows of the classes that have the same names; if their number is the same, classes of
       other names count as renamed.
     - All else starts from random weights.
@@ -99,7 +100,7 @@ def transfer(source: Model, config: ModelConfig, *, seed: int = 0) -> Transfer:
         raise InputError("No layer of the model fits the new network; start with a new model.")
     model.network.load_state_dict(state)
     model.network.eval()
-    model.task, model.spacing = source.task, source.spacing
+    model.task, model.spacing, model.closed_form = source.task, source.spacing, source.closed_form
     encoder = cast("SegmentationNetwork", model.network).encoder
     model.history = {
         "start": {
@@ -160,11 +161,18 @@ def _fit_channels(old: torch.Tensor, shape: torch.Size, before: int, after: int)
     """Adapt what reads or makes one map for each image channel; None: it does not fit."""
     if old.shape == shape:
         return old.clone()
-    for axis, share in ((1, before / after), (0, 1.0)):
-        fits = old.ndim > 1 and old.shape[axis] == before
-        if fits and (*old.shape[:axis], after, *old.shape[axis + 1 :]) == tuple(shape):
-            return (old.mean(axis, keepdim=True) * share).expand(shape).clone()
+    if old.ndim > 1 and old.shape[1] == before and (old.shape[0], after, *old.shape[2:]) == tuple(shape):
+        return torch.einsum("ob...,ba->oa...", old, _mixture(before, after))
+    if old.ndim > 1 and old.shape[0] == before and (after, *old.shape[1:]) == tuple(shape):
+        return old.mean(0, keepdim=True).expand(shape).clone()
     return None
+
+
+def _mixture(before: int, after: int) -> torch.Tensor:
+    """Say how much of each new channel is in each old one, (before, after); the rows sum up to 1."""
+    share = (torch.arange(after) % before == torch.arange(before)[:, None]).float()
+    share[share.sum(dim=1) == 0] = 1.0
+    return share / share.sum(dim=1, keepdim=True)
 
 
 def _sentence(

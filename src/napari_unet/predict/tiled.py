@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from napari_unet.data.axes import Box, ImageLayout, guess_axes
-from napari_unet.data.intensity import FrameReader, measure_range
+from napari_unet.data.intensity import FrameReader
 from napari_unet.errors import InputError, MemoryLimitError
 from napari_unet.nets.architectures import ARCHITECTURES
 from napari_unet.nets.config import ModelConfig
@@ -25,7 +25,7 @@ from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import PredictEvent, PredictFinished, PredictRecovered, PredictStarted, TilePredicted
 from napari_unet.predict.tiles import Tile, TileGeometry, choose_tile, plan_tiles
 
-__all__ = ["image_layout", "predict", "predict_tiles", "tile_geometry"]
+__all__ = ["image_layout", "pixel_budget", "predict", "predict_tiles", "tile_geometry"]
 
 _BUDGET_CPU = 24_000_000  # outer pixels of a tile times features of the network
 _BUDGET_GPU = 8 * _BUDGET_CPU
@@ -193,6 +193,12 @@ def tile_geometry(network: nn.Module, config: ModelConfig) -> TileGeometry:
     return TileGeometry(divisor, halo, divisor if config.padding == "same" else None, overlap)
 
 
+def pixel_budget(config: ModelConfig, device: Device, growth: float = 1.0) -> int:
+    """Return how many outer pixels a tile may have, which grows by a factor before the network sees it."""
+    budget = _BUDGET_CPU if device.torch_device.type == "cpu" else _BUDGET_GPU
+    return int(budget / (growth * config.features * ARCHITECTURES[config.architecture].memory))
+
+
 Piece = tuple[tuple[int, ...], Tile]
 
 
@@ -213,20 +219,16 @@ class _Job:
         made = self.model.config
         self.frame_region: Box | None = self._in_frame("region", self.region)
         self.frame_focus: tuple[float, ...] | None = self._in_frame("focus", self.focus)
-        intensity = measure_range(
-            self.image, self.layout, low_percentile=made.low_percentile, high_percentile=made.high_percentile
-        )
-        self.reader = FrameReader(self.image, self.layout, intensity)
+        self.reader = FrameReader.open(self.image, self.layout, made.low_percentile, made.high_percentile)
         self.geometry = tile_geometry(self.model.network, made)
         self.blender = Blender(self.geometry.overlap) if self.geometry.overlap else None
         self.network = self._place()
         turns = list_turns(self.config.averaging)
         self.turned = [TurnedFrames(self.reader, turn) for turn in turns]
-        budget = (_BUDGET_CPU if self.device.torch_device.type == "cpu" else _BUDGET_GPU) / tile_growth(turns)
         tile = self.config.tile
         if tile is None:
-            weight = made.features * ARCHITECTURES[made.architecture].memory
-            self.tile = choose_tile(self.layout.frame_shape, self.geometry, int(budget / weight))
+            budget = pixel_budget(made, self.device, tile_growth(turns))
+            self.tile = choose_tile(self.layout.frame_shape, self.geometry, budget)
         else:
             self.tile = (tile,) * made.ndim if isinstance(tile, int) else tuple(tile)
         if len(self.tile) != made.ndim:

@@ -1,0 +1,71 @@
+"""A network for volumes made of one for images, so that what was learnt on images helps in volumes, too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from napari_unet.errors import InputError
+from napari_unet.models.model import Model
+
+__all__ = ["inflate"]
+
+_CONVOLUTIONS = nn.Conv2d | nn.ConvTranspose2d
+
+
+def inflate(model: Model) -> Model:
+    """Make a 3D model of a 2D one.
+
+    Each kernel is spread over z: divided by its size there if it is a convolution, repeated if it is an up-convolution
+    of stride 2, whose every plane is written by one of its planes (Carreira and Zisserman 2017, arXiv 1705.07750).
+    Pooling and normalisation go on as they are. In a volume whose planes are all the same, what the network says of a
+    plane that is as far from both ends as the network looks is what the 2D network says of it.
+
+    Parameters
+    ----------
+    model : Model
+        A 2D model of a network that is made for volumes as well; it is not changed.
+
+    Returns
+    -------
+    Model
+        With the same settings but ``ndim=3``.
+
+    Raises
+    ------
+    InputError
+        If the model is not a 2D one, or its network can't be inflated.
+
+    Examples
+    --------
+    >>> from napari_unet.nets.config import ModelConfig
+    >>> inflate(Model.create(ModelConfig(features=4, depth=1))).network(torch.zeros(1, 1, 4, 8, 6)).shape
+    torch.Size([1, 2, 4, 8, 6])
+    """
+    if model.config.ndim != 2:
+        raise InputError("Only a model for images can be inflated; this one is for volumes.")
+    deep = Model.create(replace(model.config, ndim=3))
+    layers = dict(model.network.named_modules())
+    state = {}
+    for key, value in model.network.state_dict().items():
+        layer = layers[key.rpartition(".")[0]]
+        is_kernel = isinstance(layer, _CONVOLUTIONS) and value.ndim == 4
+        state[key] = _spread(layer, value) if is_kernel else value
+    deep.network.load_state_dict(state)
+    deep.network.eval()
+    deep.task, deep.closed_form, deep.history = model.task, model.closed_form, dict(model.history)
+    return deep
+
+
+def _spread(layer: nn.Module, kernel: torch.Tensor) -> torch.Tensor:
+    """Spread a kernel (outputs, inputs, y, x) to (outputs, inputs, z, y, x)."""
+    size = kernel.shape[-1]
+    if isinstance(layer, nn.ConvTranspose2d):
+        if layer.stride != (size, size):
+            raise InputError("Up-convolutions that overlap can't be inflated; choose the network 'unet'.")
+        share = 1.0
+    else:
+        share = 1 / size
+    return (kernel * share).unsqueeze(2).repeat(1, 1, size, 1, 1)

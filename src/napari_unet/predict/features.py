@@ -1,0 +1,280 @@
+"""The last feature map of a network, piece by piece, and remembered.
+
+A classifier that is solved on this map from the strokes needs it again and again, at the painted pixels for every new
+stroke and everywhere for every new result, while the network that makes it stays the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from napari_unet.data.axes import Box
+from napari_unet.data.intensity import FrameReader
+from napari_unet.errors import MemoryLimitError
+from napari_unet.nets.device import Device, is_out_of_memory
+from napari_unet.nets.registry import SegmentationModel
+from napari_unet.predict.feature_cache import FeatureCache, Place
+from napari_unet.predict.tiled import pixel_budget, tile_geometry
+from napari_unet.predict.tiles import Tile, choose_tile, plan_tile, plan_tiles
+
+__all__ = ["FeatureMaps"]
+
+_SIDE = {2: 256, 3: 64}  # pixels of a remembered tile, by dimensions
+_OVER_ONE_TILE = 1.5  # how much larger than for a single tile the box that the network is given may always be
+
+Cells = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the network is given at once: the plan of a box and the tiles in it."""
+
+    outer: Tile
+    tiles: tuple[int, ...]
+
+
+class FeatureMaps:
+    r"""The last feature map of the network of a model for all frames of an image.
+
+    It is computed in boxes as large as the device takes at once, and remembered in tiles of a fixed grid. Where the
+    network's result does not depend on the tile, neither does this. Where it does (see
+    `SegmentationNetwork.exact_tiling`), the tiles are those of `napari_unet.predict` and overlap.
+
+    Parameters
+    ----------
+    model : Model
+        Whose network makes the map; it must be on the device and in evaluation mode.
+    reader : FrameReader
+        Reads the image.
+    device : Device
+        Where the network runs.
+    cache : FeatureCache
+        Remembers the map.
+
+    Attributes
+    ----------
+    tiles : list of Tile
+        The tiles of a frame; their `inner` is what `read` returns the map of.
+    overlap : int
+        Pixels by which tiles go into each other.
+    """
+
+    def __init__(self, model: SegmentationModel, reader: FrameReader, device: Device, cache: FeatureCache) -> None:
+        self.network, self.reader, self.device, self.cache = model.network, reader, device, cache
+        config, shape = model.config, reader.layout.frame_shape
+        self.shape = shape
+        self.geometry = tile_geometry(model.network, config)
+        self.overlap = self.geometry.overlap
+        budget = pixel_budget(config, device)
+        side = choose_tile(shape, self.geometry, budget) if self.overlap else (_SIDE[config.ndim],) * config.ndim
+        self.side = tuple(-(-part // self.geometry.divisor) * self.geometry.divisor for part in side)
+        self.tiles = plan_tiles(shape, self.side, self.geometry)
+        self.grid = tuple(-(-size // part) for size, part in zip(shape, self.side, strict=True))
+        self.most = max(budget, int(_OVER_ONE_TILE * max(_outer_pixels(tile) for tile in self.tiles)))
+        self.depth = int(cast("nn.Conv2d", model.network.head).in_channels)
+
+    def touching(self, region: Box | None = None) -> list[int]:
+        """List the numbers of the tiles that touch a box of the frame; None: all."""
+        if region is None:
+            return list(range(len(self.tiles)))
+        spans = [slice(*part.indices(size)) for part, size in zip(region, self.shape, strict=True)]
+        return [
+            number
+            for number, tile in enumerate(self.tiles)
+            if all(max(a.start, b.start) < min(a.stop, b.stop) for a, b in zip(tile.inner, spans, strict=True))
+        ]
+
+    def read(self, position: Place, numbers: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
+        r"""Go through some tiles of a frame, in any order.
+
+        Parameters
+        ----------
+        position : tuple of int
+            Position of the frame in the stack.
+        numbers : sequence of int
+            Places in `tiles`.
+
+        Yields
+        ------
+        number : int
+            Place of the tile in `tiles`.
+        features : torch.Tensor
+            (D, \*inner) on the device, float16 or bfloat16, the channels of a pixel side by side in memory.
+
+        Raises
+        ------
+        MemoryLimitError
+            If the memory is too small for a single tile.
+        """
+        missing = set()
+        for number in numbers:
+            found = self.cache.get(self._key(position, number))
+            if found is None:
+                missing.add(number)
+            else:
+                yield number, found
+        for run in self._plan_runs(missing):
+            for number, features in self._compute(position, run):
+                self.cache.put(self._key(position, number), features)
+                if number in missing:
+                    yield number, features
+
+    def gather(self, position: Place, pixels: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Return the features of some pixels of a frame.
+
+        Parameters
+        ----------
+        position : tuple of int
+            Position of the frame in the stack.
+        pixels : numpy.ndarray
+            (n,) numbers of the pixels in the flattened frame, sorted and different.
+
+        Returns
+        -------
+        torch.Tensor
+            (n, D) on the device, float16 or bfloat16.
+        """
+        dtype = self.device.low_precision or torch.float16
+        features = torch.empty((len(pixels), self.depth), dtype=dtype, device=self.device.torch_device)
+        unknown = np.ones(len(pixels), bool)
+        known = self.cache.get_painted(self.reader, position)
+        if known is not None:
+            _, here, there = np.intersect1d(pixels, known[0], assume_unique=True, return_indices=True)
+            features[torch.from_numpy(here)] = known[1][torch.from_numpy(there)]
+            unknown[here] = False
+        wanted = np.flatnonzero(unknown)
+        places = np.stack(np.unravel_index(pixels[wanted], self.shape))
+        cells = places // np.array(self.side)[:, None]
+        numbers = np.ravel_multi_index(tuple(cells), self.grid)
+        for number, block in self.read(position, np.unique(numbers).tolist()):
+            here = np.flatnonzero(numbers == number)
+            corner = np.array([part.start for part in self.tiles[number].inner])[:, None]
+            local = np.ravel_multi_index(tuple(places[:, here] - corner), tuple(block.shape[1:]))
+            rows = block.movedim(0, -1).reshape(-1, self.depth)
+            features[torch.from_numpy(wanted[here])] = rows[torch.from_numpy(local).to(rows.device)]
+        self.cache.put_painted(self.reader, position, pixels, features)
+        return features
+
+    def _key(self, position: Place, number: int) -> Any:
+        tile = self.tiles[number]
+        return self.reader, position, tuple((part.start, part.stop) for part in tile.inner)
+
+    def _plan_runs(self, missing: set[int]) -> list[_Run]:
+        if not missing:
+            return []
+        if self.overlap:
+            return [_Run(self.tiles[number], (number,)) for number in sorted(missing)]
+        whole = self._plan_run((0,) * len(self.grid), self.grid)
+        fits = _outer_pixels(whole.outer) <= self.most
+        if fits and 4 * math.prod(self.shape) * self.depth * 2 <= self.cache.max_bytes:
+            return [whole]  # at once takes hardly longer than a few tiles with what lies around them
+        cells = np.stack(np.unravel_index(sorted(missing), self.grid), axis=1)
+
+        def cost(low: Place, high: Place) -> int:
+            return _outer_pixels(self._plan_run(low, high).outer)
+
+        return [self._plan_run(low, high) for low, high in _cover(cells, cost, self.most)]
+
+    def _plan_run(self, low: Place, high: Place) -> _Run:
+        """Plan the box of the tiles from `low` to `high` in the grid."""
+        inner: Box = tuple(
+            slice(a * side, min(b * side, size))
+            for a, b, side, size in zip(low, high, self.side, self.shape, strict=True)
+        )
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        numbers: Cells = np.arange(len(self.tiles)).reshape(self.grid)[box]
+        return _Run(plan_tile(self.shape, inner, self.geometry), tuple(numbers.ravel().tolist()))
+
+    def _compute(self, position: Place, run: _Run) -> Iterator[tuple[int, torch.Tensor]]:
+        """Run the network on a box, or, where the memory is not enough, on its parts."""
+        problem = None
+        try:
+            features = self._infer(position, run.outer)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            problem = error.with_traceback(None)  # whose frames hold the tensors that were too many
+        if problem is not None:
+            if len(run.tiles) == 1:
+                raise MemoryLimitError(
+                    f"The features of a single tile do not fit into the memory of {self.device.description}; close "
+                    "other programs or use a narrower network."
+                ) from problem
+            for number in run.tiles:
+                yield from self._compute(position, _Run(self.tiles[number], (number,)))
+            return
+        corner = [part.start for part in run.outer.inner]
+        for number in run.tiles:
+            inner = self.tiles[number].inner
+            box: Box = tuple(slice(p.start - a, p.stop - a) for p, a in zip(inner, corner, strict=True))
+            rows = features[(slice(None), *box)].movedim(0, -1).clone(memory_format=torch.contiguous_format)
+            yield number, rows.movedim(-1, 0)
+
+    @torch.inference_mode()
+    def _infer(self, position: Place, tile: Tile) -> torch.Tensor:
+        """Return the map (D, \\*inner) of a box."""
+        block = self.reader.read(position, tile.start, tile.stop)
+        with self.device.autocast():
+            maps: Any = self.network.features(self.device.tensor(block[None]))  # type: ignore[operator]
+        features: torch.Tensor = maps[(0, slice(None), *tile.crop)]
+        dtype = self.device.low_precision or torch.float16
+        if features.dtype != dtype:
+            largest = torch.finfo(dtype).max
+            features = features.clamp(-largest, largest).to(dtype)
+        return features
+
+
+def _outer_pixels(tile: Tile) -> int:
+    return math.prod(b - a for a, b in zip(tile.start, tile.stop, strict=True))
+
+
+def _cover(cells: Cells, cost: Callable[[Place, Place], int], most: int) -> list[tuple[Place, Place]]:
+    """Cover cells of a grid with boxes, cut where that is cheaper, and at most as large as `most` where possible.
+
+    Parameters
+    ----------
+    cells : numpy.ndarray
+        (n, axes) places in the grid.
+    cost : callable
+        Says what a box from its lowest to behind its highest place costs.
+    most : int
+        The highest cost of a box of more than one cell.
+
+    Returns
+    -------
+    list of (tuple, tuple)
+        The lowest place of each box and that behind its highest.
+
+    Examples
+    --------
+    >>> area = lambda low, high: (high[0] - low[0] + 2) * (high[1] - low[1] + 2)  # with a margin of one
+    >>> _cover(np.array([[0, 0], [0, 1], [9, 9]]), area, most=1000)
+    [((0, 0), (1, 2)), ((9, 9), (10, 10))]
+    """
+    low, high = cells.min(axis=0), cells.max(axis=0) + 1
+    box = tuple(low.tolist()), tuple(high.tolist())
+    if (high - low).max() == 1:
+        return [box]
+    whole = cost(*box)
+    if whole > most:
+        axis = int((high - low).argmax())
+        first = cells[:, axis] < (low[axis] + high[axis]) // 2
+        return _cover(cells[first], cost, most) + _cover(cells[~first], cost, most)
+    cuts = [cells[:, axis] < cut for axis in range(cells.shape[1]) for cut in range(low[axis] + 1, high[axis])]
+    parts = [(cells[first], cells[~first]) for first in cuts if first.any() and not first.all()]
+
+    def joint_cost(halves: tuple[Cells, Cells]) -> int:
+        return sum(cost(tuple(half.min(0).tolist()), tuple((half.max(0) + 1).tolist())) for half in halves)
+
+    best = min(parts, key=joint_cost)
+    if joint_cost(best) >= whole:
+        return [box]
+    return _cover(best[0], cost, most) + _cover(best[1], cost, most)
