@@ -230,6 +230,7 @@ def test_scenes_are_used_again_and_replaced(monkeypatch: pytest.MonkeyPatch) -> 
     lane = range(5, 6)
     list(islice(stream.episodes(lane), 40))
     assert 6 <= len(drawn) <= 10
+    assert len(stream._groups) <= 2
 
 
 def test_lanes_together_are_the_whole_stream() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +63,7 @@ class EpisodeStream:
     kept: int = 8
     real: tuple[ImageGroup, ...] = ()
     real_share: float = 0.0
-    _groups: OrderedDict[int, ImageGroup] = field(default_factory=OrderedDict, init=False, repr=False)
+    _groups: dict[int, ImageGroup] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.shape) not in (2, 3) or len(self.scene_shape) != len(self.shape):
@@ -110,12 +109,10 @@ class EpisodeStream:
             return self.real[rng.integers(len(self.real))]
         turn, lane = divmod(number, LANES)
         newest = turn // self.reuse
-        return self._group(lane + LANES * int(rng.integers(max(0, newest - self.kept + 1), newest + 1)))
-
-    def _group(self, number: int) -> ImageGroup:
-        if number not in self._groups:
-            self._groups[number] = draw_group(np.random.default_rng([self.seed, 1, number]), self.scene_shape)
-            if len(self._groups) > LANES * self.kept:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(number)
-        return self._groups[number]
+        oldest = max(0, newest - self.kept + 1)
+        for other in [other for other in self._groups if other % LANES == lane and other // LANES < oldest]:
+            del self._groups[other]
+        chosen = lane + LANES * int(rng.integers(oldest, newest + 1))
+        if chosen not in self._groups:
+            self._groups[chosen] = draw_group(np.random.default_rng([self.seed, 1, chosen]), self.scene_shape)
+        return self._groups[chosen]
