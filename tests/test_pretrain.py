@@ -14,6 +14,7 @@ import pytest
 
 from napari_unet.data.episodes.stream import EpisodeStream
 from napari_unet.errors import InputError
+from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.models.model import Model
 from scripts.pretrain import SETS, main, read_set
 
@@ -30,7 +31,7 @@ def test_it_writes_a_model_and_a_record(tmp_path: Path, capsys: pytest.CaptureFi
     record = model.history["pretraining"]
     assert record["seed"] == 7
     assert model.history["steps"] == 2
-    assert record["closed_form"].keys() == {"ridge", "scale", "offset"}
+    assert model.closed_form == ClosedForm(**record["closed_form"])
     assert 0 <= record["dice_on_held_out_scenes"]["mean"] <= 1
     assert json.loads((tmp_path / "w.unet.json").read_text())["pretraining"] == record
     assert {path.name for path in tmp_path.iterdir()} == {"w.unet.safetensors", "w.unet.json"}
