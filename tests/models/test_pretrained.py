@@ -20,6 +20,7 @@ from napari_unet.errors import InputError, ModelFileError
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.models import pretrained
 from napari_unet.models.inflate import inflate
+from napari_unet.nets.architectures import ARCHITECTURES
 from napari_unet.nets.tensor_file import load_tensors, save_tensors
 
 FORM = ClosedForm(ridge=0.1, scale=2.0, offset=0.5)
@@ -195,6 +196,22 @@ def test_older_files_have_no_closed_form_and_broken_ones_are_refused(tmp_path: P
     assert nu.Model.load(path).closed_form is None
 
 
+def run_python(code: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(Path(nu.__file__).parents[1])}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+@pytest.mark.parametrize("name", ["unet", "transunet", "vnet"])
+def test_opening_a_model_does_not_load_the_compiler(tmp_path: Path, name: str) -> None:
+    """It takes a second."""
+    path = tmp_path / "model.unet.safetensors"
+    nu.Model.create(nu.ModelConfig(name, ARCHITECTURES[name].ndims[0], features=4, depth=1)).save(path)
+    code = f"import sys, napari_unet as nu; nu.Model.load({str(path)!r}); print('torch._dynamo' in sys.modules)"
+    assert run_python(code) == "False"
+
+
 def test_the_package_has_weights_that_load_quickly() -> None:
     if not (pretrained._folder() / "strokes_2d.unet.safetensors").is_file():
         pytest.skip("the weights are not in this checkout")
@@ -202,6 +219,4 @@ def test_the_package_has_weights_that_load_quickly() -> None:
         "import time, torch, napari_unet as nu; nu.Model.create();"  # loads what any model needs
         "t = time.perf_counter(); nu.Model.pretrained(); nu.Model.pretrained(3); print(time.perf_counter() - t)"
     )
-    environment = os.environ | {"PYTHONPATH": str(Path(nu.__file__).parents[1])}
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
-    assert float(result.stdout) < 5, result.stderr  # 0.1 s each on an idle core
+    assert float(run_python(code)) < 5  # 0.1 s each on an idle core

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 import napari_unet
 from napari_unet.errors import InputError, ModelFileError
@@ -181,6 +182,21 @@ def _build(config: ModelConfig, seed: int) -> torch.nn.Module:
         return build_network(config)
 
 
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves weights as they are where they would be drawn from a Gaussian.
+
+    Where tensors have no memory, PyTorch loads its compiler for that, which takes a second.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func.__name__ == "normal_":  # of `torch.nn.init`, or a tensor's own
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)
+
+
 def _halve(key: str, value: torch.Tensor) -> torch.Tensor:
     """Turn the weights of a convolution into float16."""
     if value.ndim < 2 or not value.is_floating_point():
@@ -209,7 +225,7 @@ def _read_config(values: Any, name: str) -> ModelConfig:
 def _rebuild(config: ModelConfig, state: dict[str, torch.Tensor], name: str) -> torch.nn.Module:
     """Build the network and fill in its weights, after a check without memory that they are the right ones."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NothingDrawn():
             expected = {key: tuple(value.shape) for key, value in _build(config, seed=0).state_dict().items()}
     except InputError as error:
         raise ModelFileError(f"{name} can't be opened by this version of napari-unet: {error}") from error
