@@ -1,5 +1,7 @@
 """Training steps per second: ours, a plain PyTorch loop on the same network, and MONAI's UNet of the same size.
 
+Each way runs in a process of its own, and all take their steps in turns.
+
 - ours: what `napari_unet.fit` does for a step: crops, augmentation, loss, backward pass, clipping, AdamW, average of
   the weights; 16-bit convolutions where the device has them, channels last.
 - ours, ready-made crops: the same without drawing and augmenting crops.
@@ -16,8 +18,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import multiprocessing
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -33,11 +38,13 @@ from napari_unet.data.synthetic import cells
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.losses import segmentation_loss
 from napari_unet.learn.trainer import Trainer
+from napari_unet.nets.allocator import keep_freed_memory
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.device import Device, choose_device
 from napari_unet.nets.registry import build_network
 
 _CLASSES = 2
+_OURS, _READY, _PLAIN = "ours", "ours, ready-made crops", "plain PyTorch loop"
 _RESIDUAL = "ours, residual network"
 _MONAI = "MONAI's UNet"
 _BASIC = "MONAI's BasicUNet"
@@ -56,36 +63,82 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = parser.parse_args(argv)
     if options.quick:
         options.features, options.depth, options.batch, options.crop, options.rounds = 4, 2, 2, 32, 2
-    torch.set_num_threads(options.threads)
-    device = choose_device(options.device)
-    config = ModelConfig(ndim=options.ndim, features=options.features, depth=options.depth)
-    torch.manual_seed(0)
-    network = build_network(config)
-    sampler = _cell_crops(options.ndim, options.crop)
-    trainer = Trainer(network, sampler, TrainConfig(), options.batch, device)
-    plain = Trainer(network, _SameBatch(sampler, options.batch), _WITHOUT_AUGMENTATION, options.batch, device)
-    ways: dict[str, Callable[[], Any]] = {
-        "ours": lambda: _take_step(trainer),
-        "ours, ready-made crops": lambda: _take_step(plain),
-        "plain PyTorch loop": _plain_loop(network, sampler.draw(options.batch), device),
-    }
-    weights = dict.fromkeys(ways, _weights(network))
-    other = _monai_unet(config, weights["ours"])
-    if other is None:
-        print("MONAI is not installed: its row is left out (pip install monai==1.6.1).")
+    torch.set_num_threads(options.threads)  # said in the table
+    names = [_OURS, _READY, _PLAIN]
+    if importlib.util.find_spec("monai") is None:
+        print("MONAI is not installed: its rows are left out (pip install monai==1.6.1).")
     else:
-        residual = build_network(replace(config, architecture="residual", features=other.channels[0]))  # type: ignore[index]
-        same = Trainer(residual, sampler, TrainConfig(), options.batch, device)
-        ways[_RESIDUAL] = lambda: _take_step(same)
-        ways[_MONAI] = _monai_loop(other, sampler.draw(options.batch), device)
-        basic = _monai_basic_unet(config)
-        ways[_BASIC] = _monai_loop(basic, sampler.draw(options.batch), device)
-        weights |= {_RESIDUAL: _weights(residual), _MONAI: _weights(other), _BASIC: _weights(basic)}
-    seconds = interleaved(ways, options.rounds, warm_up=2)
-    rows = [_row(name, seconds, weights[name]) for name in ways]
+        names += [_RESIDUAL, _MONAI, _BASIC]
+    with ExitStack() as stack:
+        apart = {name: stack.enter_context(_InProcess(name, options)) for name in names}
+        seconds = interleaved({name: way.step for name, way in apart.items()}, options.rounds, warm_up=2)
+        rows = [_row(name, seconds, apart[name].weights) for name in names]
     space = " x ".join([str(options.crop)] * options.ndim)
     title = f"Training: features {options.features}, depth {options.depth}, {options.batch} crops of {space} pixels"
-    report("training", title, rows, options.out, seconds=seconds, device=device.description, **_plain_values(options))
+    device = choose_device(options.device).description
+    report("training", title, rows, options.out, seconds=seconds, device=device, **_plain_values(options))
+
+
+class _InProcess:
+    """One way of training in a process of its own, so that none lives with the memory settings of another."""
+
+    def __init__(self, name: str, options: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(name, options, other), daemon=True)
+        self._process.start()
+        other.close()
+        self.weights: int = self._pipe.recv()
+
+    def step(self) -> None:
+        """Take one step there, and wait for it."""
+        self._pipe.send(True)
+        self._pipe.recv()
+
+    def __enter__(self) -> _InProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pipe.send(False)
+        self._process.join(10)
+
+
+def _serve(name: str, options: Any, pipe: Any) -> None:
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    ours = name in (_OURS, _READY, _RESIDUAL)
+    on_gpu = choose_device(options.device).torch_device.type == "cuda"
+    with keep_freed_memory() if ours and not on_gpu else nullcontext():  # as `fit` does
+        step, weights = _make_step(name, options)
+        pipe.send(weights)
+        while pipe.recv():
+            step()
+            if on_gpu:
+                torch.cuda.synchronize()
+            pipe.send(None)
+
+
+def _make_step(name: str, options: Any) -> tuple[Callable[[], object], int]:
+    """Return what takes one step, and how many weights it trains."""
+    device = choose_device(options.device)
+    config = ModelConfig(ndim=options.ndim, features=options.features, depth=options.depth)
+    network = build_network(config)
+    sampler = _cell_crops(options.ndim, options.crop)
+    if name == _PLAIN:
+        return _plain_loop(network, sampler.draw(options.batch), device), _weights(network)
+    settings = TrainConfig()
+    if name == _READY:
+        sampler, settings = _SameBatch(sampler, options.batch), _WITHOUT_AUGMENTATION
+    elif name == _BASIC:
+        network = _monai_basic_unet(config)
+    elif name in (_MONAI, _RESIDUAL):
+        other = _monai_unet(config, _weights(network))
+        width: int = other.channels[0]  # type: ignore[index, assignment]
+        network = other if name == _MONAI else build_network(replace(config, architecture="residual", features=width))
+    if name in (_MONAI, _BASIC):
+        return _monai_loop(network, sampler.draw(options.batch), device), _weights(network)
+    trainer = Trainer(network, sampler, settings, options.batch, device)
+    return lambda: _take_step(trainer), _weights(network)
 
 
 def _row(name: str, seconds: dict[str, list[float]], weights: int) -> dict[str, Any]:
@@ -95,7 +148,7 @@ def _row(name: str, seconds: dict[str, list[float]], weights: int) -> dict[str, 
         "steps/s": 1 / median[name],
         "ms/step": 1000 * median[name],
         "fastest ms": 1000 * min(seconds[name]),
-        "ours is faster": median[name] / median[_RESIDUAL if name in (_RESIDUAL, _MONAI) else "ours"],
+        "ours is faster": median[name] / median[_RESIDUAL if name in (_RESIDUAL, _MONAI) else _OURS],
         "weights": weights,
     }
 
@@ -171,12 +224,9 @@ def _monai_loop(network: nn.Module, batch: Batch, device: Device) -> Callable[[]
     return step
 
 
-def _monai_unet(config: ModelConfig, weights: int) -> nn.Module | None:
+def _monai_unet(config: ModelConfig, weights: int) -> nn.Module:
     """Make MONAI's UNet of the same depth, of the width whose number of weights is nearest."""
-    try:
-        from monai.networks.nets import UNet
-    except ImportError:
-        return None
+    from monai.networks.nets import UNet
 
     def make(width: int) -> nn.Module:
         channels = [width * 2**level for level in range(config.depth + 1)]

@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from napari_unet.learn.holdout import Holdout, hold_out
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.scoring import Scorer
 from napari_unet.learn.trainer import Trainer
+from napari_unet.nets.allocator import keep_freed_memory
 from napari_unet.nets.device import Device, choose_device, is_out_of_memory
 from napari_unet.nets.free_memory import free_memory
 from napari_unet.nets.registry import SegmentationModel
@@ -95,7 +97,8 @@ def fit(
     if processes.size > 1:
         place = replace(place, description=f"{processes.size} processes, each on {place.description}")
     run = _Run(model, config, place, should_stop or (lambda: False), checkpoint, processes, began)
-    with processes.watch(checkpoint):
+    on_cpu = place.torch_device.type == "cpu"
+    with processes.watch(checkpoint), keep_freed_memory() if on_cpu else nullcontext():
         run.load(samples)
         try:
             yield from run.go()
