@@ -83,7 +83,7 @@ def _pretrain(chosen: argparse.Namespace) -> None:
         "dice_on_held_out_scenes": scores,
     }
     model.history = {**model.history, "pretraining": record}
-    model.save(chosen.out)
+    model.save(chosen.out, half=True)
     text = json.dumps({**model.history, "model": asdict(model.config)}, indent=2)
     chosen.out.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
     checkpoint.unlink(missing_ok=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from benchmarks.few_strokes.race import main
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
 
@@ -23,3 +26,12 @@ def test_a_benchmark_runs_and_writes_its_figures(name: str, device: str, tmp_pat
     assert document["machine"]["torch"] == torch.__version__
     assert document["rows"]
     assert all(row.keys() == document["rows"][0].keys() for row in document["rows"])
+
+
+def test_the_race_with_few_strokes_runs(real_data: Any, tmp_path: Path) -> None:
+    real_data("nuclei_fluo_dsb2018")
+    main(["--quick", "--device", "cpu", "--threads", str(torch.get_num_threads()), "--out", str(tmp_path)])
+    rows = json.loads((tmp_path / "few_strokes.json").read_text())["rows"]
+    assert {row["contender"] for row in rows} == {"forest", "closed form", "scratch"}
+    assert all(0 <= row["Dice"] <= 1 for row in rows)
+    assert max(row["Dice"] for row in rows) > 0.5

@@ -1,0 +1,1 @@
+"""How well do a few strokes segment other images? See README.md in this folder."""
