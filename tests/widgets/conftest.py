@@ -17,6 +17,7 @@ from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 from superqt.utils import GeneratorWorker
 
+from napari_unet.widgets.scrolling_dock import ScrollingDock
 from napari_unet.widgets.segment_dock import SegmentDock
 
 
@@ -185,9 +186,22 @@ def viewer() -> ViewerModel:
 
 
 @pytest.fixture
-def make_dock(qtbot: QtBot, viewer: ViewerModel) -> Iterator[Callable[[], SegmentDock]]:
+def docks(qtbot: QtBot) -> Iterator[list[ScrollingDock]]:
+    """Return an empty list; the docks that are put into it are closed when the test is over."""
+    opened: list[ScrollingDock] = []
+    yield opened
+    for dock in opened:
+        dock.close_dock()
+    GeneratorWorker.await_workers(5000)
+    qtbot.wait(20)
+    for dock in opened:
+        dock.deleteLater()
+    qtbot.wait(1)
+
+
+@pytest.fixture
+def make_dock(viewer: ViewerModel, docks: list[ScrollingDock]) -> Callable[[], SegmentDock]:
     """Return a function that makes a dock with a tiny network and very short trainings."""
-    docks = []
 
     def make() -> SegmentDock:
         dock = SegmentDock(viewer)  # type: ignore[arg-type]
@@ -197,14 +211,7 @@ def make_dock(qtbot: QtBot, viewer: ViewerModel) -> Iterator[Callable[[], Segmen
         notification_manager.records.clear()
         return dock
 
-    yield make
-    for dock in docks:
-        dock.close_dock()
-    GeneratorWorker.await_workers(5000)
-    qtbot.wait(20)
-    for dock in docks:
-        dock.deleteLater()
-    qtbot.wait(1)
+    return make
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from napari_unet.widgets import score_job
 from napari_unet.widgets.error_layer import ERROR_COLOURS, ERROR_MEANINGS, is_error_layer
 from napari_unet.widgets.evaluate_dock import EvaluateDock
 from napari_unet.widgets.layer_tools import mark_layer
+from napari_unet.widgets.scrolling_dock import ScrollingDock
 
 LONGEST_BLOCK_MS = 50
 QUIET_CORES = 0.4  # what others may use; the X server is one of them
@@ -43,23 +44,14 @@ def scene(shape: tuple[int, ...] = (32, 40)) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
-def make_evaluate_dock(qtbot: QtBot, viewer: ViewerModel) -> Iterator[Callable[[], EvaluateDock]]:
-    docks: list[EvaluateDock] = []
-
+def make_evaluate_dock(viewer: ViewerModel, docks: list[ScrollingDock]) -> Callable[[], EvaluateDock]:
     def make() -> EvaluateDock:
         dock = EvaluateDock(viewer)  # type: ignore[arg-type]
         docks.append(dock)
         notification_manager.records.clear()
         return dock
 
-    yield make
-    for dock in docks:
-        dock.close_dock()
-    GeneratorWorker.await_workers(5000)
-    qtbot.wait(20)
-    for dock in docks:
-        dock.deleteLater()
-    qtbot.wait(1)
+    return make
 
 
 @pytest.fixture

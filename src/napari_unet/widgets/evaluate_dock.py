@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
-from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog
 
 from napari_unet.assess.evaluation_config import EvaluationConfig
 from napari_unet.assess.evaluation_table import EvaluationTable
@@ -24,6 +23,7 @@ from napari_unet.widgets.layer_chooser import LayerChooser
 from napari_unet.widgets.layer_tools import read_role
 from napari_unet.widgets.memory_pauses import MemoryPauses
 from napari_unet.widgets.score_job import Scored, ScoreProgress, make_request, save_table, score
+from napari_unet.widgets.scrolling_dock import ScrollingDock
 from napari_unet.widgets.worker import Job, StopCheck, Work
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _can_be_scored(layer: Layer) -> bool:
     return isinstance(layer, Labels) and not is_error_layer(layer)
 
 
-class EvaluateDock(QWidget):
+class EvaluateDock(ScrollingDock):
     """The dock.
 
     Parameters
@@ -48,8 +48,7 @@ class EvaluateDock(QWidget):
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)  # layers are compared by identity
+        super().__init__(viewer)
         self.predicted_chooser = LayerChooser(self.viewer, _can_be_scored, "no labels layer is open")
         self.reference_chooser = LayerChooser(self.viewer, _can_be_scored, "no labels layer is open")
         self.panel = EvaluatePanel(self.predicted_chooser, self.reference_chooser)
@@ -59,7 +58,7 @@ class EvaluateDock(QWidget):
         self._scoring: tuple[Labels, Labels] | None = None
         self._scored: Scored | None = None
         self._pauses = MemoryPauses()
-        self._put_into_scroll_area()
+        self._put_into_scroll_area(self.panel)
         self._connect()
         self.predicted_chooser.update_layers()
         self.reference_chooser.update_layers()
@@ -70,22 +69,7 @@ class EvaluateDock(QWidget):
         """Whether something is being scored or saved."""
         return bool(self._jobs)
 
-    def sizeHint(self) -> QSize:
-        """Ask for the width at which nothing is cut off."""
-        return QSize(340, 760)
-
     # ---- putting it together
-
-    def _put_into_scroll_area(self) -> None:
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(self.panel)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(area)
-        self.setMinimumWidth(310)
 
     def _connect(self) -> None:
         panel = self.panel
@@ -100,12 +84,6 @@ class EvaluateDock(QWidget):
         parts = (self.viewer, self.predicted_chooser, self.reference_chooser, self._pauses, self._jobs)
         self._close = partial(_close_parts, *parts, self._on_inserted, self._on_removed)
         self.destroyed.connect(self._close)
-
-    def event(self, event: QEvent | None) -> bool:
-        """Clean up when the dock is taken out of the window; hiding or floating it changes nothing."""
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_dock()
-        return bool(super().event(event))
 
     def close_dock(self) -> None:
         """End what runs and stop following the window; layers stay."""

@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
-from qtpy.QtCore import QEvent, QSize, Qt, QTimer
-from qtpy.QtWidgets import QFileDialog, QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog
 
 from napari_unet.errors import InputError, UNetError
 from napari_unet.widgets.annotation import check_shape, ensure_strokes_layer
@@ -30,6 +29,7 @@ from napari_unet.widgets.result_layers import (
     ensure_result_layer,
     usable_as_source,
 )
+from napari_unet.widgets.scrolling_dock import ScrollingDock
 from napari_unet.widgets.segment_panel import SegmentPanel
 from napari_unet.widgets.segment_requests import (
     NO_IMAGE,
@@ -54,7 +54,7 @@ _WARM_UP_MS = 300  # after the dock has come into view
 _FILE_FILTER = "U-Net models (*.unet.safetensors);;All files (*)"
 
 
-class SegmentDock(QWidget):
+class SegmentDock(ScrollingDock):
     """The dock.
 
     Parameters
@@ -64,13 +64,12 @@ class SegmentDock(QWidget):
     """
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)  # layers are compared by identity
+        super().__init__(viewer)
         self.image_chooser = LayerChooser(self.viewer, usable_as_source, "no image is open")
         self.strokes_chooser = LayerChooser(self.viewer, usable_for_strokes, "made for the image")
         self.classes = ClassList(ClassTable())
         self.panel = SegmentPanel(self.image_chooser, self.strokes_chooser, self.classes)
-        self._put_into_scroll_area()
+        self._put_into_scroll_area(self.panel)
         self.message = self.panel.message
         self.desk = PaintDesk(self.viewer, self.classes, self.message, self.update_hint)
         self.runner = SegmentRunner(self.panel, self)
@@ -99,22 +98,7 @@ class SegmentDock(QWidget):
         """The labels layer that is painted on."""
         return self.desk.layer
 
-    def sizeHint(self) -> QSize:
-        """Ask for the width at which nothing is cut off."""
-        return QSize(340, 760)
-
     # ---- putting it together
-
-    def _put_into_scroll_area(self) -> None:
-        area = QScrollArea()
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(self.panel)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(area)
-        self.setMinimumWidth(310)
 
     def _connect(self) -> None:
         panel, runner = self.panel, self.runner
@@ -135,12 +119,6 @@ class SegmentDock(QWidget):
         # the window may go without the dock being taken out of it first
         parts = (runner, self.desk, self.image_chooser, self.strokes_chooser)
         self.destroyed.connect(partial(_close_parts, *parts))
-
-    def event(self, event: QEvent | None) -> bool:
-        """Clean up when the dock is taken out of the window; hiding or floating it changes nothing."""
-        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self.close_dock()
-        return bool(super().event(event))
 
     def close_dock(self) -> None:
         """End what runs, give the keys back and stop following the window; layers and strokes stay."""

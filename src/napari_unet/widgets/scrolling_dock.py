@@ -1,0 +1,59 @@
+"""What the docks have in common: a panel that scrolls where the window is low, and an end when they are taken out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    import napari.viewer
+    from napari.components import ViewerModel
+
+__all__ = ["ScrollingDock"]
+
+
+class ScrollingDock(QWidget):
+    """A dock whose panel scrolls up and down.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        The window's viewer; given by napari.
+
+    Attributes
+    ----------
+    viewer : napari.components.ViewerModel
+        The same without napari's wrapping, since layers are compared by identity.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)
+
+    @abstractmethod
+    def close_dock(self) -> None:
+        """End what runs and stop following the window."""
+
+    def sizeHint(self) -> QSize:
+        """Ask for the width at which nothing is cut off."""
+        return QSize(340, 760)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Clean up when the dock is taken out of the window; hiding or floating it changes nothing."""
+        if event is not None and event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self.close_dock()
+        return bool(super().event(event))
+
+    def _put_into_scroll_area(self, panel: QWidget) -> None:
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(panel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(area)
+        self.setMinimumWidth(310)
