@@ -38,6 +38,7 @@ Arrays = list[np.ndarray]
 _LEAST_PIXELS = 60  # of an organ, for its slice to be shown
 _HELD_OUT = 1_000_000  # added to the seed for the scenes of the final scores
 _PRINT_SECONDS = 15.0
+_EVERY = 3  # one image of so many, or one patient, is trained on; the others stay for tests
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -170,7 +171,10 @@ def _make_stream(chosen: argparse.Namespace) -> EpisodeStream:
 
 
 def read_set(folder: Path, name: str) -> ImageGroup:
-    """Read one of the annotated sets that weights may be trained on, from its archive in a folder."""
+    """Read what may be trained on of an annotated set, from its archive in a folder.
+
+    Of sets with several specimens it is every third one, from the first one on; the others stay for tests.
+    """
     if name not in SETS:
         raise InputError(f"Weights may not be trained on {name!r}, or it is not known; there are: {', '.join(SETS)}.")
     path = folder / f"{name.partition('/')[0]}.npz"
@@ -183,18 +187,25 @@ def read_set(folder: Path, name: str) -> ImageGroup:
 
 
 def _fluorescent_nuclei(archive: Archive) -> tuple[Arrays, Arrays, Arrays | None]:
-    keys = sorted(key for key in archive if key.startswith("image_"))
+    keys = sorted(key for key in archive if key.startswith("image_"))[::_EVERY]
     labels = [archive[key.replace("image", "label")] for key in keys]
     return [archive[key] for key in keys], [label > 0 for label in labels], labels
 
 
 def _stained_nuclei(archive: Archive) -> tuple[Arrays, Arrays, Arrays | None]:
-    return list(archive["images"]), list(archive["labels"] > 0), list(archive["labels"])
+    labels = list(archive["labels"][::_EVERY])
+    return list(archive["images"][::_EVERY]), [label > 0 for label in labels], labels
 
 
-def _organ(images: str, organ: str) -> Callable[[Archive], tuple[Arrays, Arrays, Arrays | None]]:
+def _organ(
+    images: str, organ: str, *, patient: str | None = None, every: int = 1
+) -> Callable[[Archive], tuple[Arrays, Arrays, Arrays | None]]:
+    """Return what reads images of an organ; `patient` names the array that says whose they are."""
+
     def read(archive: Archive) -> tuple[Arrays, Arrays, Arrays | None]:
-        pairs = zip(archive[images], archive[organ], strict=True)
+        specimens = np.arange(len(archive[images])) if patient is None else archive[patient]
+        taken = np.isin(specimens, np.unique(specimens)[::every])
+        pairs = zip(archive[images][taken], archive[organ][taken], strict=True)
         shown = [(image, truth > 0) for image, truth in pairs if (truth > 0).sum() >= _LEAST_PIXELS]
         return [image for image, _ in shown], [truth for _, truth in shown], None
 
@@ -214,9 +225,9 @@ def _slices(image: str, label: str, step: int) -> Callable[[Archive], tuple[Arra
 SETS: dict[str, Callable[[Archive], tuple[Arrays, Arrays, Arrays | None]]] = {
     "nuclei_fluo_dsb2018": _fluorescent_nuclei,
     "nuclei_he_dsb2018": _stained_nuclei,
-    "mri_lv_sunnybrook": _organ("images", "lv_cavity"),
+    "mri_lv_sunnybrook": _organ("images", "lv_cavity", patient="patient", every=_EVERY),
     "mri_spinalcord_3d": _organ("image", "cord"),
-    "ct_lung_2d": _organ("images", "lung"),
+    "ct_lung_2d": _organ("images", "lung", every=_EVERY),
     "tiny_samples/nuclei": _slices("stardist_img3d", "stardist_mask3d", 6),
     "tiny_samples/ovule": _slices("plantseg_ovule_raw", "plantseg_ovule_label", 8),
 }

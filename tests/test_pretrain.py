@@ -105,13 +105,19 @@ def test_what_makes_no_sense_is_refused_in_a_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_organs_are_read_with_the_slices_that_show_them(tmp_path: Path, rng: np.random.Generator) -> None:
-    images, lung = rng.integers(0, 255, (5, 20, 20), dtype=np.uint8), np.zeros((5, 20, 20), np.uint8)
-    lung[1:4, 3:15, 3:15] = 255
+def test_every_third_specimen_is_trained_on_in_the_slices_that_show_the_organ(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    images, lung = rng.integers(0, 255, (8, 20, 20), dtype=np.uint8), np.zeros((8, 20, 20), np.uint8)
+    for number in (0, 3, 4):
+        lung[number, 3 : 13 + number, 3:15] = 255
     np.savez(tmp_path / "ct_lung_2d.npz", images=images, lung=lung)
     group = read_set(tmp_path, "ct_lung_2d")
-    assert len(group.images) == 3
-    assert all(np.array_equal(regions, lung[1] > 0) for regions in group.regions)
+    assert [int(regions.sum()) for regions in group.regions] == [120, 156]
+    patient = np.array(list("bbaaddcc"))
+    lung[:, 3:15, 3:15] = 255
+    np.savez(tmp_path / "mri_lv_sunnybrook.npz", images=images, lv_cavity=lung, patient=patient)
+    assert len(read_set(tmp_path, "mri_lv_sunnybrook").images) == 4
     with pytest.raises(InputError, match="not known"):
         read_set(tmp_path, "something")
 

@@ -162,7 +162,7 @@ def test_one_thing_alone_is_no_task(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(("space", "shape"), [((48, 56), (32, 32)), ((10, 24, 24), (8, 16, 16))])
 def test_an_episode_is_true(space: tuple[int, ...], shape: tuple[int, ...], rng: np.random.Generator) -> None:
     group = make_group(rng, space)
-    drawn = 0
+    drawn = both = 0
     for _ in range(40):
         episode = draw_episode(rng, group, shape)
         if episode is None:
@@ -171,9 +171,12 @@ def test_an_episode_is_true(space: tuple[int, ...], shape: tuple[int, ...], rng:
         assert episode.images.shape == (2, 3, *shape)
         assert episode.classes.shape == (2, *shape)
         assert set(np.unique(episode.classes[1])) == set(range(episode.count))
-        assert set(np.unique(episode.classes[0].ravel()[episode.painted])) == set(range(episode.count))
-        assert len(np.unique(episode.painted)) == len(episode.painted) < episode.classes[0].size
+        of_support = episode.painted[episode.painted < episode.classes[0].size]
+        assert set(np.unique(episode.classes[0].ravel()[of_support])) == set(range(episode.count))
+        assert len(np.unique(episode.painted)) == len(episode.painted) < episode.classes.size
+        both += len(of_support) < len(episode.painted)
     assert drawn > 20
+    assert 0.15 < both / drawn < 0.55
 
 
 def test_where_cells_fill_the_image_their_borders_are_the_task(rng: np.random.Generator) -> None:

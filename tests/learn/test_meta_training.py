@@ -56,6 +56,7 @@ def test_the_loss_is_cross_entropy_and_dice_of_the_solved_layer(stream: EpisodeS
     learner = MetaLearner(make_model().network, form).eval()
     episodes = [stream.episode(number) for number in range(6)]
     assert {episode.count for episode in episodes} >= {2}
+    assert len({int(episode.painted.max()) // (32 * 32) for episode in episodes}) == 2  # one image painted, or both
     loss = learner.loss(EpisodeBatch.gather(episodes, CPU), CPU, 0.5)
 
     expected = []
@@ -63,13 +64,13 @@ def test_the_loss_is_cross_entropy_and_dice_of_the_solved_layer(stream: EpisodeS
         maps = learner.network.features(torch.from_numpy(episode.images.astype(np.float32)))  # type: ignore[operator]
         truth, painted = torch.from_numpy(episode.classes).long(), torch.from_numpy(episode.painted)
         weight, bias = solve_head(
-            maps[0].flatten(1)[:, painted].T, truth[0].flatten()[painted], episode.count,
+            maps.movedim(1, -1).reshape(2 * 32 * 32, -1)[painted], truth.flatten()[painted], episode.count,
             ridge=0.1, scale=2.0, offset=0.3,
         )  # fmt: skip
         logits = functional.conv2d(maps, weight[:, :, None, None], bias)
-        rest = torch.ones(32 * 32, dtype=torch.bool)
+        rest = torch.ones(2 * 32 * 32, dtype=torch.bool)
         rest[painted] = False
-        for image, share, kept in ((0, 0.5, rest), (1, 1.0, torch.ones_like(rest))):
+        for image, share, kept in zip((0, 1), (0.5, 1.0), rest.reshape(2, -1), strict=True):
             x, y = logits[image].flatten(1)[:, kept], truth[image].flatten()[kept]
             probability, hot = x.softmax(0)[1:], functional.one_hot(y, episode.count).T[1:]
             dice = 1 - (2 * (probability * hot).sum(1) + 1) / (probability.sum(1) + hot.sum(1) + 1)

@@ -29,7 +29,7 @@ class EpisodeBatch:
     classes : torch.Tensor
         (2 N, pixels) int64.
     painted : tuple of torch.Tensor
-        For each episode, which pixels of the support are painted; int64.
+        For each episode, which pixels of its two images are painted; int64.
     counts : tuple of int
         For each episode, its number of classes.
     """
@@ -83,14 +83,15 @@ class MetaLearner(nn.Module):
         pixels = maps.movedim(1, -1).flatten(1, -2)
         for number, (painted, count) in enumerate(zip(batch.painted, batch.counts, strict=True)):
             pair = pixels[2 * number : 2 * number + 2]
+            classes = batch.classes[2 * number : 2 * number + 2].flatten()
             weight, bias = solve_head(
-                pair[0].index_select(0, painted), batch.classes[2 * number].index_select(0, painted), count,
+                pair.flatten(0, 1).index_select(0, painted), classes.index_select(0, painted), count,
                 ridge=self.log_ridge.exp(), scale=self.log_scale.exp(), offset=self.offset,
             )  # fmt: skip
             yield (pair.float() @ weight.T + bias).movedim(-1, 1)
 
     def loss(self, batch: EpisodeBatch, device: Device, rest_weight: float) -> torch.Tensor:
-        """Return the mean loss of the episodes: cross entropy and Dice on the query and on what is not painted.
+        """Return the mean loss of the episodes: cross entropy and Dice where they are not painted.
 
         Parameters
         ----------
@@ -104,7 +105,7 @@ class MetaLearner(nn.Module):
         losses = []
         for number, logits in enumerate(self.logits(batch, device)):
             weights = torch.ones_like(logits[:, 0])
-            weights[0].index_fill_(0, batch.painted[number], 0.0)
+            weights.view(-1).index_fill_(0, batch.painted[number], 0.0)
             for image, share in ((0, rest_weight), (1, 1.0)):
                 part = slice(image, image + 1)
                 classes = batch.classes[2 * number + image][None]

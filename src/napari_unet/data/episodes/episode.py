@@ -1,4 +1,4 @@
-"""One episode: strokes on a support image, and a query image of the same kind."""
+"""One episode: strokes on a support image, sometimes also on the other one of the same kind, the query."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = ["Episode", "draw_episode"]
 
 _BORDERS = 0.35  # share of the episodes with countable objects in which their borders are a thing of their own
 _AIMED = 0.8  # share of the episodes that look at a thing chosen before
+_BOTH = 0.35  # share of the episodes in which the query is painted, too
 _MOST_STROKES = 20  # of a class
 _MOST_SLICES = 3  # of a stack that are painted
 
@@ -31,7 +32,8 @@ class Episode:
     classes : numpy.ndarray
         (2, \\*space) uint8, the truth: 0 background, 1, 2, ...
     painted : numpy.ndarray
-        (n,) int64: which pixels of the support, counted along \\*space, are painted, each with its true class.
+        (n,) int64: which pixels are painted, each with its true class, counted along (2, \\*space): first those of the
+        support, then those of the query.
     count : int
         Number of classes, background included; all of them are painted.
     source : str
@@ -75,8 +77,10 @@ def draw_episode(rng: np.random.Generator, group: ImageGroup, shape: tuple[int, 
     if task is None:
         return None
     classes, count = np.stack(task[0]), task[1]
-    strokes = _paint(rng, classes[0], count)
-    if len(np.unique(strokes)) != count + 1:
+    strokes = np.zeros_like(classes)
+    for number in range(2 if rng.random() < _BOTH else 1):
+        strokes[number] = _paint(rng, classes[number], count)
+    if len(np.unique(strokes[0])) != count + 1:
         return None
     look, turn = draw_look(rng), draw_turn(rng, shape)
     images = np.stack([look(view.image(group.images[i])) for view, i in zip(views, chosen, strict=True)])
