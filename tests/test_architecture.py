@@ -51,6 +51,7 @@ TORCH_FREE = [
     "nets.config",
     "predict.blend",
     "predict.config",
+    "predict.pending",
     "predict.tiles",
 ]
 

@@ -203,6 +203,11 @@ class ImageLayout:
         chosen = dict(zip(self.stack_letters, stack, strict=True)) | dict(zip(self.space_letters, box, strict=True))
         return tuple(chosen[letter] for letter in self.label_axes)
 
+    def label_tile(self, sides: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape along `label_axes` of a tile that has the given sides along `space_letters`, in one frame."""
+        known = dict(zip(self.space_letters, sides, strict=True))
+        return tuple(known.get(letter, 1) for letter in self.label_axes)
+
     def to_label_order(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Bring (leading, \\*box in ZYX order) into (leading, \\*box in the order of `label_axes`, stack axes of 1)."""
         block = block.reshape(block.shape[:1] + (1,) * len(self.stack_letters) + block.shape[1:])

@@ -37,10 +37,14 @@ class PredictStarted(PredictEvent):
         Shape of the probabilities, (class, \\*space).
     device : str
         The device in words.
+    tile : tuple of int
+        Shape of the boxes of the tiles; those at the end of an axis are smaller. Where tiles are blended, boxes are
+        larger by the overlap.
     """
 
     shape: tuple[int, ...]
     device: str
+    tile: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,7 +23,8 @@ from napari_unet.predict.averaging import TurnedFrames, list_turns, tile_growth
 from napari_unet.predict.blend import Blender
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import PredictEvent, PredictFinished, PredictRecovered, PredictStarted, TilePredicted
-from napari_unet.predict.tiles import Tile, TileGeometry, choose_tile, plan_tiles
+from napari_unet.predict.pending import Focus, PendingTiles, Piece, Skip
+from napari_unet.predict.tiles import Tile, TileGeometry, choose_tile
 
 __all__ = ["image_layout", "pixel_budget", "predict", "predict_tiles", "tile_geometry"]
 
@@ -101,7 +102,8 @@ def predict_tiles(
     config: PredictConfig | None = None,
     *,
     region: Box | None = None,
-    focus: Sequence[float] | None = None,
+    focus: Focus = None,
+    skip: Skip = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[PredictEvent]:
     """Predict tile by tile; see `predict`.
@@ -112,8 +114,12 @@ def predict_tiles(
         As in `predict`.
     region : tuple of slice or None
         Predict only the tiles that touch this part of the space; None: all.
-    focus : sequence of float or None
-        A point in the space: the nearest tiles come first.
+    focus : sequence of float, callable or None
+        A point in the space: the nearest tiles come first. A function is asked before each tile and returns a point,
+        or None for no change, so that a person who looks elsewhere gets that part next.
+    skip : callable or None
+        Given the box of a tile in the space, says whether it is done already and left out, to go on with a prediction
+        that was stopped. Give the tile of that prediction as ``config.tile``.
     should_stop : callable or None
         Asked before each run of the network; True ends the prediction.
 
@@ -126,40 +132,42 @@ def predict_tiles(
     config = config or PredictConfig()
     layout = image_layout(model, image, axes)
     device = choose_device(config.device, precision=config.precision)
-    job = _Job(model, layout, device, config, region, focus, image)
-    pieces = job.plan()
-    total, done = len(pieces), 0
+    job = _Job(model, layout, device, config, image)
+    left = job.plan(region, focus, skip)
+    total, done = len(left), 0
     shape = (len(model.config.classes), *layout.label_shape)
 
     def seconds() -> float:
         return time.monotonic() - began
 
-    yield PredictStarted(0, total, seconds(), shape, device.description)
-    while pieces:
+    yield PredictStarted(0, total, seconds(), shape, device.description, layout.label_tile(left.tile))
+    while done < total:
         if should_stop is not None and should_stop():
             break
-        position, tile = pieces[0]
+        piece = left.take()
+        assert piece is not None  # as not all are done
         message = None
         try:
-            block = job.run(position, tile, should_stop)
+            block = job.run(piece, should_stop)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            message = job.shrink(error)
+            smaller = job.shrink(left.tile, error)
+            message = f"The memory was not enough; the prediction goes on with tiles of {_in_words(smaller)} pixels."
         if message is not None:  # only now has the failed run let go of its memory
             job.release_memory()
-            pieces = job.replan(pieces)
-            total = done + len(pieces)
+            left.give_back([piece])
+            left.cut(smaller)
+            total = done + len(left)
             yield PredictRecovered(done, total, seconds(), message)
             continue
         if block is None:
             break
-        pieces.pop(0)
-        done += 1
-        block = job.blend(position, tile, block, pieces)
-        box = layout.label_box(position, tile.inner)
-        yield TilePredicted(done, total, seconds(), box, layout.to_label_order(block))
-    yield PredictFinished(done, total, seconds(), stopped=bool(pieces))
+        block = job.blend(piece, block, left)
+        if not piece.context:
+            done += 1
+            yield TilePredicted(done, total, seconds(), left.box(piece), layout.to_label_order(block))
+    yield PredictFinished(done, total, seconds(), stopped=done < total)
 
 
 def _in_words(shape: tuple[int, ...]) -> str:
@@ -199,9 +207,6 @@ def pixel_budget(config: ModelConfig, device: Device, growth: float = 1.0) -> in
     return int(budget / (growth * config.features * ARCHITECTURES[config.architecture].memory))
 
 
-Piece = tuple[tuple[int, ...], Tile]
-
-
 @dataclass
 class _Job:
     """What stays the same from tile to tile."""
@@ -210,43 +215,31 @@ class _Job:
     layout: ImageLayout
     device: Device
     config: PredictConfig
-    region: Box | None
-    focus: Sequence[float] | None
     image: Any
 
-    def plan(self) -> list[Piece]:
+    def plan(self, region: Box | None, focus: Focus, skip: Skip) -> PendingTiles:
         """Choose the tile size, measure the grey values, and list all tiles."""
         made = self.model.config
-        self.frame_region: Box | None = self._in_frame("region", self.region)
-        self.frame_focus: tuple[float, ...] | None = self._in_frame("focus", self.focus)
-        self.reader = FrameReader.open(self.image, self.layout, made.low_percentile, made.high_percentile)
         self.geometry = tile_geometry(self.model.network, made)
+        turns = list_turns(self.config.averaging)
+        left = PendingTiles(
+            self.layout, self.geometry, self._choose_tile(tile_growth(turns)), region=region, focus=focus, skip=skip
+        )
+        self.reader = FrameReader.open(self.image, self.layout, made.low_percentile, made.high_percentile)
         self.blender = Blender(self.geometry.overlap) if self.geometry.overlap else None
         self.network = self._place()
-        turns = list_turns(self.config.averaging)
         self.turned = [TurnedFrames(self.reader, turn) for turn in turns]
-        tile = self.config.tile
-        if tile is None:
-            budget = pixel_budget(made, self.device, tile_growth(turns))
-            self.tile = choose_tile(self.layout.frame_shape, self.geometry, budget)
-        else:
-            self.tile = (tile,) * made.ndim if isinstance(tile, int) else tuple(tile)
-        if len(self.tile) != made.ndim:
-            raise InputError(f"Expected `tile` to have {made.ndim} sides, but got {self.tile}.")
-        self.tile = tuple(
-            self._round_up(min(side, size)) for side, size in zip(self.tile, self.layout.frame_shape, strict=True)
-        )
-        tiles = self._lay_tiles()
-        return [(position, tile) for position in self._positions() for tile in tiles]
+        return left
 
-    def _in_frame(self, name: str, given: Sequence[Any] | None) -> tuple[Any, ...] | None:
-        """Pick the entries for the network's axes from those for all axes of the space."""
-        letters = self.layout.label_axes
-        if given is None:
-            return None
-        if len(given) != len(letters):
-            raise InputError(f"Expected `{name}` to have one entry for each of the axes {letters}, but got {given}.")
-        return tuple(given[letters.index(letter)] for letter in self.layout.space_letters)
+    def _choose_tile(self, growth: float) -> tuple[int, ...]:
+        """Return the sides that were asked for, or those that suit network and device."""
+        made, asked = self.model.config, self.config.tile
+        if asked is None:
+            return choose_tile(self.layout.frame_shape, self.geometry, pixel_budget(made, self.device, growth))
+        sides = (asked,) * made.ndim if isinstance(asked, int) else tuple(asked)
+        if len(sides) != made.ndim:
+            raise InputError(f"Expected `tile` to have {made.ndim} sides, but got {sides}.")
+        return tuple(self._round_up(min(side, n)) for side, n in zip(sides, self.layout.frame_shape, strict=True))
 
     def _place(self) -> nn.Module:
         try:
@@ -262,31 +255,9 @@ class _Job:
     def _round_up(self, side: int) -> int:
         return -(-side // self.geometry.divisor) * self.geometry.divisor
 
-    def _lay_tiles(self, within: Box | None = None) -> list[Tile]:
-        return plan_tiles(
-            self.layout.frame_shape, self.tile, self.geometry,
-            within=within, region=self.frame_region, focus=self.frame_focus,
-        )  # fmt: skip
-
-    def _positions(self) -> list[tuple[int, ...]]:
-        """Stack positions inside of the region, the nearest to the focus first."""
-        letters = self.layout.stack_letters
-        positions = list(self.layout.frames())
-        if self.region is not None:
-            spans = [
-                range(*self.region[self.layout.label_axes.index(letter)].indices(size))
-                for letter, size in zip(letters, self.layout.stack_shape, strict=True)
-            ]
-            positions = [place for place in positions if all(i in s for i, s in zip(place, spans, strict=True))]
-        if self.focus is not None:
-            point = [self.focus[self.layout.label_axes.index(letter)] for letter in letters]
-            positions.sort(key=lambda place: sum((i - at) ** 2 for i, at in zip(place, point, strict=True)))
-        return positions
-
-    def run(
-        self, position: tuple[int, ...], tile: Tile, should_stop: Callable[[], bool] | None
-    ) -> npt.NDArray[np.float32] | None:
+    def run(self, piece: Piece, should_stop: Callable[[], bool] | None) -> npt.NDArray[np.float32] | None:
         """Return the probabilities (class, \\*inner) of one tile, averaged as asked for; None if stopped before."""
+        position, tile = piece.position, piece.tile
         total = self._infer(self.reader, position, tile)
         for frames in self.turned:
             if should_stop is not None and should_stop():
@@ -307,33 +278,25 @@ class _Job:
         probabilities: npt.NDArray[np.float32] = logits.float().softmax(dim=0).cpu().numpy()
         return probabilities
 
-    def blend(
-        self, position: tuple[int, ...], tile: Tile, block: npt.NDArray[np.float32], left: list[Piece]
-    ) -> npt.NDArray[np.float32]:
+    def blend(self, piece: Piece, block: npt.NDArray[np.float32], left: PendingTiles) -> npt.NDArray[np.float32]:
         """Blend a tile with those before it, where the network's result depends on the tile; `left` are to come."""
         if self.blender is None:
             return block
-        blended = self.blender.add(position, tile.inner, block)
-        self.blender.forget((place, later.inner) for place, later in left)
+        blended = self.blender.add(piece.position, piece.tile.inner, block)
+        self.blender.forget((later.position, later.tile.inner) for later in left)
         return blended
 
-    def shrink(self, error: BaseException) -> str:
+    def shrink(self, tile: tuple[int, ...], error: BaseException) -> tuple[int, ...]:
         """Halve the tile after the memory was not enough."""
-        smaller = tuple(self._round_up(side // 2) for side in self.tile)
-        if smaller == self.tile:
+        smaller = tuple(self._round_up(side // 2) for side in tile)
+        if smaller == tile:
             raise MemoryLimitError(
-                f"Even a tile of {_in_words(self.tile)} pixels does not fit into the memory of "
-                f"{self.device.description}; "
+                f"Even a tile of {_in_words(tile)} pixels does not fit into the memory of {self.device.description}; "
                 "close other programs or use a narrower network."
             ) from error
-        self.tile = smaller
-        return f"The memory was not enough; the prediction goes on with tiles of {_in_words(smaller)} pixels."
+        return smaller
 
     def release_memory(self) -> None:
         """Give the device's memory back that is kept for reuse."""
         if self.device.torch_device.type == "cuda":
             torch.cuda.empty_cache()
-
-    def replan(self, left: list[Piece]) -> list[Piece]:
-        """Cut the tiles that are left into smaller ones."""
-        return [(position, part) for position, tile in left for part in self._lay_tiles(tile.inner)]

@@ -1,0 +1,160 @@
+"""What is left to predict comes in the order in which it is wanted, and what is done is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_unet.data.axes import Box, ImageLayout
+from napari_unet.errors import InputError
+from napari_unet.models.model import Model
+from napari_unet.predict.config import PredictConfig
+from napari_unet.predict.events import PredictStarted, TilePredicted
+from napari_unet.predict.pending import PendingTiles
+from napari_unet.predict.tiled import predict, predict_tiles
+from napari_unet.predict.tiles import TileGeometry
+
+MakeModel = Callable[..., Model]
+
+EXACT = TileGeometry(4, (8, 8), 4)
+PLAIN = PredictConfig(tile=16, device="cpu", precision="float32")
+
+
+def take_all(left: PendingTiles) -> list[Box]:
+    return [left.box(piece) for piece in iter(left.take, None)]
+
+
+def coverage(shape: tuple[int, ...], boxes: list[Box]) -> npt.NDArray[np.int64]:
+    count = np.zeros(shape, np.int64)
+    for box in boxes:
+        count[box] += 1
+    return count
+
+
+@given(
+    st.tuples(st.integers(1, 4), st.integers(1, 40), st.integers(1, 40)),
+    st.integers(1, 5),
+    st.lists(st.tuples(*[st.floats(-5, 45)] * 3), min_size=1, max_size=4),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_pixel_comes_exactly_once_wherever_the_focus_goes(
+    shape: tuple[int, ...], side: int, path: list[tuple[float, ...]]
+) -> None:
+    points = iter(path)
+    left = PendingTiles(ImageLayout("TYX", shape), EXACT, (4 * side, 4 * side), focus=lambda: next(points, None))
+    count = len(left)
+    boxes = take_all(left)
+    assert len(boxes) == count
+    assert (coverage(shape, boxes) == 1).all()
+
+
+def test_the_focus_may_move_while_tiles_are_taken() -> None:
+    where = [0.0, 0.0]
+    left = PendingTiles(ImageLayout("YX", (64, 64)), EXACT, (16, 16), focus=lambda: where)
+    first = left.take()
+    assert first is not None
+    assert left.box(first) == (slice(0, 16), slice(0, 16))
+    where[:] = [60.0, 60.0]
+    rest = take_all(left)
+    assert rest[0] == (slice(48, 64), slice(48, 64))
+    assert rest[-1] in [(slice(0, 16), slice(16, 32)), (slice(16, 32), slice(0, 16))]
+
+
+def test_a_focus_that_says_nothing_leaves_the_order_as_it_is() -> None:
+    layout = ImageLayout("ZYX", (2, 40, 24))
+    plain = take_all(PendingTiles(layout, EXACT, (16, 8)))
+    assert take_all(PendingTiles(layout, EXACT, (16, 8), focus=lambda: None)) == plain
+    points = iter([(1.0, 39.0, 23.0), (1.0, 39.0, 23.0)])
+    aimed = take_all(PendingTiles(layout, EXACT, (16, 8), focus=lambda: next(points, None)))
+    assert aimed == take_all(PendingTiles(layout, EXACT, (16, 8), focus=(1, 39, 23)))
+
+
+def test_tiles_that_are_given_back_or_cut_come_again() -> None:
+    left = PendingTiles(ImageLayout("YX", (40, 40)), EXACT, (16, 16))
+    done = [left.take()]
+    failed = [left.take(), left.take()]
+    left.give_back([piece for piece in failed if piece is not None])
+    assert left.take() is failed[0]
+    left.give_back([piece for piece in failed[:1] if piece is not None])
+    left.cut((8, 8))
+    boxes = [left.box(piece) for piece in done if piece is not None] + take_all(left)
+    assert (coverage((40, 40), boxes) == 1).all()
+    assert boxes[1] == (slice(0, 8), slice(16, 24))
+
+
+def test_what_is_done_is_left_out_also_after_tiles_were_cut() -> None:
+    done = np.zeros((40, 40), bool)
+    done[:16, :24] = True
+    left = PendingTiles(ImageLayout("YX", (40, 40)), EXACT, (16, 16), skip=lambda box: bool(done[box].all()))
+    assert len(left) == 8
+    left.cut((8, 8))
+    boxes = take_all(left)
+    assert coverage((40, 40), boxes).max() == 1
+    np.testing.assert_array_equal(coverage((40, 40), boxes) == 1, ~done)
+
+
+@pytest.mark.parametrize("name", ["focus", "region"])
+def test_a_point_or_region_with_the_wrong_number_of_axes_is_refused(name: str) -> None:
+    given: dict[str, Any] = {"focus": lambda: (1.0, 2.0), "region": (slice(0, 3),)}
+    with pytest.raises(InputError, match=f"Expected `{name}` to have one entry for each of the axes TYX"):
+        PendingTiles(ImageLayout("TYX", (2, 20, 20)), EXACT, (16, 16), **{name: given[name]})
+
+
+def test_the_prediction_follows_a_focus_that_moves(make_model: MakeModel, rng: np.random.Generator) -> None:
+    boxes: list[Box] = []
+
+    def look() -> tuple[float, float]:
+        return (0.0, 0.0) if len(boxes) < 2 else (79.0, 79.0)
+
+    for event in predict_tiles(make_model(), rng.random((80, 80)), "YX", PLAIN, focus=look):
+        if isinstance(event, TilePredicted):
+            boxes.append(event.box)
+    assert boxes[0] == (slice(0, 16), slice(0, 16))
+    assert (slice(64, 80), slice(64, 80)) in boxes[2:6]
+    assert (coverage((80, 80), boxes) == 1).all()
+
+
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize("after", [1, 7, 11])
+def test_a_prediction_that_was_stopped_is_completed_to_the_same_result(
+    make_model: MakeModel, rng: np.random.Generator, norm: str, after: int
+) -> None:
+    model, image = make_model(norm=norm), rng.random((2, 100, 70))
+    config = PredictConfig(tile=32, device="cpu", precision="float32")
+    expected = predict(model, image, "TYX", config)
+    result, done = np.full(expected.shape, np.nan, np.float32), np.zeros(expected.shape[1:], bool)
+    whole: set[str] = set()
+
+    def write(event: Any, most: int) -> int:
+        if isinstance(event, TilePredicted):
+            result[(slice(None), *event.box)] = event.probabilities
+            whole.add(str(event.box))
+            done[event.box] = True
+            return most - 1
+        return most
+
+    most = after
+    for event in predict_tiles(model, image, "TYX", config):
+        most = write(event, most)
+        if most == 0:
+            break
+    finished = set(whole)
+    events = list(predict_tiles(model, image, "TYX", config, skip=lambda box: str(box) in finished))
+    assert isinstance(events[0], PredictStarted)
+    assert events[0].total == events[-1].done == 2 * 4 * 3 - after
+    assert not finished & {str(event.box) for event in events if isinstance(event, TilePredicted)}
+    for event in events:
+        write(event, 0)
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_the_start_tells_the_tile(make_model: MakeModel, rng: np.random.Generator) -> None:
+    event = next(iter(predict_tiles(make_model(), rng.random((40, 3, 50)), "YTX", PLAIN)))
+    assert isinstance(event, PredictStarted)
+    assert event.tile == (16, 1, 16)
