@@ -18,7 +18,7 @@ from napari_unet.predict.config import PredictConfig
 
 __all__ = ["main"]
 
-_FILES = "Files, folders or patterns: TIFF, PNG, JPEG, NPY, NPZ (also file.npz:name), zarr."
+_FILES = "Files, folders or patterns: TIFF, PNG, JPEG, NPY, NPZ (also file.npz:name), zarr, NIfTI, DICOM."
 _ABOUT = """Segment microscopy and medical images with a U-Net that learns from a few painted strokes.
 
 \b

@@ -25,7 +25,7 @@ Examples:
   napari-unet evaluate areas.tif --reference strokes.tif --task classes --reference-zero unlabelled
   napari-unet evaluate volume_labels.tif --reference volume.tif --ndim 3 --json scores.json
 """
-_FILES = "Files, folders or patterns of label images: TIFF, PNG, NPY, NPZ (also file.npz:name), zarr."
+_FILES = "Files, folders or patterns of label images: TIFF, PNG, NPY, NPZ (also file.npz:name), zarr, NIfTI."
 
 
 @with_settings(EvaluationConfig)

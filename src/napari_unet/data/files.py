@@ -1,12 +1,10 @@
-"""Finding, reading and writing images and labels, whatever the format."""
+"""Reading and writing images and labels, whatever the format."""
 
 from __future__ import annotations
 
-import glob
 import os
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.axes import guess_axes
-from napari_unet.data.image_readers import Content, read_numpy, read_picture, read_tiff, read_zarr, reports_damage
-from napari_unet.data.image_writers import WRITERS
+from napari_unet.data.calibration import Calibration
+from napari_unet.data.dicom import is_dicom_file, read_dicom
+from napari_unet.data.file_array import Content, reports_damage
+from napari_unet.data.image_readers import read_numpy, read_picture, read_tiff
+from napari_unet.data.image_search import KINDS, READABLE, ending_of, find_images, split_key
+from napari_unet.data.image_writers import LABEL_WRITERS, WRITERS, Writer, write_imagej
+from napari_unet.data.nifti import read_nifti
 from napari_unet.data.storage import atomic_path, is_zarr_folder, restore_interrupted
+from napari_unet.data.zarr_reader import read_zarr
 from napari_unet.errors import FileFormatError, InputError
 
 __all__ = ["READABLE", "ImageFile", "find_images", "read_annotation", "read_image", "write_image", "write_labels"]
-
-READABLE = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".npy", ".npz", ".zarr")
-_KINDS = "TIFF, PNG, JPEG, NPY, NPZ and zarr"
-_INSIDE_NPZ = re.compile(r"(?P<file>.*\.npz)::?(?P<key>.+)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +36,21 @@ class ImageFile:
         The pixels; numpy, memory-mapped or read from the file when indexed.
     axes : str
         One letter of TCZYXS for each axis; a guess where the file does not say.
-    spacing : tuple of float or None
-        Distance of pixels along the spatial axes (ZYX order) in micrometres; None: the file does not say.
     name : str
         What messages call it.
+    calibration : Calibration
+        Distances, unit and place of the pixels, as far as the file says them.
     """
 
     array: Any
     axes: str
-    spacing: tuple[float, ...] | None
     name: str
+    calibration: Calibration = field(default_factory=Calibration)
+
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """Distance of pixels along the spatial axes (ZYX order) in micrometres; None: the file does not say."""
+        return self.calibration.spacing
 
 
 def read_image(path: str | os.PathLike[str]) -> ImageFile:
@@ -54,8 +59,9 @@ def read_image(path: str | os.PathLike[str]) -> ImageFile:
     Parameters
     ----------
     path : path-like
-        TIFF (plain, ImageJ, OME), PNG, JPEG, NPY, NPZ with one image (or ``file.npz:name``), or a zarr array or group
-        (or an array in it). Of several series or resolutions the first is taken.
+        TIFF (plain, ImageJ, OME), PNG, JPEG, NPY, NPZ with one image (or ``file.npz:name``), a zarr array or group (or
+        an array in it), NIfTI, or DICOM: a file, or the folder of a series (or ``folder::UID``). Of several images or
+        resolutions the first is taken.
 
     Returns
     -------
@@ -116,106 +122,58 @@ def read_annotation(path: str | os.PathLike[str]) -> ImageFile:
         array = array.astype(np.int64)
     if array.dtype.kind not in "bui" or (array.dtype.kind == "i" and array.min() < 0):
         raise FileFormatError(f"{file.name} does not hold labels: they must be whole numbers from 0 on.")
-    return ImageFile(array, axes, file.spacing, file.name)
+    return ImageFile(array, axes, file.name, file.calibration)
 
 
 def _read(path: str | os.PathLike[str], *, keep_palette: bool) -> ImageFile:
-    file, key = _split_key(Path(path).expanduser())
+    file, key = split_key(Path(path).expanduser())
     name = file.name if key is None else f"{file.name}:{key}"
     restore_interrupted(file)
     try:
         with reports_damage(name):
-            array, axes, spacing = _read_content(file, key, keep_palette)
+            array, axes, calibration = _read_content(file, key, keep_palette)
     except FileNotFoundError:
         raise FileFormatError(f"{path} does not exist; check the name.") from None
     if np.dtype(array.dtype).kind not in "buif":
         raise FileFormatError(f"{name} holds values of type {array.dtype}; an image needs real numbers.")
     if 0 in array.shape or array.ndim < 2:
         raise FileFormatError(f"{name} holds no image: its shape is {tuple(array.shape)}.")
-    return ImageFile(array, axes, spacing, name)
-
-
-def _split_key(path: Path) -> tuple[Path, str | None]:
-    match = _INSIDE_NPZ.fullmatch(str(path))
-    if match is None or path.exists():
-        return path, None
-    return Path(match["file"]), match["key"]
+    return ImageFile(array, axes, name, calibration)
 
 
 def _read_content(file: Path, key: str | None, keep_palette: bool) -> Content:
-    suffix = file.suffix.lower()
+    ending = ending_of(file)
     if file.is_dir():
         if is_zarr_folder(file):
             return read_zarr(file)
+        if any(is_dicom_file(entry) for entry in file.iterdir()):
+            return read_dicom(file, key)
         raise FileFormatError(f"{file} is a folder without an image of its own (no zarr); choose the files in it.")
     if not file.exists():
         raise FileNotFoundError(file)
-    if suffix in READABLE and suffix != ".zarr" and not file.stat().st_size:
+    if ending in READABLE and ending != ".zarr" and not file.stat().st_size:
         raise FileFormatError(f"{file.name} is empty; copy or save it again.")
-    if suffix in (".tif", ".tiff"):
+    if ending in (".tif", ".tiff"):
         return read_tiff(file)
-    if suffix in (".png", ".jpg", ".jpeg"):
+    if ending in (".png", ".jpg", ".jpeg"):
         return read_picture(file, keep_palette=keep_palette)
-    if suffix in (".npy", ".npz"):
+    if ending in (".npy", ".npz"):
         return read_numpy(file, key)
-    raise FileFormatError(f"{file.name} is of a kind that can't be read; there are {_KINDS}: save it as TIFF, say.")
-
-
-def find_images(patterns: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """List the images that files, folders and patterns stand for.
-
-    Parameters
-    ----------
-    patterns : iterable of path-like
-        Files, ``file.npz:name``, folders (their images, not those of folders in them; a zarr counts as one image) and
-        patterns with ``*``, ``?``, ``[...]`` and ``**``.
-
-    Returns
-    -------
-    list of pathlib.Path
-        In the order of the patterns, within each in natural order (``cell2`` before ``cell10``), each once.
-
-    Raises
-    ------
-    FileFormatError
-        If a pattern stands for nothing.
-    """
-    found: dict[Path, None] = {}
-    for pattern in patterns:
-        found |= dict.fromkeys(_matches(Path(pattern).expanduser()))
-    return list(found)
-
-
-def _matches(pattern: Path) -> list[Path]:
-    restore_interrupted(pattern)
-    if pattern.is_dir() and not is_zarr_folder(pattern):
-        images = [entry for entry in pattern.iterdir() if _looks_readable(entry)]
-        if not images:
-            raise FileFormatError(f"The folder {pattern} holds no image that can be read ({_KINDS}).")
-    elif _split_key(pattern)[0].exists():
-        return [pattern]
-    elif glob.has_magic(str(pattern)):
-        images = [path for path in map(Path, glob.glob(str(pattern), recursive=True)) if _looks_readable(path)]
-        if not images:
-            raise FileFormatError(f"No image matches {pattern}; check the folder and the pattern.")
-    else:
-        raise FileFormatError(f"{pattern} does not exist; check the name.")
-    return sorted(images, key=_natural_order)
-
-
-def _looks_readable(path: Path) -> bool:
-    if path.name.startswith("."):
-        return False
-    return is_zarr_folder(path) if path.is_dir() else path.suffix.lower() in READABLE
-
-
-def _natural_order(path: Path) -> list[tuple[int, int, str]]:
-    parts = re.split(r"(\d+)", str(path).casefold())
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
+    if ending in (".nii", ".nii.gz"):
+        return read_nifti(file)
+    if is_dicom_file(file):
+        return read_dicom(file)
+    raise FileFormatError(f"{file.name} is of a kind that can't be read; there are {KINDS}: save it as TIFF, say.")
 
 
 def write_labels(
-    path: str | os.PathLike[str], labels: Any, axes: str | None = None, spacing: Sequence[float] | None = None
+    path: str | os.PathLike[str],
+    labels: Any,
+    axes: str | None = None,
+    spacing: Sequence[float] | None = None,
+    *,
+    calibration: Calibration | None = None,
+    imagej: bool = False,
 ) -> None:
     """Write a label image in one step; the old file stays until the new one is whole.
 
@@ -223,13 +181,17 @@ def write_labels(
     ----------
     path : path-like
         The ending decides: ``.tif`` (OME-TIFF, compressed, with the axes in ImageJ's order), ``.png`` (2D, up to 65535
-        labels), ``.npy`` or ``.zarr`` (OME-Zarr).
+        labels), ``.npy``, ``.zarr`` (OME-Zarr with all resolutions), ``.nii`` or ``.nii.gz``.
     labels : array-like
         Whole numbers from 0 on; stored as uint8, uint16 or uint32.
     axes : str, optional
         One letter of TZYX for each axis; a guess where not given.
     spacing : sequence of float, optional
         Distance of pixels along the spatial axes (ZYX order) in micrometres.
+    calibration : Calibration, optional
+        The same and more, as `read_image` gives it; in place of `spacing`.
+    imagej : bool
+        Whether a TIFF is written as a hyperstack of ImageJ instead.
 
     Raises
     ------
@@ -244,26 +206,54 @@ def write_labels(
     if array.dtype not in (np.uint8, np.uint16, np.uint32):
         smallest = np.min_scalar_type(int(array.max(initial=0)))
         array = array.astype(smallest)
-    write_image(path, array, guess_axes(array.shape, rgb=False) if axes is None else axes, spacing)
+    axes = guess_axes(array.shape, rgb=False) if axes is None else axes
+    _write(path, array, axes, _calibration(spacing, calibration), LABEL_WRITERS, imagej=imagej)
 
 
 def write_image(
-    path: str | os.PathLike[str], array: Any, axes: str | None = None, spacing: Sequence[float] | None = None
+    path: str | os.PathLike[str],
+    array: Any,
+    axes: str | None = None,
+    spacing: Sequence[float] | None = None,
+    *,
+    calibration: Calibration | None = None,
+    imagej: bool = False,
 ) -> None:
     """Write an image in one step; parameters and errors as for `write_labels`, with the axes TCZYXS."""
     pixels: npt.NDArray[Any] = np.asarray(array)
-    axes = guess_axes(pixels.shape) if axes is None else axes.upper()
+    axes = guess_axes(pixels.shape) if axes is None else axes
+    _write(path, pixels, axes, _calibration(spacing, calibration), WRITERS, imagej=imagej)
+
+
+def _calibration(spacing: Sequence[float] | None, calibration: Calibration | None) -> Calibration:
+    if calibration is not None:
+        return calibration
+    return Calibration(None if spacing is None else tuple(float(step) for step in spacing))
+
+
+def _write(
+    path: str | os.PathLike[str],
+    pixels: npt.NDArray[Any],
+    axes: str,
+    calibration: Calibration,
+    writers: Mapping[str, Writer],
+    *,
+    imagej: bool,
+) -> None:
+    axes = axes.upper()
     if len(axes) != pixels.ndim or len(set(axes)) != len(axes) or not set(axes) <= set("TCZYXS"):
         raise InputError(f"Expected one letter of TCZYXS for each of {pixels.ndim} axes, but got {axes!r}.")
-    steps = None if spacing is None else tuple(float(step) for step in spacing)
-    if steps is not None and len(steps) != sum(letter in "ZYX" for letter in axes):
-        raise InputError(f"Expected one pixel size for each spatial axis of {axes!r}, but got {steps}.")
-    writer = WRITERS.get(Path(path).suffix.lower())
+    if calibration.spacing is not None and calibration.lengths(axes) is None:
+        raise InputError(f"Expected one pixel size for each spatial axis of {axes!r}, but got {calibration.spacing}.")
+    ending = ending_of(Path(path))
+    writer = writers.get(ending)
     if writer is None:
-        raise InputError(f"{Path(path).name} has no ending that can be written; use one of {', '.join(WRITERS)}.")
+        raise InputError(f"{Path(path).name} has no ending that can be written; use one of {', '.join(writers)}.")
+    if imagej and ending in (".tif", ".tiff"):
+        writer = write_imagej
     if pixels.dtype.kind == "b":
         pixels = pixels.astype(np.uint8)
     elif pixels.dtype == np.float16:
         pixels = pixels.astype(np.float32)
     with atomic_path(path) as temporary:
-        writer(temporary, pixels.astype(pixels.dtype.newbyteorder("="), copy=False), axes, steps)
+        writer(temporary, pixels.astype(pixels.dtype.newbyteorder("="), copy=False), axes, calibration)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_unet.data.calibration import Calibration
+from napari_unet.data.nifti import write_nifti
+from napari_unet.data.zarr_writer import write_image_zarr, write_label_zarr
 from napari_unet.errors import InputError
 
-__all__ = ["WRITERS", "Writer"]
+__all__ = ["LABEL_WRITERS", "WRITERS", "Writer", "write_imagej"]
 
-Writer = Callable[[Path, npt.NDArray[Any], str, tuple[float, ...] | None], None]
+Writer = Callable[[Path, npt.NDArray[Any], str, Calibration], None]
 
 _BIG_TIFF_FROM_BYTES = 2**32 - 2**26
-_CHUNK = 512
+_CENTIMETRE = 1e4  # in micrometres
 
 
 def _arrange(array: npt.NDArray[Any], axes: str, order: str) -> tuple[npt.NDArray[Any], str]:
@@ -27,18 +29,23 @@ def _arrange(array: npt.NDArray[Any], axes: str, order: str) -> tuple[npt.NDArra
     return array.transpose([axes.index(letter) for letter in sorted_axes]), sorted_axes
 
 
-def _sizes(axes: str, spacing: tuple[float, ...] | None) -> dict[str, float]:
-    return {} if spacing is None else dict(zip([a for a in "ZYX" if a in axes], spacing, strict=True))
-
-
-def write_tiff(path: Path, array: npt.NDArray[Any], axes: str, spacing: tuple[float, ...] | None) -> None:
+def write_tiff(path: Path, array: npt.NDArray[Any], axes: str, calibration: Calibration) -> None:
     """Write an OME-TIFF with the axes in ImageJ's order, compressed without loss (zlib)."""
     import tifffile
 
     array, axes = _arrange(array, axes, "TZCYXS")
+    lengths, unit = calibration.lengths(axes), calibration.unit
     metadata: dict[str, Any] = {"axes": axes}
-    for letter, size in _sizes(axes, spacing).items():
-        metadata |= {f"PhysicalSize{letter}": size, f"PhysicalSize{letter}Unit": "µm"}
+    spatial = [letter for letter in "ZYX" if letter in axes]
+    for letter, length in zip(spatial, lengths or (), strict=False):
+        metadata |= {f"PhysicalSize{letter}": length, f"PhysicalSize{letter}Unit": unit}
+    if calibration.interval is not None and "T" in axes:
+        metadata |= {"TimeIncrement": calibration.interval, "TimeIncrementUnit": "s"}
+    origin = calibration.origin(axes)
+    if origin is not None and lengths is not None:
+        metadata["Plane"] = _plane_places(
+            array.shape, axes, dict(zip(spatial, zip(origin, lengths, strict=True), strict=True)), unit
+        )
     tifffile.imwrite(
         path,
         np.ascontiguousarray(array),
@@ -47,10 +54,60 @@ def write_tiff(path: Path, array: npt.NDArray[Any], axes: str, spacing: tuple[fl
         photometric="rgb" if axes.endswith("S") else "minisblack",
         compression="zlib",
         metadata=metadata,
+        **_resolution(calibration, axes),
     )
 
 
-def write_png(path: Path, array: npt.NDArray[Any], axes: str, spacing: tuple[float, ...] | None) -> None:
+def _plane_places(
+    shape: tuple[int, ...], axes: str, places: dict[str, tuple[float, float]], unit: str
+) -> dict[str, list[Any]]:
+    """List where each plane of an OME-TIFF lies, in the order in which the planes are written."""
+    planes = [n for letter, n in zip(axes, shape, strict=True) if letter not in "YXS"]
+    count = int(np.prod(planes, dtype=int))
+    listed: dict[str, list[Any]] = {}
+    for letter, (start, step) in places.items():
+        values = [start] * count
+        if letter == "Z":
+            depth = np.unravel_index(np.arange(count), planes)[axes.index("Z")]
+            values = (start + step * depth).tolist()
+        listed |= {f"Position{letter}": values, f"Position{letter}Unit": [unit] * count}
+    return listed
+
+
+def _resolution(calibration: Calibration, axes: str) -> dict[str, Any]:
+    """Return the pixel size once more as TIFF's own tags, which programs read that know no OME."""
+    if calibration.lengths(axes) is None or calibration.spacing is None:
+        return {}
+    y, x = calibration.spacing[-2:]
+    return {"resolution": (_CENTIMETRE / x, _CENTIMETRE / y), "resolutionunit": "CENTIMETER"}
+
+
+def write_imagej(path: Path, array: npt.NDArray[Any], axes: str, calibration: Calibration) -> None:
+    """Write a hyperstack as ImageJ does.
+
+    Raises
+    ------
+    InputError
+        If ImageJ does not know the type of the pixels.
+    """
+    import tifffile
+
+    array, axes = _arrange(array, axes, "TZCYXS")
+    if array.dtype not in (np.uint8, np.uint16, np.float32):
+        raise InputError(f"ImageJ can't hold values of type {array.dtype}; choose OME-TIFF.")
+    metadata: dict[str, Any] = {"axes": axes}
+    options: dict[str, Any] = {}
+    lengths = calibration.lengths(axes)
+    if lengths is not None:
+        metadata["unit"] = "micron" if calibration.unit == "µm" else calibration.unit
+        metadata |= {"spacing": lengths[0]} if len(lengths) == 3 else {}
+        options["resolution"] = (1 / lengths[-1], 1 / lengths[-2])
+    if calibration.interval is not None and "T" in axes:
+        metadata["finterval"] = calibration.interval
+    tifffile.imwrite(path, np.ascontiguousarray(array), imagej=True, metadata=metadata, **options)
+
+
+def write_png(path: Path, array: npt.NDArray[Any], axes: str, calibration: Calibration) -> None:
     """Write a PNG: 2D grey values or RGB(A)."""
     from PIL import Image
 
@@ -62,7 +119,7 @@ def write_png(path: Path, array: npt.NDArray[Any], axes: str, spacing: tuple[flo
     path.write_bytes(content.getvalue())
 
 
-def write_npy(path: Path, array: npt.NDArray[Any], axes: str, spacing: tuple[float, ...] | None) -> None:
+def write_npy(path: Path, array: npt.NDArray[Any], axes: str, calibration: Calibration) -> None:
     """Write an NPY with the axes as they are; axes and pixel size are not kept by the format."""
     with open(path, "wb") as stream:
         header = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(array))
@@ -70,37 +127,13 @@ def write_npy(path: Path, array: npt.NDArray[Any], axes: str, spacing: tuple[flo
         stream.write(np.ascontiguousarray(array).data)
 
 
-def write_zarr(path: Path, array: npt.NDArray[Any], axes: str, spacing: tuple[float, ...] | None) -> None:
-    """Write an OME-Zarr (0.5, zarr 3) with one resolution."""
-    import zarr
-
-    if "S" in axes:
-        axes = axes.replace("S", "C")
-    array, axes = _arrange(array, axes, "TCZYX")
-    chunks = tuple(min(n, _CHUNK) if letter in "YX" else 1 for letter, n in zip(axes, array.shape, strict=True))
-    group = zarr.open_group(str(path), mode="w", zarr_format=3)
-    stored = group.create_array(
-        "0", shape=array.shape, dtype=array.dtype, chunks=chunks, dimension_names=list(axes.lower())
-    )
-    # One chunk after the other: of many at once, those still on their way after an error would go on writing.
-    for corner in product(*(range(0, n, side) for n, side in zip(array.shape, chunks, strict=True))):
-        box = tuple(slice(start, start + side) for start, side in zip(corner, chunks, strict=True))
-        stored[box] = array[box]
-    sizes = _sizes(axes, spacing)
-    kinds = {"T": "time", "C": "channel"}
-    described = []
-    for letter in axes:
-        axis = {"name": letter.lower(), "type": kinds.get(letter, "space")}
-        described.append(axis | ({"unit": "micrometer"} if letter in sizes else {}))
-    scale = [float(sizes.get(letter, 1.0)) for letter in axes]
-    level: dict[str, Any] = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
-    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": described, "datasets": [level]}]}
-
-
 WRITERS: dict[str, Writer] = {
     ".tif": write_tiff,
     ".tiff": write_tiff,
     ".png": write_png,
     ".npy": write_npy,
-    ".zarr": write_zarr,
+    ".zarr": write_image_zarr,
+    ".nii": write_nifti,
+    ".nii.gz": write_nifti,
 }
+LABEL_WRITERS: dict[str, Writer] = WRITERS | {".zarr": write_label_zarr}

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_unet.data.files import read_annotation, read_image
+from napari_unet.data.image_search import stem_of
 from napari_unet.data.sample import Sample
 from napari_unet.data.strokes import from_ground_truth
 from napari_unet.errors import AnnotationError, InputError
@@ -122,7 +123,7 @@ def pair_files(
 def _key(path: Path) -> tuple[str, ...]:
     """Return the words of a name that tell one image from another."""
     inside = re.fullmatch(r".*\.npz::?(.+)", path.name, re.IGNORECASE)
-    stem = inside[1] if inside else path.stem
+    stem = inside[1] if inside else stem_of(path)
     words = [word for word in re.split(r"[\W_]+", stem.casefold()) if word]
     return tuple(word for word in words if word not in _FILLERS) or tuple(words)
 
