@@ -63,7 +63,8 @@ def _race(
                 )
     return [
         {
-            "set": name, "seen": SETS[name].seen, "strokes": str(strokes or "full"), "contender": contender, "seconds": mark,
+            "set": name, "seen": SETS[name].seen, "strokes": str(strokes or "full"),
+            "contender": contender, "seconds": mark,
             "Dice": mean(score["dice"] for score in scores), "spread": pstdev(score["dice"] for score in scores),
             "AP50": mean(score["ap50"] for score in scores) if "ap50" in scores[0] else None,
         }
