@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.few_strokes.plot import main as draw
 from benchmarks.few_strokes.race import main
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
@@ -35,3 +36,5 @@ def test_the_race_with_few_strokes_runs(real_data: Any, tmp_path: Path) -> None:
     assert {row["contender"] for row in rows} == {"forest", "closed form", "scratch"}
     assert all(0 <= row["Dice"] <= 1 for row in rows)
     assert max(row["Dice"] for row in rows) > 0.5
+    draw([str(tmp_path / "few_strokes.json"), str(tmp_path / "curves.png")])
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
