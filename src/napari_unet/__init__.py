@@ -21,6 +21,7 @@ _HOME = {
     "fit": "napari_unet.learn.fit",
     "predict": "napari_unet.predict.tiled",
     "predict_tiles": "napari_unet.predict.tiled",
+    "predict_to_store": "napari_unet.predict.store",
     "segment": "napari_unet.predict.segment",
     "transfer": "napari_unet.models.transfer",
 }
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from napari_unet.nets.config import ModelConfig as ModelConfig
     from napari_unet.predict.config import PredictConfig as PredictConfig
     from napari_unet.predict.segment import segment as segment
+    from napari_unet.predict.store import predict_to_store as predict_to_store
     from napari_unet.predict.tiled import predict as predict
     from napari_unet.predict.tiled import predict_tiles as predict_tiles
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from napari_unet.data.axes import Box, ImageLayout
 from napari_unet.errors import InputError
 
-__all__ = ["FrameReader", "IntensityRange", "measure_range", "mirror_index"]
+__all__ = ["FrameReader", "IntensityRange", "measure_range", "mirror_index", "spread_blocks"]
 
 _MAX_SAMPLED = 4_000_000
 _MAX_SEARCHED = 16_000_000  # pixels that are looked through where the sampled ones are all alike
@@ -100,7 +100,7 @@ def measure_range(
     if kind not in "buif":
         raise InputError(f"Expected an image of real numbers, but its values are of type {image.dtype}.")
     samples: list[npt.NDArray[Any]] = []
-    for position, box in _spread_blocks(layout, _MAX_SAMPLED):
+    for position, box in spread_blocks(layout, _MAX_SAMPLED):
         samples.append(layout.read(image, position, box).reshape(layout.channels, -1))
     low, high = [], []
     for channel in range(layout.channels):
@@ -124,7 +124,7 @@ def measure_range(
 def _search_contrast(image: Any, layout: ImageLayout) -> IntensityRange:
     """Read on until two pixels differ."""
     low, high = np.full(layout.channels, np.inf), np.full(layout.channels, -np.inf)
-    for position, box in _spread_blocks(layout, _MAX_SEARCHED):
+    for position, box in spread_blocks(layout, _MAX_SEARCHED):
         for channel, block in enumerate(layout.read(image, position, box)):
             values = block[np.isfinite(block)].astype(np.float64)
             low[channel] = min(low[channel], values.min(initial=np.inf))
@@ -135,8 +135,14 @@ def _search_contrast(image: Any, layout: ImageLayout) -> IntensityRange:
     return IntensityRange(tuple(np.where(known, low, 0.0).tolist()), tuple(np.where(known, high, 0.0).tolist()))
 
 
-def _spread_blocks(layout: ImageLayout, most_pixels: int) -> list[tuple[tuple[int, ...], Box]]:
-    """Choose blocks that cover the image, or an even selection of them with about `most_pixels`."""
+def spread_blocks(layout: ImageLayout, most_pixels: int) -> list[tuple[tuple[int, ...], Box]]:
+    """Choose blocks that cover an image, or an even selection of them with about `most_pixels`.
+
+    Returns
+    -------
+    list of tuple
+        Position in the stack and box of the frame of each block.
+    """
     side = _BLOCK if layout.ndim == 2 else _BLOCK // 4
     starts = [range(0, n, side) for n in layout.frame_shape]
     count = int(np.prod(layout.stack_shape, dtype=np.int64)) * int(np.prod([len(s) for s in starts], dtype=np.int64))

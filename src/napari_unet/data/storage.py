@@ -26,7 +26,15 @@ import numpy.typing as npt
 
 from napari_unet.errors import UNetError
 
-__all__ = ["StorageError", "atomic_path", "check_writable", "is_zarr_folder", "restore_interrupted", "scratch_array"]
+__all__ = [
+    "StorageError",
+    "atomic_path",
+    "check_writable",
+    "failure_reason",
+    "is_zarr_folder",
+    "restore_interrupted",
+    "scratch_array",
+]
 
 _STALE_AFTER_SECONDS = 24 * 3600.0
 _ZARR_MARKS = (".zarray", ".zgroup", "zarr.json")
@@ -95,7 +103,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _flush(temporary)
         _put_in_place(temporary, target)
     except OSError as error:
-        raise StorageError(f"{target} can't be written: {_reason(error)}.") from error
+        raise StorageError(f"{target} can't be written: {failure_reason(error)}.") from error
     finally:
         _remove(temporary)
 
@@ -116,7 +124,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
     except OSError as error:
-        raise StorageError(f"{target} can't be written: {_reason(error)}.") from error
+        raise StorageError(f"{target} can't be written: {failure_reason(error)}.") from error
     finally:
         _remove(probe)
     if target.is_dir() and not is_zarr_folder(target):
@@ -279,7 +287,8 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _reason(error: OSError) -> str:
+def failure_reason(error: OSError) -> str:
+    """Say in a few words why something can't be written, and what to do."""
     if isinstance(error, FileExistsError) and error.strerror and "already" in error.strerror:
         return f"{error.strerror}; choose another name"
     if error.errno in _REASONS:

@@ -17,12 +17,12 @@ import numpy.typing as npt
 from napari_unet.data.axes import Box
 from napari_unet.data.calibration import Calibration
 
-__all__ = ["write_image_zarr", "write_label_zarr"]
+__all__ = ["OME_AXES", "describe_image", "describe_labels", "label_folder", "write_image_zarr", "write_label_zarr"]
 
 _VERSION = "0.5"
 _CHUNK = 512
 _LABELS = "segmentation"
-_AXES = "TCZYX"
+OME_AXES = "TCZYX"  # the order of the axes, where an image has them
 _UNITS = {
     "m": "meter", "cm": "centimeter", "mm": "millimeter", "µm": "micrometer", "nm": "nanometer", "pm": "picometer",
     "Å": "angstrom",
@@ -38,8 +38,7 @@ def write_image_zarr(path: Path, array: Any, axes: str, calibration: Calibration
     array, axes = _arrange(array, axes)
     group = zarr.open_group(str(path), mode="w", zarr_format=3)
     levels = _write_levels(group, array, axes, _mean)
-    described = _describe(levels, "", axes, calibration, shift=0.5)
-    group.attrs["ome"] = {"version": _VERSION, "multiscales": [described]}
+    describe_image(group, levels, axes, calibration, shift=0.5)
 
 
 def write_label_zarr(path: Path, array: Any, axes: str, calibration: Calibration) -> None:
@@ -48,25 +47,54 @@ def write_label_zarr(path: Path, array: Any, axes: str, calibration: Calibration
 
     array, axes = _arrange(array, axes)
     root = zarr.open_group(str(path), mode="w", zarr_format=3)
-    listing = root.create_group("labels")
-    group = listing.create_group(_LABELS)
+    group = root.create_group(label_folder())
     levels = _write_levels(group, array, axes, _every_second)
+    describe_labels(root, levels, axes, calibration)
+
+
+def describe_image(group: Any, levels: int, axes: str, calibration: Calibration, *, shift: float = 0.0) -> None:
+    """Say in a group what the resolutions ``"0"``, ``"1"``, ... in it are, each half as large in Y and X.
+
+    Parameters
+    ----------
+    group : zarr.Group
+        Where the arrays are.
+    levels : int
+        How many there are.
+    axes : str
+        Their axes, in the order of `OME_AXES`.
+    calibration : Calibration
+        Distances and place of the pixels.
+    shift : float
+        Where in a doubled pixel its value was taken, in pixels: 0.5 for a mean.
+    """
+    described = _describe(levels, "", axes, calibration, shift=shift)
+    group.attrs["ome"] = {"version": _VERSION, "multiscales": [described]}
+
+
+def describe_labels(root: Any, levels: int, axes: str, calibration: Calibration) -> None:
+    """Say in a group what the resolutions in its `label_folder` are, which take every second pixel."""
     described = _describe(levels, "", axes, calibration, shift=0.0)
     source = {"image-label": {"source": {"image": "../../"}}}
-    group.attrs["ome"] = {"version": _VERSION, "multiscales": [described], **source}
-    listing.attrs["ome"] = {"version": _VERSION, "labels": [_LABELS]}
-    above = _describe(levels, f"labels/{_LABELS}/", axes, calibration, shift=0.0)
+    root[label_folder()].attrs["ome"] = {"version": _VERSION, "multiscales": [described], **source}
+    root["labels"].attrs["ome"] = {"version": _VERSION, "labels": [_LABELS]}
+    above = _describe(levels, f"{label_folder()}/", axes, calibration, shift=0.0)
     root.attrs["ome"] = {"version": _VERSION, "multiscales": [above]}
+
+
+def label_folder() -> str:
+    """Return where the labels of a store are, from its root."""
+    return f"labels/{_LABELS}"
 
 
 def _arrange(array: Any, axes: str) -> tuple[Any, str]:
     axes = axes.replace("S", "C")
-    arranged = "".join(sorted(axes, key=_AXES.index))
+    arranged = "".join(sorted(axes, key=OME_AXES.index))
     return (array if arranged == axes else array.transpose([axes.index(letter) for letter in arranged])), arranged
 
 
-def _write_levels(group: Any, array: Any, axes: str, shrink: Shrink) -> list[tuple[int, ...]]:
-    """Write an array and its halves in Y and X down to one chunk; returns their shapes."""
+def _write_levels(group: Any, array: Any, axes: str, shrink: Shrink) -> int:
+    """Write an array and its halves in Y and X down to one chunk; returns how many there are."""
     shapes: list[tuple[int, ...]] = []
     source: Any = array
     take: Shrink = _as_it_is
@@ -82,7 +110,7 @@ def _write_levels(group: Any, array: Any, axes: str, shrink: Shrink) -> list[tup
             stored[box] = take(source, box)
         shapes.append(shape)
         if max(shape[-2:]) <= _CHUNK:
-            return shapes
+            return len(shapes)
         source, take = stored, shrink
 
 
@@ -109,9 +137,7 @@ def _mean(source: Any, box: Box) -> npt.NDArray[Any]:
     return rounded.astype(block.dtype)
 
 
-def _describe(
-    shapes: list[tuple[int, ...]], prefix: str, axes: str, calibration: Calibration, *, shift: float
-) -> dict[str, Any]:
+def _describe(levels: int, prefix: str, axes: str, calibration: Calibration, *, shift: float) -> dict[str, Any]:
     """Describe the resolutions; `shift` is where in a doubled pixel its value was taken, in pixels."""
     lengths, origin = calibration.lengths(axes), calibration.origin(axes)
     spatial = [letter for letter in "ZYX" if letter in axes]
@@ -120,7 +146,7 @@ def _describe(
     if calibration.interval is not None:
         steps["T"] = calibration.interval
     datasets = []
-    for level in range(len(shapes)):
+    for level in range(levels):
         factors = [2**level if letter in "YX" else 1 for letter in axes]
         scale = [float(steps.get(letter, 1.0) * factor) for letter, factor in zip(axes, factors, strict=True)]
         moved = [

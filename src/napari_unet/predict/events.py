@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PredictEvent", "PredictFinished", "PredictRecovered", "PredictStarted", "TilePredicted"]
+__all__ = ["PredictEvent", "PredictFinished", "PredictRecovered", "PredictStarted", "TilePredicted", "TileStored"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,23 @@ class TilePredicted(PredictEvent):
 
     box: tuple[slice, ...]
     probabilities: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TileStored(PredictEvent):
+    """One tile of a store is written, whole.
+
+    Attributes
+    ----------
+    box : tuple of slice
+        Where the tile lies in the image without its channel axis.
+    labelled : bool
+        Whether the tile's result is there. Where objects are sought, all tiles are predicted before the first is
+        labelled.
+    """
+
+    box: tuple[slice, ...]
+    labelled: bool = True
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.instances import separate_objects
 from napari_unet.predict.tiled import image_layout, predict
 
-__all__ = ["labels_from_probabilities", "segment"]
+__all__ = ["labels_from_probabilities", "likeliest_class", "segment"]
 
 
 def segment(
@@ -103,8 +103,7 @@ def labels_from_probabilities(
         )
     _check_task(task)
     if task == "classes":
-        dtype = np.uint8 if len(probabilities) <= np.iinfo(np.uint8).max else np.uint16
-        return np.asarray(probabilities.argmax(axis=0) + 1, dtype=dtype)
+        return likeliest_class(probabilities)
     steps = None if spacing is None else tuple(spacing)[-layout.ndim :]
     labels = np.zeros(layout.label_shape, np.uint32)
     count = 0
@@ -115,3 +114,15 @@ def labels_from_probabilities(
         labels[box] = layout.to_label_order(np.where(objects > 0, objects + count, 0)[np.newaxis])[0]
         count += int(objects.max())
     return labels.astype(np.uint16) if count <= np.iinfo(np.uint16).max else labels
+
+
+def likeliest_class(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+    """Return the number of the likeliest class of each pixel, 1 = background, from probabilities (class, \\*space).
+
+    Examples
+    --------
+    >>> likeliest_class(np.array([[0.7, 0.2], [0.3, 0.8]], np.float32))
+    array([1, 2], dtype=uint8)
+    """
+    dtype = np.uint8 if len(probabilities) <= np.iinfo(np.uint8).max else np.uint16
+    return np.asarray(probabilities.argmax(axis=0) + 1, dtype=dtype)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from napari_unet.data.axes import Box, ImageLayout, guess_axes
-from napari_unet.data.intensity import FrameReader
+from napari_unet.data.intensity import FrameReader, IntensityRange
 from napari_unet.errors import InputError, MemoryLimitError
 from napari_unet.nets.architectures import ARCHITECTURES
 from napari_unet.nets.config import ModelConfig
@@ -104,6 +104,7 @@ def predict_tiles(
     region: Box | None = None,
     focus: Focus = None,
     skip: Skip = None,
+    intensity: IntensityRange | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[PredictEvent]:
     """Predict tile by tile; see `predict`.
@@ -120,6 +121,8 @@ def predict_tiles(
     skip : callable or None
         Given the box of a tile in the space, says whether it is done already and left out, to go on with a prediction
         that was stopped. Give the tile of that prediction as ``config.tile``.
+    intensity : IntensityRange or None
+        The grey values that become 0 and 1, where they were measured before; None: they are measured now.
     should_stop : callable or None
         Asked before each run of the network; True ends the prediction.
 
@@ -132,7 +135,7 @@ def predict_tiles(
     config = config or PredictConfig()
     layout = image_layout(model, image, axes)
     device = choose_device(config.device, precision=config.precision)
-    job = _Job(model, layout, device, config, image)
+    job = _Job(model, layout, device, config, image, intensity)
     left = job.plan(region, focus, skip)
     total, done = len(left), 0
     shape = (len(model.config.classes), *layout.label_shape)
@@ -216,6 +219,7 @@ class _Job:
     device: Device
     config: PredictConfig
     image: Any
+    intensity: IntensityRange | None
 
     def plan(self, region: Box | None, focus: Focus, skip: Skip) -> PendingTiles:
         """Choose the tile size, measure the grey values, and list all tiles."""
@@ -225,7 +229,10 @@ class _Job:
         left = PendingTiles(
             self.layout, self.geometry, self._choose_tile(tile_growth(turns)), region=region, focus=focus, skip=skip
         )
-        self.reader = FrameReader.open(self.image, self.layout, made.low_percentile, made.high_percentile)
+        if self.intensity is None:
+            self.reader = FrameReader.open(self.image, self.layout, made.low_percentile, made.high_percentile)
+        else:
+            self.reader = FrameReader(self.image, self.layout, self.intensity)
         self.blender = Blender(self.geometry.overlap) if self.geometry.overlap else None
         self.network = self._place()
         self.turned = [TurnedFrames(self.reader, turn) for turn in turns]

@@ -1,0 +1,159 @@
+"""Prediction of images of any size into a store on the disk, which a killed program completes later."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from napari_unet.data.tile_array import Index
+from napari_unet.nets.device import choose_device
+from napari_unet.nets.registry import SegmentationModel
+from napari_unet.predict.config import PredictConfig
+from napari_unet.predict.events import (
+    PredictEvent,
+    PredictFinished,
+    PredictRecovered,
+    PredictStarted,
+    TilePredicted,
+    TileStored,
+)
+from napari_unet.predict.store_objects import label_objects
+from napari_unet.predict.store_plan import open_source, prepare_store
+from napari_unet.predict.store_writer import TileWriter
+from napari_unet.predict.tile_store import TileStore
+from napari_unet.predict.tiled import predict_tiles
+
+__all__ = ["predict_to_store"]
+
+
+def predict_to_store(
+    model: SegmentationModel,
+    image: Any,
+    path: str | os.PathLike[str],
+    axes: str | None = None,
+    config: PredictConfig | None = None,
+    *,
+    content: Literal["labels", "probabilities"] = "labels",
+    task: Literal["objects", "classes"] | None = None,
+    spacing: Sequence[float] | None = None,
+    overwrite: bool = False,
+    focus: Sequence[float] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Iterator[PredictEvent]:
+    """Predict an image of any size into an OME-Zarr on the disk, in a fixed amount of memory.
+
+    The chunks of the result are the tiles of the prediction. A tile is absent or whole, whatever happens: where a
+    prediction was stopped, killed, or met a full disk, the same call goes on with the tiles that are missing, and the
+    result is the same as without the interruption (on another kind of device up to its rounding). What was made from
+    another image, by another model or with other settings is never mixed with it.
+
+    Parameters
+    ----------
+    model : Model
+        A trained model.
+    image : array-like or path-like
+        Any real dtype; numpy, memory-mapped, dask or zarr, or the path of a file that `napari-unet` reads.
+    path : path-like
+        The result, by custom with the ending ``.zarr``.
+    axes : str or None
+        One letter for each axis of `image`; None: as the file says, or see `napari_unet.data.axes.guess_axes`.
+    config : PredictConfig or None
+        Settings; None: the defaults.
+    content : {"labels", "probabilities"}
+        What is stored: integers as from `napari_unet.segment` (objects always as uint32), or (class, \\*space) float32.
+    task : {"objects", "classes"} or None
+        What labels say; None: what the model was trained for.
+    spacing : sequence of float or None
+        Distance of pixels along the spatial axes in micrometres; None: as the file says, or unknown.
+    overwrite : bool
+        Whether to begin anew, where `path` is a zarr already.
+    focus : sequence of float or None
+        A point in the space: the nearest tiles come first.
+    should_stop : callable or None
+        Asked before each tile; True ends the prediction.
+
+    Yields
+    ------
+    PredictEvent
+        `PredictStarted`, whose `done` are the tiles that are there already; `TileStored` for each tile, and sometimes
+        `PredictRecovered`; `PredictFinished`.
+
+    Raises
+    ------
+    InputError
+        If the image does not fit the model, or what is at `path` is something else.
+    napari_unet.data.storage.StorageError
+        If the disk is full or can't be written for another reason.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import napari_unet as nu
+    >>> from napari_unet.predict.tile_store import TileStore
+    >>> model = nu.Model.create(nu.ModelConfig(features=4, depth=1))
+    >>> image = np.random.default_rng(0).random((40, 50))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for event in nu.predict_to_store(model, image, f"{folder}/result.zarr", content="probabilities"):
+    ...         pass
+    ...     TileStore.open(f"{folder}/result.zarr").levels()[0].compute().shape
+    (2, 40, 50)
+    """
+    began = time.monotonic()
+    config = config or PredictConfig()
+    source = open_source(image, axes, spacing)
+    store = prepare_store(model, source, path, config, content, task or model.task, overwrite=overwrite)
+    seeks_objects = store.record.seeks_objects  # then each tile is predicted and labelled
+    left = store.unpredicted()
+    progress = _Progress(began, math.prod(store.grid) * (1 + seeks_objects))
+    progress.done = progress.total - len(left) - len(store.missing()) * seeks_objects
+    device = choose_device(config.device, precision=config.precision).description
+    yield PredictStarted(*progress.now(), store.record.result_shape, device)
+    if left:
+        events = predict_tiles(
+            model, source.array, store.record.axes, replace(config, tile=store.record.tile),
+            focus=focus, skip=lambda box: store.index(box) not in left, intensity=store.record.intensity,
+            should_stop=should_stop,
+        )  # fmt: skip
+        yield from _write_tiles(store, left, events, progress)
+    stopped = bool(left)
+    if seeks_objects and not stopped:
+        for index in label_objects(store, should_stop):
+            progress.done += 1
+            yield TileStored(*progress.now(), store.box(index))
+        stopped = bool(store.missing())
+    if not stopped:
+        store.clean()
+    yield PredictFinished(*progress.now(), stopped=stopped)
+
+
+@dataclass
+class _Progress:
+    """Counts tiles and seconds."""
+
+    began: float
+    total: int
+    done: int = 0
+
+    def now(self) -> tuple[int, int, float]:
+        return self.done, self.total, time.monotonic() - self.began
+
+
+def _write_tiles(
+    store: TileStore, left: set[Index], events: Iterator[PredictEvent], progress: _Progress
+) -> Iterator[PredictEvent]:
+    """Write what is predicted while the next tiles are predicted, and take the tiles that are done out of `left`."""
+    with TileWriter(store) as writer:
+        for event in events:
+            if isinstance(event, PredictRecovered):
+                yield PredictRecovered(*progress.now(), event.message)
+            elif isinstance(event, TilePredicted):
+                writer.add(event)
+            for index in writer.written(wait_for_all=isinstance(event, PredictFinished)):
+                left.discard(index)
+                progress.done += 1
+                yield TileStored(*progress.now(), store.box(index), labelled=not store.record.seeks_objects)

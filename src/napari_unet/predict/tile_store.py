@@ -1,0 +1,374 @@
+"""A prediction on the disk, as an OME-Zarr that says what it was made from, so that it can be completed at any time."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_unet.data.axes import Box, ImageLayout
+from napari_unet.data.calibration import Calibration
+from napari_unet.data.intensity import IntensityRange
+from napari_unet.data.storage import StorageError, atomic_path, failure_reason, is_zarr_folder, restore_interrupted
+from napari_unet.data.tile_array import Index, TileArray
+from napari_unet.data.zarr_writer import OME_AXES, describe_image, describe_labels, label_folder
+from napari_unet.errors import FileFormatError
+from napari_unet.predict.segment import likeliest_class
+
+__all__ = ["StoreRecord", "TileStore", "round_tile"]
+
+_KEY = "napari_unet"
+_FOREGROUND = "foreground"
+_VERSION = 1
+_OVERVIEW = 1024  # the smallest version is no larger than this, if the tiles allow
+_MOST_HALVINGS = 5
+
+
+@dataclass(frozen=True)
+class StoreRecord:
+    """What a stored prediction was made from, and how.
+
+    Attributes
+    ----------
+    content : {"probabilities", "labels"}
+        What is stored.
+    task : {"objects", "classes"}
+        What the labels are.
+    axes : str
+        Axes of the image.
+    shape : tuple of int
+        Shape of the image.
+    ndim : int
+        2 or 3: spatial axes of the network.
+    classes : tuple of str
+        Background first.
+    image, model : str
+        Checksums; see `napari_unet.predict.fingerprint`.
+    averaging, precision : str
+        As in `PredictConfig`.
+    spacing : tuple of float or None
+        Distance of the image's pixels along its spatial axes in micrometres.
+    tile : tuple of int
+        Sides of a tile along the axes that the network reads.
+    intensity : IntensityRange
+        The grey values that become 0 and 1.
+    """
+
+    content: str
+    task: str
+    axes: str
+    shape: tuple[int, ...]
+    ndim: int
+    classes: tuple[str, ...]
+    image: str
+    model: str
+    averaging: str
+    precision: str
+    spacing: tuple[float, ...] | None
+    tile: tuple[int, ...]
+    intensity: IntensityRange
+
+    @cached_property
+    def layout(self) -> ImageLayout:
+        """How the network sees the image."""
+        return ImageLayout(self.axes, self.shape, self.ndim)
+
+    @property
+    def result(self) -> str:
+        """What is stored, in words."""
+        return self.content if self.content == "probabilities" else f"labels of {self.task}"
+
+    @property
+    def seeks_objects(self) -> bool:
+        """Whether objects are labelled."""
+        return self.content == "labels" and self.task == "objects"
+
+    @property
+    def result_axes(self) -> str:
+        """Axes of the result: those of the image without channels; for probabilities C, the class, before them."""
+        return "C" * (self.content == "probabilities") + self.layout.label_axes
+
+    @property
+    def result_shape(self) -> tuple[int, ...]:
+        """Shape along `result_axes`."""
+        return (len(self.classes),) * (self.content == "probabilities") + self.layout.label_shape
+
+    @property
+    def folder(self) -> str:
+        """Where the arrays are in the store: labels lie where viewers look for them."""
+        return "" if self.content == "probabilities" else label_folder()
+
+    @cached_property
+    def levels(self) -> list[str]:
+        """Names of the arrays: the result, and versions half as large in Y and X as often as the tiles allow."""
+        wanted = _count_halvings(self.layout.frame_shape)
+        halvings = next(n for n in range(wanted, -1, -1) if all(side % 2**n == 0 for side in self.tile[-2:]))
+        return [str(level) for level in range(1 + halvings)]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the result."""
+        if self.content == "probabilities":
+            return np.dtype(np.float32)
+        if self.task == "objects":
+            return np.dtype(np.uint32)
+        return np.dtype(np.uint8 if len(self.classes) <= np.iinfo(np.uint8).max else np.uint16)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return {"kind": "prediction", "version": _VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> StoreRecord:
+        """Read what `as_json` returned.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If something is missing or makes no sense.
+        """
+        if values["kind"] != "prediction" or values["version"] != _VERSION:
+            raise ValueError("it is of another kind")
+        plain = {field.name: values[field.name] for field in fields(cls)}
+        for name in ("shape", "classes", "tile", "spacing"):
+            plain[name] = None if plain[name] is None else tuple(plain[name])
+        intensity = plain["intensity"]
+        plain["intensity"] = IntensityRange(tuple(intensity["low"]), tuple(intensity["high"]))
+        return cls(**plain)
+
+
+@dataclass(frozen=True, eq=False)
+class TileStore:
+    """A stored prediction, of which some or all tiles are there.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    record : StoreRecord
+        What it was made from.
+    tiles : TileArray
+        The result, with the axes in the order of OME-Zarr, and its smaller versions.
+    foreground : TileArray or None
+        Where objects are sought: the probability of the foreground, float32, with the axes of the image but channels,
+        until all objects are labelled.
+    """
+
+    path: Path
+    record: StoreRecord
+    tiles: TileArray
+    foreground: TileArray | None = None
+
+    @classmethod
+    def create(cls, path: str | Path, record: StoreRecord, calibration: Calibration | None = None) -> TileStore:
+        """Make a store without any tile, in one step; a zarr of that name is replaced.
+
+        Parameters
+        ----------
+        path : path-like
+            The folder.
+        record : StoreRecord
+            What the prediction is made from.
+        calibration : Calibration or None
+            Distances and place of the image's pixels, for other programs.
+
+        Raises
+        ------
+        napari_unet.data.storage.StorageError
+            If it can't be written.
+        """
+        import zarr
+
+        axes, order = _stored_order(record.result_axes)
+        tile = _result_tile(record)
+        with atomic_path(path) as temporary:
+            root = zarr.open_group(temporary, mode="w", zarr_format=3)
+            root.attrs[_KEY] = record.as_json()
+            if record.folder:
+                root.create_group(record.folder)
+            TileArray.create(
+                temporary / record.folder, record.levels,
+                [record.result_shape[i] for i in order], tile=[tile[i] for i in order],
+                dtype=record.dtype, halved=[letter in "YX" for letter in axes], axes=axes,
+            )  # fmt: skip
+            describe = describe_labels if record.folder else describe_image
+            describe(root, len(record.levels), axes, calibration or Calibration(record.spacing))
+            if record.seeks_objects:
+                sides = record.layout.label_tile(record.tile)
+                TileArray.create(temporary, [_FOREGROUND], record.layout.label_shape, tile=sides, dtype=np.float32)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> TileStore:
+        """Open a store.
+
+        Raises
+        ------
+        FileFormatError
+            If there is none at that path, or it is damaged or of another kind.
+        """
+        import zarr
+
+        folder = Path(path).expanduser()
+        restore_interrupted(folder)
+        if not is_zarr_folder(folder):
+            raise FileFormatError(f"{folder} holds no stored prediction; check the name.")
+        try:
+            attributes: dict[str, Any] = dict(zarr.open_group(folder, mode="r").attrs)
+            record = StoreRecord.from_json(attributes[_KEY])
+            tiles = TileArray.open(folder / record.folder, record.levels)
+            scratch = is_zarr_folder(folder / _FOREGROUND)
+            foreground = TileArray.open(folder, [_FOREGROUND]) if scratch else None
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise FileFormatError(
+                f"{folder} holds no prediction that could be completed (another zarr, or damaged); choose another name."
+            ) from error
+        store = cls(folder, record, tiles, foreground)
+        if record.seeks_objects and foreground is None and store.missing():
+            raise FileFormatError(f"{folder} is damaged: a part of it was removed; remove it, or have it overwritten.")
+        return store
+
+    @cached_property
+    def _order(self) -> tuple[int, ...]:
+        return _stored_order(self.record.result_axes)[1]
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How many tiles lie along each axis of the image's space (its axes without channels)."""
+        sides = self.record.layout.label_tile(self.record.tile)
+        return tuple(-(-n // side) for n, side in zip(self.record.layout.label_shape, sides, strict=True))
+
+    def index(self, box: Box) -> Index:
+        """Name the tile in which a box of the image's space lies, by its place in the grid."""
+        sides = self.record.layout.label_tile(self.record.tile)
+        return tuple(part.start // side for part, side in zip(box, sides, strict=True))
+
+    def box(self, index: Index) -> Box:
+        """Say where a tile lies in the image's space."""
+        sides, shape = self.record.layout.label_tile(self.record.tile), self.record.layout.label_shape
+        return tuple(slice(i * side, min((i + 1) * side, n)) for i, side, n in zip(index, sides, shape, strict=True))
+
+    def has(self, index: Index) -> bool:
+        """Say whether a tile is there."""
+        return self.tiles.has(self._stored(index))
+
+    def missing(self) -> list[Index]:
+        """List the tiles that are not there, in the order of their places."""
+        return [index for index in product(*(range(count) for count in self.grid)) if not self.has(index)]
+
+    def unpredicted(self) -> set[Index]:
+        """Return the tiles that are to be predicted."""
+        missing = self.missing()
+        if self.foreground is None:
+            return set(missing)
+        return (
+            {index for index in product(*map(range, self.grid)) if not self.foreground.has(index)} if missing else set()
+        )
+
+    def keep(self, index: Index, probabilities: npt.NDArray[np.float32]) -> None:
+        """Write what becomes of the probabilities (class, \\*box) of a tile; errors as for `write`."""
+        if self.foreground is not None:
+            with _told_as_incomplete(self.path):
+                self.foreground.write(index, 1 - probabilities[0])
+        elif self.record.content == "probabilities":
+            self.write(index, probabilities)
+        else:
+            self.write(index, likeliest_class(probabilities))
+
+    def clean(self) -> None:
+        """Remove what is no longer needed when the result is complete."""
+        shutil.rmtree(self.path / _FOREGROUND, ignore_errors=True)
+
+    def _stored(self, index: Index) -> Index:
+        """Name a tile as the array does, whose axes are in another order and may begin with the class."""
+        full = (0,) * (len(self._order) - len(index)) + index
+        return tuple(full[i] for i in self._order)
+
+    def write(self, index: Index, block: npt.NDArray[Any]) -> None:
+        """Write a tile, whole.
+
+        Parameters
+        ----------
+        index : tuple of int
+            The tile.
+        block : numpy.ndarray
+            (\\*box), for probabilities (class, \\*box), with the axes in the image's order.
+
+        Raises
+        ------
+        napari_unet.data.storage.StorageError
+            If the disk is full or can't be written for another reason.
+        """
+        with _told_as_incomplete(self.path):
+            self.tiles.write(self._stored(index), block.transpose(self._order))
+
+    def levels(self) -> list[Any]:
+        """Return the result and its smaller versions as dask arrays, which read what is asked for.
+
+        Their axes are those of the image without channels, for probabilities (class, \\*space). Tiles that are not
+        there yet are 0.
+        """
+        import dask.array
+
+        back = [self._order.index(i) for i in range(len(self._order))]
+        return [dask.array.from_zarr(level).transpose(back) for level in self.tiles.levels]  # type: ignore[no-untyped-call]
+
+
+def _stored_order(axes: str) -> tuple[str, tuple[int, ...]]:
+    """Return axes in the order of OME-Zarr, and which of those given each of them is."""
+    order = sorted(range(len(axes)), key=lambda i: OME_AXES.index(axes[i]))
+    return "".join(axes[i] for i in order), tuple(order)
+
+
+def _result_tile(record: StoreRecord) -> tuple[int, ...]:
+    """Shape of a tile along the axes of the result."""
+    sides = record.layout.label_tile(record.tile)
+    return (len(record.classes),) * (record.content == "probabilities") + sides
+
+
+def _count_halvings(frame_shape: Sequence[int]) -> int:
+    """Count how often a frame is halved in Y and X for an overview."""
+    return min(_MOST_HALVINGS, max(0, math.ceil(math.log2(max(frame_shape[-2:]) / _OVERVIEW))))
+
+
+def round_tile(tile: Sequence[int], frame_shape: Sequence[int], divisor: int) -> tuple[int, ...]:
+    """Round the sides of a tile up, so that tiles suit the network and can be halved for the smaller versions.
+
+    Parameters
+    ----------
+    tile : sequence of int
+        Sides along the axes that the network reads; none needs to be longer than the frame.
+    frame_shape : sequence of int
+        Shape of the frames.
+    divisor : int
+        Tiles begin at multiples of this many pixels.
+
+    Examples
+    --------
+    >>> round_tile((1000, 9000), (40_000, 8_000), divisor=16)
+    (1024, 8000)
+    """
+    flat = math.lcm(divisor, 2 ** _count_halvings(frame_shape))
+    steps = [divisor] * (len(tile) - 2) + [flat] * 2
+    return tuple(-(-min(side, n) // step) * step for side, n, step in zip(tile, frame_shape, steps, strict=True))
+
+
+@contextmanager
+def _told_as_incomplete(path: Path) -> Iterator[None]:
+    """Name the store, and how to go on, where one of its files can't be written."""
+    try:
+        yield
+    except StorageError as error:
+        reason = failure_reason(error.__cause__) if isinstance(error.__cause__, OSError) else str(error).rstrip(".")
+        raise StorageError(
+            f"{path} can't be written: {reason}. The tiles that are done are kept; the same prediction completes it."
+        ) from error
