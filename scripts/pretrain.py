@@ -25,9 +25,9 @@ from napari_unet.data.episodes.group import ImageGroup, annotated_group
 from napari_unet.data.episodes.stream import LANES, EpisodeStream
 from napari_unet.errors import InputError, UNetError
 from napari_unet.learn.closed_form import ClosedForm
-from napari_unet.learn.meta_config import MetaConfig, MetaFinished, MetaProgress, MetaStarted
-from napari_unet.learn.meta_learner import MetaLearner
-from napari_unet.learn.meta_training import meta_train
+from napari_unet.learn.meta.config import MetaConfig, MetaFinished, MetaProgress, MetaStarted
+from napari_unet.learn.meta.learner import MetaLearner
+from napari_unet.learn.meta.training import meta_train
 from napari_unet.models.model import Model
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.device import choose_device

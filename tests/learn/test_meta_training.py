@@ -17,11 +17,11 @@ from napari_unet.data.episodes.episode import Episode
 from napari_unet.data.episodes.stream import EpisodeStream
 from napari_unet.data.scenes.nuclei import Nuclei
 from napari_unet.errors import InputError, ModelFileError, UNetError
-from napari_unet.learn import meta_training as meta_module
 from napari_unet.learn.closed_form import ClosedForm, solve_head
-from napari_unet.learn.meta_config import MetaConfig, MetaFinished, MetaProgress, MetaStarted
-from napari_unet.learn.meta_learner import EpisodeBatch, MetaLearner
-from napari_unet.learn.meta_training import meta_train
+from napari_unet.learn.meta import training as meta_module
+from napari_unet.learn.meta.config import MetaConfig, MetaFinished, MetaProgress, MetaStarted
+from napari_unet.learn.meta.learner import EpisodeBatch, MetaLearner
+from napari_unet.learn.meta.training import meta_train
 from napari_unet.models.model import Model
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.device import choose_device

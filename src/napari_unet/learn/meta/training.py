@@ -22,8 +22,8 @@ from napari_unet.data.episodes.workers import episodes_from_workers
 from napari_unet.errors import InputError, ModelFileError, UNetError
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.events import FitEvent
-from napari_unet.learn.meta_config import MetaConfig, MetaFinished, MetaProgress, MetaStarted
-from napari_unet.learn.meta_learner import EpisodeBatch, MetaLearner
+from napari_unet.learn.meta.config import MetaConfig, MetaFinished, MetaProgress, MetaStarted
+from napari_unet.learn.meta.learner import EpisodeBatch, MetaLearner
 from napari_unet.learn.moving_average import MovingAverage
 from napari_unet.learn.optimizer_state import optimizer_state, optimizer_tensors
 from napari_unet.nets.device import Device, choose_device

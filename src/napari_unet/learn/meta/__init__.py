@@ -1,0 +1,1 @@
+"""Meta-training: the starting weights learn to be solved from strokes."""
