@@ -29,13 +29,14 @@ ALLOWED = {
     "settings": set(),
     "data": set(),
     "assess": {"data"},
+    "session": {"data"},
     "nets": {"data"},
     "learn": {"data", "nets"},
     "predict": {"data", "nets"},
     "models": {"data", "nets", "learn", "predict"},
     "demo": {"data", "nets", "learn", "predict", "models", "assess"},
     "cli": {"data", "nets", "learn", "predict", "models", "assess", "demo", "widgets"},
-    "widgets": {"data", "nets", "learn", "predict", "models", "assess", "demo"},
+    "widgets": {"data", "nets", "learn", "predict", "models", "assess", "session", "demo"},
 }
 TORCH_FREE = [
     "assess.metrics",
@@ -53,6 +54,8 @@ TORCH_FREE = [
     "predict.config",
     "predict.pending",
     "predict.tiles",
+    "session.library",
+    "session.recorder",
 ]
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "MemoryLimitError",
     "ModelFileError",
     "ProcessLostError",
+    "SessionError",
     "UNetError",
 ]
 
@@ -47,3 +48,7 @@ class MemoryLimitError(UNetError):
 
 class ProcessLostError(UNetError):
     """One of the processes that train together was killed, or does not answer."""
+
+
+class SessionError(UNetError):
+    """A saved session is missing, damaged, foreign or from a newer version."""
