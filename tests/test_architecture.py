@@ -52,6 +52,8 @@ TORCH_FREE = [
     "nets.config",
     "predict.blend",
     "predict.config",
+    "predict.instances",
+    "predict.object_blocks",
     "predict.pending",
     "predict.tiles",
     "session.library",
