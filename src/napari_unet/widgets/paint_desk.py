@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
+import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
-from napari.settings import get_settings
 
 from napari_unet.widgets.annotation import (
     FIRST_OBJECT,
@@ -24,10 +25,11 @@ from napari_unet.widgets.class_table import choose_keys
 from napari_unet.widgets.label_storage import new_label_array
 from napari_unet.widgets.layer_tools import read_role
 from napari_unet.widgets.messages import MessageLine
+from napari_unet.widgets.window_keys import WindowKeys, taken_keys
 
 __all__ = ["PaintDesk", "usable_for_strokes"]
 
-_NEXT_OBJECT = ("N",)
+_NEXT_OBJECT = "N"
 _QUICK_LOOK = 2048**2  # pixels that are looked through in a few milliseconds
 
 
@@ -37,17 +39,24 @@ class PaintDesk:
     Parameters
     ----------
     viewer : ViewerModel
-        Gets the key bindings.
+        Has the layers.
     classes : ClassList
         Shows and chooses the class.
     message : MessageLine
         Gets what goes wrong.
+    keys : WindowKeys
+        Binds the keys of the classes and of the next object.
     on_painted : callable
         Called after each stroke.
     """
 
     def __init__(
-        self, viewer: ViewerModel, classes: ClassList, message: MessageLine, on_painted: Callable[[], None]
+        self,
+        viewer: ViewerModel,
+        classes: ClassList,
+        message: MessageLine,
+        keys: WindowKeys,
+        on_painted: Callable[[], None],
     ) -> None:
         self.viewer = viewer
         self.classes = classes
@@ -59,11 +68,12 @@ class PaintDesk:
         self.painted: set[int] = set()
         self._touched: WeakSet[Labels] = WeakSet()
         self._highest: WeakKeyDictionary[Labels, int] = WeakKeyDictionary()
-        self._bound: dict[str, Any] = {}
-        self.class_keys, self.next_key = self._free_keys()
+        self.class_keys = choose_keys(taken_keys(viewer))
+        for index, key in enumerate(self.class_keys):
+            keys.bind(key, f"paint with class {index + 1}", partial(self.choose_class, index))
+        self.next_key = keys.bind(_NEXT_OBJECT, "paint another object, which may touch the last", self.next_object)
         classes.set_keys(self.class_keys)
         classes.chosen.connect(self.choose_class)
-        self._bind_keys()
 
     def use(self, layer: Labels | None, image: Image | None) -> None:
         """Paint on this layer from now on."""
@@ -121,17 +131,27 @@ class PaintDesk:
             self.message.note("In 'areas' all pixels of a class share its label; there are no single objects.")
             return
         with self.message.reporting("Choosing the object"):
-            label = next_object_label(self.layer, self._highest.get(self.layer, 0))
+            label = next_object_label(self.layer, self.highest_label)
             select_label(self.viewer, self.layer, label)
 
     def close(self) -> None:
-        """Give the keys back and stop following the layer; the list of classes may be gone already."""
+        """Stop following the layer; the list of classes may be gone already."""
         self._let_go()
-        for key, function in self._bound.items():
-            bound = {str(known): known for known in self.viewer.keymap}
-            if key in bound and self.viewer.keymap[bound[key]] is function:
-                self.viewer.bind_key(key, None)
-        self._bound.clear()
+
+    def take_labels(self, layer: Labels, labels: npt.NDArray[Any]) -> None:
+        """Take note of labels that a tool painted."""
+        highest = int(labels.max(initial=0))
+        self._highest[layer] = max(self._highest.get(layer, 0), highest)
+        self._touched.add(layer)
+        if layer is self.layer:
+            found = {int(label) for label in labels if label > 0}
+            self.painted |= {min(label, FIRST_OBJECT) for label in found} if self.task == "objects" else found
+            self.on_painted()
+
+    @property
+    def highest_label(self) -> int:
+        """The highest label that was handed out on the layer so far."""
+        return self._highest.get(self.layer, 0) if self.layer is not None else 0
 
     def _let_go(self) -> None:
         if self.layer is not None:
@@ -139,23 +159,6 @@ class PaintDesk:
             self.layer.events.paint.disconnect(self._on_paint)
             self.layer.events.data.disconnect(self._on_data)
         self.layer = None
-
-    def _free_keys(self) -> tuple[tuple[str, ...], str]:
-        shortcuts = get_settings().shortcuts.shortcuts
-        taken = {str(key) for keys in shortcuts.values() for key in keys}
-        taken |= {str(key) for key in self.viewer.keymap}
-        following = choose_keys(taken, _NEXT_OBJECT)
-        return choose_keys(taken), following[0] if following else ""
-
-    def _bind_keys(self) -> None:
-        actions: dict[str, Callable[[Any], None]] = {}
-        for index, key in enumerate(self.class_keys):
-            actions[key] = lambda viewer, index=index: self.choose_class(index)  # type: ignore[misc]
-        if self.next_key:
-            actions[self.next_key] = lambda viewer: self.next_object()
-        for key, function in actions.items():
-            self.viewer.bind_key(key, function)
-            self._bound[key] = function
 
     def _on_label(self, event: Any = None) -> None:
         if self.layer is None:

@@ -24,6 +24,7 @@ __all__ = [
     "ensure_probability_layers",
     "ensure_result_layer",
     "filled_positions",
+    "find_result_layer",
     "usable_as_source",
 ]
 
@@ -43,6 +44,17 @@ def usable_as_source(layer: Layer) -> bool:
 def filled_positions(layer: Layer) -> frozenset[tuple[int, ...]]:
     """Return the positions in the stack at which a result layer holds something."""
     return frozenset(layer.metadata.get(_FILLED, ()))
+
+
+def find_result_layer(viewer: ViewerModel, image: Image, *, task: str, strokes: Labels) -> Labels | None:
+    """Return the labels that a person takes for the result: the dock's own, else the topmost that fit and are shown."""
+    own = find_marked(viewer.layers, _role(task), image)
+    shape = tuple(strokes.data.shape)
+    others = [layer for layer in reversed(viewer.layers) if layer is not strokes and layer.visible]
+    for layer in ([] if own is None else [own]) + others:
+        if isinstance(layer, Labels) and not layer.multiscale and tuple(layer.data.shape) == shape:
+            return layer
+    return None
 
 
 def ensure_result_layer(

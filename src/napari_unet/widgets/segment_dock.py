@@ -39,9 +39,11 @@ from napari_unet.widgets.segment_requests import (
     train_request,
 )
 from napari_unet.widgets.segment_runner import SegmentRunner
+from napari_unet.widgets.segment_tools import SegmentTools
 from napari_unet.widgets.source import ImageSource, describe_source, guess_layer_axes, read_source
 from napari_unet.widgets.train_job import TrainRequest
 from napari_unet.widgets.view_region import choose_region, extents_for
+from napari_unet.widgets.window_keys import WindowKeys
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -71,8 +73,10 @@ class SegmentDock(ScrollingDock):
         self.panel = SegmentPanel(self.image_chooser, self.strokes_chooser, self.classes)
         self._put_into_scroll_area(self.panel)
         self.message = self.panel.message
-        self.desk = PaintDesk(self.viewer, self.classes, self.message, self.update_hint)
+        self.keys = WindowKeys(self.viewer)
+        self.desk = PaintDesk(self.viewer, self.classes, self.message, self.keys, self.update_hint)
         self.runner = SegmentRunner(self.panel, self)
+        self.tools = SegmentTools(self)
         self._source: ImageSource | None = None
         self.notes = ImageNotes(self.viewer)
         self._trained_on: Image | None = None
@@ -117,12 +121,14 @@ class SegmentDock(ScrollingDock):
         panel.probabilities.toggled.connect(self._on_probabilities)
         panel.window_form.changed.connect(self._on_window_form)
         # the window may go without the dock being taken out of it first
-        parts = (runner, self.desk, self.image_chooser, self.strokes_chooser)
-        self.destroyed.connect(partial(_close_parts, *parts))
+        self.destroyed.connect(partial(_close_parts, *self._parts()))
 
     def close_dock(self) -> None:
         """End what runs, give the keys back and stop following the window; layers and strokes stay."""
-        _close_parts(self.runner, self.desk, self.image_chooser, self.strokes_chooser)
+        _close_parts(*self._parts())
+
+    def _parts(self) -> tuple[tuple[LayerChooser, ...], tuple[Any, ...]]:
+        return (self.image_chooser, self.strokes_chooser), (self.runner, self.tools, self.desk, self.keys)
 
     # ---- choosing
 
@@ -142,14 +148,15 @@ class SegmentDock(ScrollingDock):
             self.strokes_chooser.choose(None)
         else:
             with self.message.reporting("Reading the image", otherwise=lambda: self.desk.use(None, image)):
-                self._source = self._read(image)
+                self._source = self.read_image(image)
                 self.panel.info.setText(describe_source(self._source))
                 self._make_layers(image, self._source)
                 self.panel.window_form.set_values({"axes": self.notes.axes_of(image)})
         self._show_extents()
         self.update_hint()
 
-    def _read(self, image: Image, ndim: int | None = None) -> ImageSource:
+    def read_image(self, image: Image, ndim: int | None = None) -> ImageSource:
+        """Describe an image as the network of the dock sees it."""
         axes = self.notes.axes_of(image)
         has_depth = "Z" in (axes or guess_layer_axes(image))
         self.panel.dims.setVisible(has_depth)
@@ -270,7 +277,7 @@ class SegmentDock(ScrollingDock):
         image = self.image
         if image is None or image not in self.viewer.layers:
             raise InputError(NO_IMAGE)
-        source, strokes = self._read(image), self.strokes
+        source, strokes = self.read_image(image), self.strokes
         if strokes is None or strokes not in self.viewer.layers:
             raise InputError(f"There are no strokes for '{image.name}': choose a labels layer under Strokes.")
         check_shape(strokes, source)
@@ -343,8 +350,8 @@ class SegmentDock(ScrollingDock):
         self.runner.open_model(path)
 
 
-def _close_parts(runner: SegmentRunner, desk: PaintDesk, image_chooser: Any, strokes_chooser: Any, *_: Any) -> None:
-    runner.close()
-    desk.close()
-    image_chooser.disconnect_viewer()
-    strokes_chooser.disconnect_viewer()
+def _close_parts(choosers: tuple[LayerChooser, ...], parts: tuple[Any, ...], *_: Any) -> None:
+    for part in parts:
+        part.close()
+    for chooser in choosers:
+        chooser.disconnect_viewer()

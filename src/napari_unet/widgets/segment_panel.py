@@ -24,11 +24,13 @@ from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.config import PredictConfig
 from napari_unet.widgets.class_list import ClassList
+from napari_unet.widgets.correct_panel import CorrectPanel
 from napari_unet.widgets.form import FoldedSection, SettingsForm
 from napari_unet.widgets.layer_chooser import LayerChooser
 from napari_unet.widgets.messages import MessageLine
 from napari_unet.widgets.training_plot import TrainingPlot
 from napari_unet.widgets.window_config import WindowConfig
+from napari_unet.widgets.window_keys import KeyList
 
 __all__ = ["Choice", "SegmentPanel"]
 
@@ -94,10 +96,14 @@ class SegmentPanel(QWidget):
         self.message = MessageLine()
         layout.addWidget(self.message)
         layout.addWidget(_line())
+        self.correct = CorrectPanel()
+        self.correct_section = FoldedSection("Correct", self.correct)
+        self.key_list = KeyList()
         self.model_section = FoldedSection("Model", self._make_model_part())
         self.advanced_section = FoldedSection("Advanced", self._make_advanced_part())
-        layout.addWidget(self.model_section)
-        layout.addWidget(self.advanced_section)
+        self.key_section = FoldedSection("Keys", self.key_list)
+        for section in (self.correct_section, self.model_section, self.advanced_section, self.key_section):
+            layout.addWidget(section)
         layout.addStretch()
 
     def show_share(self, share: float) -> None:
