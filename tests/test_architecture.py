@@ -34,9 +34,10 @@ ALLOWED = {
     "learn": {"data", "nets"},
     "predict": {"data", "nets"},
     "models": {"data", "nets", "learn", "predict"},
+    "batch": {"data", "nets", "predict", "models"},
     "demo": {"data", "nets", "learn", "predict", "models", "assess"},
-    "cli": {"data", "nets", "learn", "predict", "models", "assess", "demo", "widgets"},
-    "widgets": {"data", "nets", "learn", "predict", "models", "assess", "session", "demo"},
+    "cli": {"data", "nets", "learn", "predict", "models", "assess", "batch", "demo", "widgets"},
+    "widgets": {"data", "nets", "learn", "predict", "models", "assess", "session", "batch", "demo"},
 }
 TORCH_FREE = [
     "assess.metrics",

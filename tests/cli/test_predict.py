@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_unet.cli import prediction
+from napari_unet.batch import run as batch_run
 from napari_unet.data.files import read_image, write_image, write_labels
 from napari_unet.models.model import Model
 from napari_unet.nets.config import ModelConfig
@@ -44,24 +44,25 @@ def test_large_result_is_kept_on_the_disk_meanwhile(
 ) -> None:
     arguments = ("predict", untrained, squares / "img1.tif", "--device", "cpu", "--probabilities", "-o")
     assert run(*arguments, squares / "memory").code == 0
-    monkeypatch.setattr(prediction, "_ON_DISK_FROM_BYTES", 1000)
+    monkeypatch.setattr(batch_run, "_ON_DISK_FROM_BYTES", 1000)
     assert run(*arguments, squares / "disk").code == 0
     for name in ("img1_labels.tif", "img1_probabilities.tif"):
         assert np.array_equal(tifffile.imread(squares / "memory" / name), tifffile.imread(squares / "disk" / name))
-    assert len(list((squares / "disk").iterdir())) == 2
+    assert len(list((squares / "disk").glob("[!.]*"))) == 3
 
 
 def test_bad_file_is_told_and_the_rest_is_done(squares: Path, untrained: Path, run: Callable[..., Any]) -> None:
     (squares / "img0.tif").write_bytes(b"not an image")
-    write_image(squares / "img3.png", np.zeros((40, 40, 3), np.uint8), "YXS")
+    write_image(squares / "img3.tif", np.zeros((2, 40, 40), np.uint8), "CYX")
     done = run("predict", untrained, squares, "-o", squares / "out", "--device", "cpu")
     assert done.code == 1
     assert "Error: img0.tif can't be read" in done.err
-    assert "Error: img3.png: The model reads 1 channel, but the image has 3" in done.err
+    assert "Error: img3.tif: The model reads 1 channel, but the image has 2" in done.err
     assert "2 segmented, 2 failed" in done.out
-    assert sorted(path.name for path in (squares / "out").iterdir()) == ["img1_labels.tif", "img2_labels.tif"]
+    written = sorted(path.name for path in (squares / "out").glob("[!.]*"))
+    assert written == ["img1_labels.tif", "img2_labels.tif", "results.csv"]
     states = [line.split("\t")[:2] for line in done.out.splitlines() if "\t" in line]
-    assert states == [["failed", "img0.tif"], ["done", "img1.tif"], ["done", "img2.tif"], ["failed", "img3.png"]]
+    assert states == [["failed", "img0.tif"], ["done", "img1.tif"], ["done", "img2.tif"], ["failed", "img3.tif"]]
 
 
 def test_defect_that_one_image_brings_out_does_not_stop_the_rest(
@@ -69,12 +70,12 @@ def test_defect_that_one_image_brings_out_does_not_stop_the_rest(
 ) -> None:
     true_writer = write_labels
 
-    def failing(path: Path, *arguments: Any) -> None:
+    def failing(path: Path, *arguments: Any, **options: Any) -> None:
         if "img1" in path.name:
             raise RuntimeError("shapes differ")
-        true_writer(path, *arguments)
+        true_writer(path, *arguments, **options)
 
-    monkeypatch.setattr(prediction, "write_labels", failing)
+    monkeypatch.setattr(batch_run, "write_labels", failing)
     done = run("predict", untrained, squares, "-o", squares / "out", "--device", "cpu")
     assert done.code == 1
     assert "Error: img1.tif: unexpected RuntimeError: shapes differ" in done.err
@@ -94,7 +95,7 @@ def test_result_that_is_there_is_kept_unless_asked(squares: Path, untrained: Pat
     assert read_image(corrected).array.shape == (64, 72)
 
 
-@pytest.mark.parametrize("kind", ["tif", "png", "npy", "zarr"])
+@pytest.mark.parametrize("kind", ["tif", "png", "npy", "zarr", "nii.gz"])
 def test_results_come_in_the_wanted_format(squares: Path, untrained: Path, run: Callable[..., Any], kind: str) -> None:
     arguments = ("-o", squares / "out", "--format", kind, "--suffix", ".seg", "--device", "cpu")
     assert run("predict", untrained, squares / "img1.tif", *arguments).code == 0
@@ -113,9 +114,6 @@ def test_images_are_never_overwritten(squares: Path, untrained: Path, run: Calla
     arguments = ("predict", untrained, squares / "img1.tif", "-o", squares, "--suffix", "", "--overwrite")
     assert "would overwrite the image" in run(*arguments).error_line()
     assert (squares / "img1.tif").read_bytes() == before
-    write_image(squares / "img1.png", np.zeros((40, 40), np.uint8), "YX")
-    line = run("predict", untrained, squares / "img1.tif", squares / "img1.png", "-o", squares / "out").error_line()
-    assert "would both be written to" in line
 
 
 def test_stack_is_read_with_the_axes_that_are_said(tmp_path: Path, run: Callable[..., Any]) -> None:
@@ -125,7 +123,20 @@ def test_stack_is_read_with_the_axes_that_are_said(tmp_path: Path, run: Callable
     arguments = ("predict", model, tmp_path / "x.npy", "-o", tmp_path / "out", "--device", "cpu")
     assert "The model reads 2 channels, but the image has 1" in run(*arguments).error_line()
     assert run(*arguments, "--axes", "cyx").code == 0
-    assert read_image(tmp_path / "out" / "x_labels.tif").array.shape == (40, 48)
+    assert read_image(tmp_path / "out" / "x_labels.npy").array.shape == (40, 48)
+
+
+def test_resume_goes_on_and_tells_what_was_left_alone(squares: Path, untrained: Path, run: Callable[..., Any]) -> None:
+    arguments = ("predict", untrained, squares, "-o", squares / "out", "--device", "cpu", "--resume")
+    assert "2 segmented" in run(*arguments).out
+    (squares / "out" / "img1_labels.tif").unlink()
+    write_labels(squares / "out" / "img2_labels.tif", np.ones((64, 72), np.uint8), "YX")
+    done = run(*arguments)
+    assert done.code == 0
+    assert "1 segmented, 1 kept as they were" in done.out
+    assert "img2.tif: The result that is there was changed since" in done.err
+    assert read_image(squares / "out" / "img2_labels.tif").array.all()
+    assert run(*arguments, "--overwrite").code == 2
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -52,13 +52,17 @@ Examples:
 _PREDICT = """Segment images with a trained model.
 
 For each image a label image is written: one number for each object (0 = background), or for a model that was trained
-with --task classes the classes (1 = background, 2 = the first class, ...). An image that can't be segmented does not
-stop the others; the exit code is then 1.
+with --task classes the classes (1 = background, 2 = the first class, ...). The table results.csv beside them lists what
+was found. An image that can't be segmented does not stop the others; the exit code is then 1.
+
+Ctrl-C stops; the same command with --resume goes on. Images are never overwritten, and neither are results that were
+changed since or made by another program, unless --overwrite asks for it.
 
 \b
 Examples:
   napari-unet predict cells.unet.safetensors image.tif
-  napari-unet predict cells.unet.safetensors images/ --out segmented/ --probabilities
+  napari-unet predict cells.unet.safetensors images/ --out segmented/ --resume
+  napari-unet predict head.unet.safetensors patients/ --out segmented/ --format nii.gz
   napari-unet predict cells.unet.safetensors "plate/*/w1.tif" --out segmented/ --device cuda
 """
 _DEMO = """Show the whole way on a real image: strokes, training, segmentation.
@@ -97,10 +101,13 @@ class Task(enum.StrEnum):
 class FileKind(enum.StrEnum):
     """Format of the results."""
 
+    source = "source"
     tif = "tif"
     png = "png"
     npy = "npy"
     zarr = "zarr"
+    nii = "nii"
+    nii_gz = "nii.gz"
 
 
 Axes = Annotated[
@@ -211,7 +218,13 @@ def predict(
     task: Annotated[Task | None, typer.Option(help="What to find, if not what the model was trained for.")] = None,
     axes: Axes = None,
     suffix: Annotated[str, typer.Option(help="What is put behind the name of the image.")] = "_labels",
-    kind: Annotated[FileKind, typer.Option("--format", help="Format of the results.")] = FileKind.tif,
+    kind: Annotated[
+        FileKind, typer.Option("--format", help="Format of the results; 'source': that of each image.")
+    ] = FileKind.source,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on: leave out what the same model and settings made from the same images."),
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--no-overwrite", help="Make results again that are there already.")
     ] = False,
@@ -219,16 +232,17 @@ def predict(
     chosen: dict[type[Any], dict[str, Any]],
 ) -> None:
     """Segment images."""
-    from napari_unet.cli.prediction import PredictionFiles, predict_files, show_outcomes
+    from napari_unet.batch.plan import BatchConfig
+    from napari_unet.cli.prediction import predict_files
     from napari_unet.data.files import find_images
     from napari_unet.models.model import Model
 
-    config = PredictConfig(**chosen[PredictConfig])
+    if resume and overwrite:
+        raise typer.BadParameter("--resume keeps what --overwrite makes again; choose one of them.")
+    existing: Literal["keep", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "keep"
+    files = BatchConfig(out, kind.value, suffix, probabilities, existing, task and task.value, axes)
     found = find_images(images)
-    files = PredictionFiles(out, suffix, f".{kind.value}", probabilities, overwrite)
-    outcomes = predict_files(Model.load(model), found, files, task=task and task.value, axes=axes, config=config)
-    show_outcomes(outcomes, out)
-    if any(outcome.state == "failed" for outcome in outcomes):
+    if not predict_files(Model.load(model), found, files, PredictConfig(**chosen[PredictConfig])):
         raise typer.Exit(1)
 
 

@@ -20,7 +20,7 @@ from napari_unet.data.calibration import Calibration, in_micrometres, in_seconds
 from napari_unet.data.file_array import Content, FileArray
 from napari_unet.errors import FileFormatError
 
-__all__ = ["read_numpy", "read_picture", "read_tiff"]
+__all__ = ["is_imagej_file", "read_numpy", "read_picture", "read_tiff"]
 
 _LAZY_FROM_BYTES = 500_000_000
 
@@ -42,6 +42,16 @@ def read_tiff(path: Path) -> Content:
         array, axes = _settle_axes(array, letters, rgb)
         read = _read_ome if file.is_ome else _read_imagej if file.is_imagej else None
         return array, axes, Calibration() if read is None else read(file, axes)
+
+
+def is_imagej_file(path: Path) -> bool:
+    """Tell whether a file is a TIFF that ImageJ wrote."""
+    import tifffile
+
+    if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
+        return False
+    with tifffile.TiffFile(path) as file:
+        return bool(file.is_imagej) and not file.is_ome
 
 
 def _open_lazily(path: Path) -> FileArray:

@@ -1,0 +1,1 @@
+"""Many images through one model: from files to files."""
