@@ -41,6 +41,9 @@ ALLOWED = {
 }
 TORCH_FREE = [
     "assess.metrics",
+    "batch.events",
+    "batch.measure",
+    "batch.plan",
     "data.axes",
     "data.episodes.workers",
     "data.population",

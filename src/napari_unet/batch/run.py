@@ -9,13 +9,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from napari_unet.batch.events import BatchEvent, BatchFinished, BatchNote, BatchStarted, ImageFinished, ImageProgress
 from napari_unet.batch.measure import measure
@@ -32,6 +31,7 @@ from napari_unet.errors import InputError, UNetError
 from napari_unet.models.model import Model
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import PredictRecovered, PredictStarted, TilePredicted
+from napari_unet.predict.fingerprint import model_checksum
 from napari_unet.predict.segment import labels_from_probabilities
 from napari_unet.predict.tiled import image_layout, predict_tiles
 
@@ -268,7 +268,7 @@ def _calibration_of(image: ImageFile, layout: ImageLayout) -> Calibration:
 def _mark_of(model: Model, config: BatchConfig, predict_config: PredictConfig) -> str:
     """Return a mark that is the same for the same model and all settings that the result depends on."""
     settings = {
-        "model": asdict(model.config),
+        "model": model_checksum(model),
         "spacing": model.spacing,
         "task": config.task,
         "axes": config.axes,
@@ -276,8 +276,4 @@ def _mark_of(model: Model, config: BatchConfig, predict_config: PredictConfig) -
         "averaging": predict_config.averaging,
         "precision": predict_config.precision,
     }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for key, value in sorted(model.network.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:32]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
