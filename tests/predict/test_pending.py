@@ -27,7 +27,7 @@ PLAIN = PredictConfig(tile=16, device="cpu", precision="float32")
 
 
 def take_all(left: PendingTiles) -> list[Box]:
-    return [left.box(piece) for piece in iter(left.take, None)]
+    return [left.box(piece) for [piece] in iter(left.take, [])]
 
 
 def coverage(shape: tuple[int, ...], boxes: list[Box]) -> npt.NDArray[np.int64]:
@@ -57,9 +57,7 @@ def test_every_pixel_comes_exactly_once_wherever_the_focus_goes(
 def test_the_focus_may_move_while_tiles_are_taken() -> None:
     where = [0.0, 0.0]
     left = PendingTiles(ImageLayout("YX", (64, 64)), EXACT, (16, 16), focus=lambda: where)
-    first = left.take()
-    assert first is not None
-    assert left.box(first) == (slice(0, 16), slice(0, 16))
+    assert left.box(*left.take()) == (slice(0, 16), slice(0, 16))
     where[:] = [60.0, 60.0]
     rest = take_all(left)
     assert rest[0] == (slice(48, 64), slice(48, 64))
@@ -77,15 +75,28 @@ def test_a_focus_that_says_nothing_leaves_the_order_as_it_is() -> None:
 
 def test_tiles_that_are_given_back_or_cut_come_again() -> None:
     left = PendingTiles(ImageLayout("YX", (40, 40)), EXACT, (16, 16))
-    done = [left.take()]
-    failed = [left.take(), left.take()]
-    left.give_back([piece for piece in failed if piece is not None])
-    assert left.take() is failed[0]
-    left.give_back([piece for piece in failed[:1] if piece is not None])
+    done = left.take()
+    failed = left.take() + left.take()
+    assert len(left) == 6
+    left.give_back(failed)
+    assert len(left) == 8
+    assert left.take() == failed[:1]
+    left.give_back(failed[:1])
     left.cut((8, 8))
-    boxes = [left.box(piece) for piece in done if piece is not None] + take_all(left)
+    boxes = [left.box(*done), *take_all(left)]
     assert (coverage((40, 40), boxes) == 1).all()
     assert boxes[1] == (slice(0, 8), slice(16, 24))
+
+
+def test_tiles_of_one_size_are_taken_together_as_far_as_they_come_one_after_the_other() -> None:
+    left = PendingTiles(ImageLayout("TYX", (3, 16, 40)), EXACT, (16, 16))  # outer boxes 24 x 28, 32 and 24 pixels
+    assert [len(batch) for batch in iter(lambda: left.take(10**6), [])] == [1, 1, 1] * 3
+    left = PendingTiles(ImageLayout("TYX", (7, 16, 16)), EXACT, (16, 16))
+    batches = list(iter(lambda: left.take(3 * 24 * 24 + 100), []))
+    assert [[piece.position for piece in batch] for batch in batches] == [
+        [(0,), (1,), (2,)], [(3,), (4,), (5,)], [(6,)],
+    ]  # fmt: skip
+    assert len(left) == 0
 
 
 def test_what_is_done_is_left_out_also_after_tiles_were_cut() -> None:

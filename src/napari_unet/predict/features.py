@@ -21,8 +21,9 @@ from napari_unet.data.intensity import FrameReader
 from napari_unet.errors import MemoryLimitError
 from napari_unet.nets.device import Device, is_out_of_memory
 from napari_unet.nets.registry import SegmentationModel
+from napari_unet.predict.budget import pixel_budget
 from napari_unet.predict.feature_cache import FeatureCache, Place
-from napari_unet.predict.tiled import pixel_budget, tile_geometry
+from napari_unet.predict.runner import tile_geometry
 from napari_unet.predict.tiles import Tile, choose_tile, plan_tile, plan_tiles
 
 __all__ = ["FeatureMaps"]
@@ -73,7 +74,7 @@ class FeatureMaps:
         self.shape = shape
         self.geometry = tile_geometry(model.network, config)
         self.overlap = self.geometry.overlap
-        budget = pixel_budget(config, device)
+        budget = pixel_budget(config, device) // 2  # a person waits for the first of them
         side = choose_tile(shape, self.geometry, budget) if self.overlap else (_SIDE[config.ndim],) * config.ndim
         self.side = tuple(-(-part // self.geometry.divisor) * self.geometry.divisor for part in side)
         self.tiles = plan_tiles(shape, self.side, self.geometry)

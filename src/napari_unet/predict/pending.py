@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -72,7 +73,7 @@ class PendingTiles:
     --------
     >>> layout = ImageLayout("TYX", (2, 32, 16))
     >>> left = PendingTiles(layout, TileGeometry(16, (16, 16), 16), (16, 16), focus=(1, 30, 8))
-    >>> [(piece.position, piece.tile.inner[0].start) for piece in iter(left.take, None)]
+    >>> [(piece.position, piece.tile.inner[0].start) for [piece] in iter(left.take, [])]
     [((1,), 16), ((1,), 0), ((0,), 16), ((0,), 0)]
     """
 
@@ -95,20 +96,40 @@ class PendingTiles:
 
     def __len__(self) -> int:
         """Count the tiles that are left, without those that are context only."""
-        return sum(not piece.context for piece in self._left)
+        return self._open
 
     def __iter__(self) -> Iterator[Piece]:
         """Go through all that is left."""
         return iter(self._left)
 
-    def take(self) -> Piece | None:
-        """Take the next tile; None if none is left."""
+    def take(self, pixels: int = 0) -> list[Piece]:
+        """Take the next tile, and those right behind it that can be run together with it.
+
+        Parameters
+        ----------
+        pixels : int
+            How many pixels the outer boxes, all of one shape, may have together. The first tile always comes.
+
+        Returns
+        -------
+        list of Piece
+            Empty if none is left.
+        """
         self._aim()
-        return self._left.pop() if self._left else None
+        taken = self._left[-1:]
+        if taken:
+            shape = taken[0].tile.outer_shape
+            most = max(1, pixels // math.prod(shape))
+            while len(taken) < min(most, len(self._left)) and self._left[-1 - len(taken)].tile.outer_shape == shape:
+                taken.append(self._left[-1 - len(taken)])
+            del self._left[-len(taken) :]
+        self._open -= _count_open(taken)
+        return taken
 
     def give_back(self, pieces: Sequence[Piece]) -> None:
         """Put tiles back that were taken and not done; the first one comes next."""
         self._left.extend(reversed(pieces))
+        self._open += _count_open(pieces)
         self._point = None
 
     def box(self, piece: Piece) -> Box:
@@ -145,6 +166,7 @@ class PendingTiles:
     def _keep(self, pieces: list[Piece]) -> None:
         """Keep what is not done, the next one last."""
         self._left = self._without_done(pieces)[::-1]
+        self._open = _count_open(self._left)
         self._point = None
         self._aim()
 
@@ -185,6 +207,10 @@ class PendingTiles:
         later = np.arange(len(self._left), 0, -1)  # of two that are equally near, the one that came first
         order = np.lexsort((later, near.sum(axis=1), far))[::-1]
         self._left = [self._left[i] for i in order]
+
+
+def _count_open(pieces: Sequence[Piece]) -> int:
+    return sum(not piece.context for piece in pieces)
 
 
 def _corners(tiles: Sequence[Tile]) -> tuple[Corners, Corners]:

@@ -17,10 +17,12 @@ from napari_unet.errors import InputError
 from napari_unet.nets.device import choose_device
 from napari_unet.nets.registry import SegmentationModel
 from napari_unet.predict.averaging import list_turns, tile_growth
+from napari_unet.predict.budget import pixel_budget
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.fingerprint import image_checksum, model_checksum
+from napari_unet.predict.runner import tile_geometry
 from napari_unet.predict.tile_store import StoreRecord, TileStore, round_tile
-from napari_unet.predict.tiled import image_layout, pixel_budget, tile_geometry
+from napari_unet.predict.tiled import image_layout
 from napari_unet.predict.tiles import choose_tile
 
 __all__ = ["Source", "open_source", "prepare_store"]

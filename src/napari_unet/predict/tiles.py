@@ -75,6 +75,11 @@ class Tile:
     stop: tuple[int, ...]
     crop: Box
 
+    @property
+    def outer_shape(self) -> tuple[int, ...]:
+        """Shape of the outer box."""
+        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+
 
 def plan_tiles(
     shape: Sequence[int],
