@@ -18,7 +18,7 @@ from rich.table import Table
 
 from napari_unet.data.storage import atomic_path
 
-__all__ = ["arguments", "data_folder", "interleaved", "report"]
+__all__ = ["arguments", "data_folder", "interleaved", "report", "wait_for_gpu"]
 
 _ROOT = Path(__file__).resolve().parent
 
@@ -58,16 +58,17 @@ def interleaved(ways: Mapping[str, Callable[[], Any]], rounds: int, *, warm_up: 
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(warm_up + rounds):
         for name, way in ways.items():
-            _wait_for_gpu()
+            wait_for_gpu()
             began = time.perf_counter()
             way()
-            _wait_for_gpu()
+            wait_for_gpu()
             if turn >= warm_up:
                 seconds[name].append(time.perf_counter() - began)
     return seconds
 
 
-def _wait_for_gpu() -> None:
+def wait_for_gpu() -> None:
+    """Wait until a GPU has done all that it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

@@ -17,7 +17,7 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.i
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", ["architectures", "augmentation", "isbi", "training", "weights"])
+@pytest.mark.parametrize("name", ["architectures", "augmentation", "isbi", "prediction", "training", "weights"])
 def test_a_benchmark_runs_and_writes_its_figures(name: str, device: str, tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     module = importlib.import_module(f"benchmarks.{name}")
