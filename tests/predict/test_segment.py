@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from napari_unet.data.axes import ImageLayout
 from napari_unet.errors import InputError
 from napari_unet.models.model import Model
 from napari_unet.nets.config import ModelConfig
+from napari_unet.predict import frame_objects
 from napari_unet.predict import segment as segment_module
 from napari_unet.predict.config import PredictConfig
-from napari_unet.predict.instances import separate_objects
 from napari_unet.predict.segment import labels_from_probabilities, segment
 from napari_unet.predict.tiled import predict
 
@@ -125,15 +125,13 @@ def test_empty_and_full_images() -> None:
 
 
 @pytest.mark.parametrize(("per_frame", "dtype"), [(21_845, np.uint16), (21_846, np.uint32)])
-def test_many_objects_get_a_larger_type(per_frame: int, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def one_object_a_pixel(foreground: npt.NDArray[Any], **_: Any) -> npt.NDArray[np.int32]:
-        return np.arange(1, foreground.size + 1, dtype=np.int32).reshape(foreground.shape)
-
-    monkeypatch.setattr(segment_module, "separate_objects", one_object_a_pixel)
-    layout = ImageLayout("TYX", (3, 1, per_frame), 2)
-    labels = labels_from_probabilities(np.ones((2, 3, 1, per_frame), np.float32), "objects", layout)
+def test_many_objects_get_a_larger_type(per_frame: int, dtype: Any) -> None:
+    foreground = np.zeros((3, per_frame * 4, 4), np.float32)
+    foreground.reshape(3, per_frame, 4, 4)[:, :, :3, :3] = 1
+    layout = ImageLayout("TYX", foreground.shape, 2)
+    labels = labels_from_probabilities(probabilities_of(foreground), "objects", layout)
     assert labels.dtype == dtype
-    np.testing.assert_array_equal(labels.ravel(), np.arange(1, 3 * per_frame + 1))
+    np.testing.assert_array_equal(labels[:, ::4, 0].ravel(), np.arange(1, 3 * per_frame + 1))
 
 
 def test_more_classes_than_a_byte_holds_get_a_larger_type() -> None:
@@ -151,13 +149,13 @@ def two_flat_balls() -> npt.NDArray[np.float32]:
 
 def test_the_spacing_is_handed_on_in_the_order_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[Any, ...]] = []
-    original = separate_objects
+    original = frame_objects.label_blocks
 
-    def listen(foreground: npt.NDArray[Any], **settings: Any) -> npt.NDArray[np.int32]:
+    def listen(foreground: Any, **settings: Any) -> Iterator[Any]:
         seen.append((foreground.shape, settings["spacing"]))
         return original(foreground, **settings)
 
-    monkeypatch.setattr(segment_module, "separate_objects", listen)
+    monkeypatch.setattr(frame_objects, "label_blocks", listen)
     volume = two_flat_balls().transpose(2, 0, 1)  # X, Z, Y
     labels = labels_from_probabilities(
         probabilities_of(volume), "objects", ImageLayout("XZY", volume.shape, 3), spacing=(4.0, 1.0, 1.0)
@@ -192,6 +190,6 @@ def test_an_unknown_task_is_refused_before_the_work(monkeypatch: pytest.MonkeyPa
     def never(*_: Any, **__: Any) -> Any:
         pytest.fail("the image was predicted for nothing")
 
-    monkeypatch.setattr(segment_module, "predict", never)
+    monkeypatch.setattr(segment_module, "predict_tiles", never)
     with pytest.raises(InputError, match="'magic'"):
         segment(bright_model(), squares(1, 20, 50)[0], "YX", task="magic", config=PLAIN)  # type: ignore[arg-type]

@@ -30,6 +30,7 @@ __all__ = [
     "ObjectEvent",
     "ObjectsCounted",
     "ObjectsFinished",
+    "check_ids",
     "choose_block",
     "label_blocks",
     "label_objects",
@@ -173,10 +174,7 @@ def label_objects(
         if isinstance(event, ObjectsCounted):
             if out is None:
                 out = np.zeros(shape, event.dtype)
-            elif np.iinfo(out.dtype).max < event.count:
-                raise InputError(
-                    f"The {event.count:,} objects need larger numbers than {out.dtype}; make `out` with uint32."
-                )
+            check_ids(out, event.count)
         elif isinstance(event, BlockLabelled):
             assert out is not None  # made when the objects were counted
             out[event.box] = event.labels
@@ -250,6 +248,18 @@ def label_blocks(
             yield BlockLabelled(*progress(), box=grid.box(number), labels=labels)
         shelf.clear()
     yield ObjectsFinished(*progress(), stopped=False)
+
+
+def check_ids(labels: Any, count: int) -> None:
+    """Check that an array can hold the ids of so many objects.
+
+    Raises
+    ------
+    InputError
+        If its type is too small.
+    """
+    if np.iinfo(labels.dtype).max < count:
+        raise InputError(f"The {count:,} objects need larger numbers than {labels.dtype}; make `out` with uint32.")
 
 
 def choose_block(shape: Sequence[int], chunks: Sequence[int] | None = None) -> tuple[int, ...]:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.axes import ImageLayout
+from napari_unet.data.storage import scratch_array
 from napari_unet.errors import InputError
 from napari_unet.nets.registry import SegmentationModel
 from napari_unet.predict.config import PredictConfig
-from napari_unet.predict.instances import separate_objects
-from napari_unet.predict.tiled import image_layout, predict
+from napari_unet.predict.events import TilePredicted
+from napari_unet.predict.frame_objects import FrameForeground, label_frames
+from napari_unet.predict.stitch import check_stitching
+from napari_unet.predict.tiled import image_layout, predict_tiles
 
 __all__ = ["labels_from_probabilities", "likeliest_class", "segment"]
+
+_ON_DISK_FROM_BYTES = 2_000_000_000
 
 
 def segment(
@@ -25,8 +33,13 @@ def segment(
     *,
     task: Literal["objects", "classes"] | None = None,
     config: PredictConfig | None = None,
-) -> npt.NDArray[Any]:
+    out: Any | None = None,
+    stitch: float | None = None,
+) -> Any:
     """Segment an image.
+
+    The image is gone through in tiles and the labels in blocks. For objects, the foreground's probability is kept
+    meanwhile: in memory up to 2 GB, otherwise in a temporary file.
 
     Parameters
     ----------
@@ -40,18 +53,25 @@ def segment(
         What to find; None: what the model was trained for.
     config : PredictConfig or None
         Settings; None: the defaults.
+    out : array-like or None
+        Where to write, integers with the image's axes but the channels: anything that takes ``out[box] = block``, for
+        example a zarr array. None: a new array.
+    stitch : float or None
+        For objects in volumes that a 2D model goes through plane by plane: objects of neighbouring planes are one if
+        their intersection over union is at least this (0.1 is a good start); see
+        `napari_unet.predict.stitch.stitch_planes`. None: each plane has objects of its own.
 
     Returns
     -------
-    numpy.ndarray
-        Integers with the image's axes but the channels. ``"objects"``: 0 = background, 1, 2, ... one id for each
-        object, different ones in each frame of a stack. ``"classes"``: 1 = background, 2, 3, ... the classes, as in
-        an annotation.
+    array-like
+        `out`, or a new array: integers with the image's axes but the channels. ``"objects"``: 0 = background, 1, 2, ...
+        one id for each object, different ones in each frame of a stack. ``"classes"``: 1 = background, 2, 3, ... the
+        classes, as in an annotation.
 
     Raises
     ------
     UNetError
-        If the image does not fit the model.
+        If the image does not fit the model, `out` not the image, or there are no planes to stitch.
 
     Examples
     --------
@@ -61,15 +81,43 @@ def segment(
     dtype('uint8')
     """
     chosen = task or model.task
-    _check_task(chosen)
+    _check_task(chosen, stitch)
     layout = image_layout(model, image, axes)
-    probabilities = predict(model, image, layout.axes, config)
-    return labels_from_probabilities(probabilities, chosen, layout, spacing=model.spacing)
+    if out is not None and tuple(out.shape) != layout.label_shape:
+        raise InputError(f"Expected `out` to have the shape {layout.label_shape}, but got {tuple(out.shape)}.")
+    if chosen == "classes":
+        return _classes(model, image, layout, config, out)
+    if stitch is not None:
+        check_stitching(stitch, layout)
+    with tempfile.TemporaryDirectory(prefix="napari-unet-") as folder:
+        large = math.prod(layout.label_shape) * 4 > _ON_DISK_FROM_BYTES
+        shape = layout.label_shape
+        foreground = scratch_array(folder, shape) if large else np.empty(shape, np.float32)
+        for event in predict_tiles(model, image, layout.axes, config):
+            if isinstance(event, TilePredicted):
+                foreground[event.box] = 1 - event.probabilities[0]
+        frame = partial(FrameForeground, foreground, layout)
+        return label_frames(frame, layout, out, spacing=model.spacing, stitch=stitch)
 
 
-def _check_task(task: str) -> None:
+def _classes(
+    model: SegmentationModel, image: Any, layout: ImageLayout, config: PredictConfig | None, out: Any | None
+) -> Any:
+    """Write the likeliest class of each pixel, tile by tile."""
+    for event in predict_tiles(model, image, layout.axes, config):
+        if isinstance(event, TilePredicted):
+            labels = likeliest_class(event.probabilities)
+            if out is None:
+                out = np.empty(layout.label_shape, labels.dtype)
+            out[event.box] = labels
+    return out
+
+
+def _check_task(task: str, stitch: float | None = None) -> None:
     if task not in ("objects", "classes"):
         raise InputError(f"Expected `task` to be 'objects' or 'classes', but got {task!r}.")
+    if task == "classes" and stitch is not None:
+        raise InputError("Only objects can be stitched, not classes; leave `stitch` out or choose task='objects'.")
 
 
 def labels_from_probabilities(
@@ -78,6 +126,7 @@ def labels_from_probabilities(
     layout: ImageLayout,
     *,
     spacing: Sequence[float] | None = None,
+    stitch: float | None = None,
 ) -> npt.NDArray[Any]:
     """Turn the probabilities of a whole image into labels; see `segment`.
 
@@ -91,29 +140,24 @@ def labels_from_probabilities(
         The axes of the image.
     spacing : sequence of float or None
         Distance of pixels along the last of the axes ZYX; None: equal.
+    stitch : float or None
+        As in `segment`.
 
     Raises
     ------
     InputError
-        If the task is not known or the shapes differ.
+        If the task is not known, the shapes differ, or there are no planes to stitch.
     """
     if probabilities.shape[1:] != layout.label_shape:
         raise InputError(
             f"Expected probabilities of the shape (class, {layout.label_shape}), but got {probabilities.shape}."
         )
-    _check_task(task)
+    _check_task(task, stitch)
     if task == "classes":
         return likeliest_class(probabilities)
-    steps = None if spacing is None else tuple(spacing)[-layout.ndim :]
-    labels = np.zeros(layout.label_shape, np.uint32)
-    count = 0
-    for position in layout.frames():
-        foreground = 1 - layout.read_labels(probabilities[0], position)
-        objects = separate_objects(foreground, spacing=steps)
-        box = layout.label_box(position, tuple(slice(0, n) for n in layout.frame_shape))
-        labels[box] = layout.to_label_order(np.where(objects > 0, objects + count, 0)[np.newaxis])[0]
-        count += int(objects.max())
-    return labels.astype(np.uint16) if count <= np.iinfo(np.uint16).max else labels
+    frame = partial(FrameForeground, probabilities[0], layout, of_background=True)
+    labels: npt.NDArray[Any] = label_frames(frame, layout, spacing=spacing, stitch=stitch)
+    return labels
 
 
 def likeliest_class(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
