@@ -28,6 +28,22 @@ def test_folder_is_segmented_with_axes_and_pixel_size(squares: Path, untrained: 
         np.testing.assert_allclose(np.asarray(probabilities.array).sum(axis=0), 1, atol=1e-5)
 
 
+def test_planes_are_stitched_where_asked_for(tmp_path: Path, untrained: Path, run: Callable[..., Any]) -> None:
+    noise = np.random.default_rng(0).random((32, 40))
+    write_image(tmp_path / "stack.tif", np.stack([noise] * 3).astype(np.float32), "ZYX")
+    arguments = ("predict", untrained, tmp_path / "stack.tif", "--device", "cpu", "--task", "objects", "-o")
+    assert run(*arguments, tmp_path / "planes").code == 0
+    assert run(*arguments, tmp_path / "volume", "--stitch", "0.5").code == 0
+    planes, volume = (tifffile.imread(tmp_path / name / "stack_labels.tif") for name in ("planes", "volume"))
+    assert planes.max() == 3 * planes[0].max() > 0
+    np.testing.assert_array_equal(volume, np.stack([planes[0]] * 3))
+    flat = tmp_path / "flat.tif"
+    write_image(flat, noise.astype(np.float32), "YX")
+    refused = run("predict", untrained, flat, "-o", tmp_path / "flat", "--task", "objects", "--stitch", "0.5")
+    assert refused.code == 1
+    assert "no Z axis" in str(refused)
+
+
 def test_result_does_not_depend_on_the_tile(squares: Path, untrained: Path, run: Callable[..., Any]) -> None:
     for tile in ("64", "16", "20,36"):
         done = run("predict", untrained, squares / "img1.tif", "-o", squares / tile, "--tile", tile,

@@ -44,6 +44,8 @@ class BatchConfig:
         What to find; None: what the model was trained for.
     axes : str or None
         Axes of the images where they are not as the files say.
+    stitch : float or None
+        Intersection over union from which on objects of neighbouring planes are one; see `napari_unet.segment`.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class BatchConfig:
     existing: Literal["keep", "resume", "overwrite"] = "keep"
     task: str | None = None
     axes: str | None = None
+    stitch: float | None = None
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:

@@ -32,7 +32,7 @@ from napari_unet.models.model import Model
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import PredictRecovered, PredictStarted, TilePredicted
 from napari_unet.predict.fingerprint import model_checksum
-from napari_unet.predict.segment import labels_from_probabilities
+from napari_unet.predict.segment import check_task, labels_from_probabilities
 from napari_unet.predict.tiled import image_layout, predict_tiles
 
 __all__ = ["run_batch"]
@@ -212,6 +212,8 @@ class _Batch:
             image.array, (self.config.axes or image.axes).upper(), self.model.config.in_channels
         )
         layout = image_layout(self.model, array, axes)
+        task = self.config.task or self.model.task
+        check_task(task, layout, self.config.stitch)
         if ending_of(target.labels) == ".png" and sorted(layout.label_axes) != ["X", "Y"]:
             raise InputError(f"{image.name} is a stack, which a PNG can't hold; choose another format.")
         calibration = _calibration_of(image, layout)
@@ -219,9 +221,8 @@ class _Batch:
         probabilities = yield from self._predict(array, axes, target, clock)
         if probabilities is None:
             return None
-        task = self.config.task or self.model.task
         spacing = calibration.spacing or self.model.spacing
-        labels = labels_from_probabilities(probabilities, task, layout, spacing=spacing)
+        labels = labels_from_probabilities(probabilities, task, layout, spacing=spacing, stitch=self.config.stitch)
         keeps = self.config.existing == "keep"
         written = [path for path in target.files if not (keeps and path.exists())]
         for path in written:
@@ -272,6 +273,7 @@ def _mark_of(model: Model, config: BatchConfig, predict_config: PredictConfig) -
         "spacing": model.spacing,
         "task": config.task,
         "axes": config.axes,
+        "stitch": config.stitch,
         "probabilities": config.probabilities,
         "averaging": predict_config.averaging,
         "precision": predict_config.precision,

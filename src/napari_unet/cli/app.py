@@ -217,6 +217,10 @@ def predict(
     ] = False,
     task: Annotated[Task | None, typer.Option(help="What to find, if not what the model was trained for.")] = None,
     axes: Axes = None,
+    stitch: Annotated[
+        float | None,
+        typer.Option(help="Join objects of neighbouring Z planes from this intersection over union on (0.1, say)."),
+    ] = None,
     suffix: Annotated[str, typer.Option(help="What is put behind the name of the image.")] = "_labels",
     kind: Annotated[
         FileKind, typer.Option("--format", help="Format of the results; 'source': that of each image.")
@@ -240,7 +244,7 @@ def predict(
     if resume and overwrite:
         raise typer.BadParameter("--resume keeps what --overwrite makes again; choose one of them.")
     existing: Literal["keep", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "keep"
-    files = BatchConfig(out, kind.value, suffix, probabilities, existing, task and task.value, axes)
+    files = BatchConfig(out, kind.value, suffix, probabilities, existing, task and task.value, axes, stitch)
     found = find_images(images)
     if not predict_files(Model.load(model), found, files, PredictConfig(**chosen[PredictConfig])):
         raise typer.Exit(1)

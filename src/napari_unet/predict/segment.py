@@ -21,7 +21,7 @@ from napari_unet.predict.frame_objects import FrameForeground, label_frames
 from napari_unet.predict.stitch import check_stitching
 from napari_unet.predict.tiled import image_layout, predict_tiles
 
-__all__ = ["labels_from_probabilities", "likeliest_class", "segment"]
+__all__ = ["check_task", "labels_from_probabilities", "likeliest_class", "segment"]
 
 _ON_DISK_FROM_BYTES = 2_000_000_000
 
@@ -81,14 +81,12 @@ def segment(
     dtype('uint8')
     """
     chosen = task or model.task
-    _check_task(chosen, stitch)
     layout = image_layout(model, image, axes)
+    check_task(chosen, layout, stitch)
     if out is not None and tuple(out.shape) != layout.label_shape:
         raise InputError(f"Expected `out` to have the shape {layout.label_shape}, but got {tuple(out.shape)}.")
     if chosen == "classes":
         return _classes(model, image, layout, config, out)
-    if stitch is not None:
-        check_stitching(stitch, layout)
     with tempfile.TemporaryDirectory(prefix="napari-unet-") as folder:
         large = math.prod(layout.label_shape) * 4 > _ON_DISK_FROM_BYTES
         shape = layout.label_shape
@@ -113,11 +111,21 @@ def _classes(
     return out
 
 
-def _check_task(task: str, stitch: float | None = None) -> None:
+def check_task(task: str, layout: ImageLayout, stitch: float | None = None) -> None:
+    """Check what is to be found in an image, before the work.
+
+    Raises
+    ------
+    InputError
+        If the task is not known, or there is nothing to stitch.
+    """
     if task not in ("objects", "classes"):
         raise InputError(f"Expected `task` to be 'objects' or 'classes', but got {task!r}.")
-    if task == "classes" and stitch is not None:
-        raise InputError("Only objects can be stitched, not classes; leave `stitch` out or choose task='objects'.")
+    if stitch is None:
+        return
+    if task == "classes":
+        raise InputError("Only objects can be stitched, not classes; leave stitching out or look for objects.")
+    check_stitching(stitch, layout)
 
 
 def labels_from_probabilities(
@@ -152,7 +160,7 @@ def labels_from_probabilities(
         raise InputError(
             f"Expected probabilities of the shape (class, {layout.label_shape}), but got {probabilities.shape}."
         )
-    _check_task(task, stitch)
+    check_task(task, layout, stitch)
     if task == "classes":
         return likeliest_class(probabilities)
     frame = partial(FrameForeground, probabilities[0], layout, of_background=True)
