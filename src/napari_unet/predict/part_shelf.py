@@ -19,7 +19,7 @@ from napari_unet.errors import InputError
 
 __all__ = ["PartShelf"]
 
-_IN_MEMORY = 2**26  # pixels of a frame whose parts are kept in memory
+_IN_MEMORY = 2**24  # pixels of a frame whose parts are kept in memory
 
 
 class PartShelf:
