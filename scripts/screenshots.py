@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,35 @@ def take_pictures() -> None:
     wait(lambda: not dock.runner.kind, 4 * TRAIN_SECONDS)
     strokes.visible = False
     save("segmented")
+    show_batch(viewer, wait)
+    save("batch")
     viewer.close()
+
+
+def show_batch(viewer: Any, wait: Callable[[Callable[[], bool], float], None]) -> None:
+    """Send a folder of cells, and one broken file, through the network, and open one of them."""
+    from napari_unet.data.files import write_image
+    from napari_unet.data.synthetic import cells
+    from napari_unet.widgets.batch_dock import BatchDock
+
+    dock = BatchDock(viewer)
+    area = viewer.window.add_dock_widget(dock, name="U-Net: Batch", area="right", tabify=True)
+    area.raise_()
+    with TemporaryDirectory() as folder:
+        images = Path(folder, "cells")
+        for number in range(1, 9):
+            made = cells((512, 512), noise=0.03, seed=10 + number)
+            write_image(images / f"well_{number}.tif", made.image, "YX", (0.5, 0.5))
+        (images / "well_5.tif").write_bytes((images / "well_4.tif").read_bytes()[:5000])
+        dock.use_images([images])
+        dock.panel.start.click()
+        wait(lambda: not dock.is_running, 120)
+        viewer.layers.clear()
+        dock.open_row(2)
+        wait(lambda: len(viewer.layers) == 2 and not dock.is_running, 30)
+        viewer.reset_view()
+        dock.panel.summary.setText(dock.panel.summary.text().replace(folder, "…"))
+        dock.panel.images.setText("cells")
 
 
 if __name__ == "__main__":

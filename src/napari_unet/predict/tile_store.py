@@ -320,7 +320,7 @@ class TileStore:
         import dask.array
 
         back = [self._order.index(i) for i in range(len(self._order))]
-        return [dask.array.from_zarr(level).transpose(back) for level in self.tiles.levels]  # type: ignore[no-untyped-call]
+        return [dask.array.from_zarr(level).transpose(back) for level in self.tiles.levels]
 
 
 def _stored_order(axes: str) -> tuple[str, tuple[int, ...]]:

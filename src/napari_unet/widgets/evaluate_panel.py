@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet.assess.evaluation_config import EvaluationConfig
+from napari_unet.widgets.button_styles import START, STOP
 from napari_unet.widgets.error_layer import ERROR_COLOURS, ERROR_MEANINGS
 from napari_unet.widgets.form import SettingsForm
 from napari_unet.widgets.layer_chooser import LayerChooser
@@ -22,12 +23,6 @@ from napari_unet.widgets.messages import MessageLine
 from napari_unet.widgets.score_table import ScoreTable
 
 __all__ = ["EvaluatePanel"]
-
-_START = (
-    "QPushButton { background: #1f7a5f; color: white; font-weight: 600; padding: 7px; border-radius: 3px; }"
-    "QPushButton:hover { background: #279373; } QPushButton:disabled { background: rgba(128, 128, 128, 60); }"
-)
-_STOP = _START.replace("#1f7a5f", "#a8483a").replace("#279373", "#bf5848")
 
 
 class EvaluatePanel(QWidget):
@@ -65,7 +60,7 @@ class EvaluatePanel(QWidget):
     def show_running(self, running: bool) -> None:
         """Turn the button into a stop button, and back."""
         self.score.setText("Stop" if running else "Score")
-        self.score.setStyleSheet(_STOP if running else _START)
+        self.score.setStyleSheet(STOP if running else START)
         self.score.setToolTip(
             "End the scoring; what is scored so far is shown."
             if running

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.config import PredictConfig
+from napari_unet.widgets.button_styles import START, STOP
 from napari_unet.widgets.class_list import ClassList
 from napari_unet.widgets.correct_panel import CorrectPanel
 from napari_unet.widgets.form import FoldedSection, SettingsForm
@@ -34,12 +35,6 @@ from napari_unet.widgets.window_keys import KeyList
 
 __all__ = ["Choice", "SegmentPanel"]
 
-_BUTTON = (
-    "QPushButton {{ background: {ground}; color: white; font-weight: 600; padding: 7px; border-radius: 3px; }}"
-    "QPushButton:hover {{ background: {hover}; }} QPushButton:disabled {{ background: rgba(128, 128, 128, 60); }}"
-)
-_START = _BUTTON.format(ground="#1f7a5f", hover="#279373")
-_STOP = _BUTTON.format(ground="#a8483a", hover="#bf5848")
 _MUTED = "rgb(140, 140, 145)"  # readable on dark and on light
 _DEFAULT_SECONDS = 60
 
@@ -116,7 +111,7 @@ class SegmentPanel(QWidget):
         """Turn the buttons of what goes on into stop buttons."""
         self.bar.setVisible(training or predicting)
         self.train.setText("Stop" if training else "Train")
-        self.train.setStyleSheet(_STOP if training else _START)
+        self.train.setStyleSheet(STOP if training else START)
         self.train.setToolTip(
             "End the training now and keep the best model so far."
             if training
