@@ -183,7 +183,8 @@ def test_images_without_a_file_are_copied_where_something_is_painted(tmp_path: P
     assert not writer.needs_files(state)
     writer.save(state, {})
     first, second = read_document(tmp_path).images
-    assert (first.copy, second.copy) == ("is1.npy", "")
+    assert first.copy.endswith(".npy")
+    assert second.copy == ""
     assert first.fingerprint
     np.testing.assert_array_equal(read_copy(tmp_path / "images" / first.copy), images["is1"])
     other = SessionWriter(tmp_path / "other")

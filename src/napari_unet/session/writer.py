@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -200,7 +201,7 @@ class SessionWriter:
                     self._fingerprints[entry.key] = found
                 new = True
             if self._wants_copy(entry, image, state):
-                name = f"{entry.key}.npy"
+                name = f"{entry.key}-{uuid.uuid4().hex[:8]}.npy"
                 if copy_image(image, self.folder / IMAGES_FOLDER / name, should_stop):
                     with self._files:
                         self._copies[entry.key] = name
@@ -305,7 +306,7 @@ class SessionWriter:
     def _save_model(self, model: ModelToKeep | None) -> bool:
         if model is None or (self._model is not None and self._model[0] == model.version):
             return False
-        name = f"model-{model.version:04d}.unet.safetensors"
+        name = f"model-{uuid.uuid4().hex[:8]}.unet.safetensors"
         model.write(self.folder / name)
         if not model.is_current():
             (self.folder / name).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from napari.layers import Image, Labels, Layer
 
 from napari_unet.errors import UNetError
 from napari_unet.widgets.annotation import ROLE, check_shape
-from napari_unet.widgets.layer_tools import find_marked
+from napari_unet.widgets.layer_tools import find_marked, read_mark, read_role
 from napari_unet.widgets.source import ImageSource, read_source
 from napari_unet.widgets.train_job import PaintedImage
 
@@ -58,6 +58,17 @@ class ImageNotes:
     def set_strokes(self, image: Layer, strokes: Labels) -> None:
         """Remember that a person chose this layer as the strokes of an image."""
         self._strokes[image] = strokes
+
+    def annotated(self) -> list[tuple[Layer | None, Labels]]:
+        """List the strokes layers in the window, each with its image, or None where that is gone."""
+        owners = {str(layer.unique_id): layer for layer in self.viewer.layers if isinstance(layer, Image)}
+        found: dict[Labels, Layer | None] = {
+            layer: owners.get(read_mark(layer, ROLE) or "")
+            for layer in self.viewer.layers
+            if isinstance(layer, Labels) and read_role(layer) == ROLE
+        }
+        found |= {strokes: image for image, strokes in self._strokes.items() if strokes in self.viewer.layers}
+        return [(image, strokes) for strokes, image in found.items()]
 
     def painted(self, source: ImageSource, strokes: Labels) -> PaintedImage:
         """Put an image and its strokes together for a training."""

@@ -94,6 +94,10 @@ class PaintDesk:
         """Whether the strokes layer is one that the dock made for the image."""
         return self.layer is not None and self.image is not None and is_own_strokes_layer(self.layer, self.image)
 
+    def has_touched(self, layer: Labels) -> bool:
+        """Whether something was painted on a layer, or loaded into it."""
+        return layer in self._touched
+
     def set_task(self, task: str) -> None:
         """Show one class of objects, or as many classes as there are."""
         self.task = task

@@ -40,6 +40,7 @@ from napari_unet.widgets.segment_requests import (
 )
 from napari_unet.widgets.segment_runner import SegmentRunner
 from napari_unet.widgets.segment_tools import SegmentTools
+from napari_unet.widgets.session_desk import SessionDesk
 from napari_unet.widgets.source import ImageSource, describe_source, guess_layer_axes, read_source
 from napari_unet.widgets.train_job import TrainRequest
 from napari_unet.widgets.view_region import choose_region, extents_for
@@ -80,6 +81,7 @@ class SegmentDock(ScrollingDock):
         self._source: ImageSource | None = None
         self.notes = ImageNotes(self.viewer)
         self._trained_on: Image | None = None
+        self.session = SessionDesk(self)
         self._connect()
         self.desk.set_task(self.task)
         self.image_chooser.update_layers()
@@ -128,7 +130,7 @@ class SegmentDock(ScrollingDock):
         _close_parts(*self._parts())
 
     def _parts(self) -> tuple[tuple[LayerChooser, ...], tuple[Any, ...]]:
-        return (self.image_chooser, self.strokes_chooser), (self.runner, self.tools, self.desk, self.keys)
+        return (self.image_chooser, self.strokes_chooser), (self.session, self.runner, self.tools, self.desk, self.keys)
 
     # ---- choosing
 

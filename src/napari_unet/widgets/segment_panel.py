@@ -29,6 +29,7 @@ from napari_unet.widgets.correct_panel import CorrectPanel
 from napari_unet.widgets.form import FoldedSection, SettingsForm
 from napari_unet.widgets.layer_chooser import LayerChooser
 from napari_unet.widgets.messages import MessageLine
+from napari_unet.widgets.session_part import OfferLine, SessionPart
 from napari_unet.widgets.training_plot import TrainingPlot
 from napari_unet.widgets.window_config import WindowConfig
 from napari_unet.widgets.window_keys import KeyList
@@ -77,6 +78,8 @@ class SegmentPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(10, 8, 10, 8)
         layout.setSpacing(7)
+        self.offer = OfferLine()
+        layout.addWidget(self.offer)
         layout.addLayout(self._make_source_rows())
         layout.addWidget(_line())
         layout.addWidget(self.classes)
@@ -95,9 +98,12 @@ class SegmentPanel(QWidget):
         self.correct_section = FoldedSection("Correct", self.correct)
         self.key_list = KeyList()
         self.model_section = FoldedSection("Model", self._make_model_part())
+        self.session = SessionPart()
+        self.session_section = FoldedSection("Session", self.session)
         self.advanced_section = FoldedSection("Advanced", self._make_advanced_part())
         self.key_section = FoldedSection("Keys", self.key_list)
-        for section in (self.correct_section, self.model_section, self.advanced_section, self.key_section):
+        sections = (self.correct_section, self.model_section, self.session_section, self.advanced_section)
+        for section in (*sections, self.key_section):
             layout.addWidget(section)
         layout.addStretch()
 

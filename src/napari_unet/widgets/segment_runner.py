@@ -227,12 +227,17 @@ class SegmentRunner:
             yield Model.load(source)
 
         def done(model: Model) -> None:
-            self.model, self.model_name = model, source.name
-            self.status = TrainingStatus()
+            self.adopt(model, source.name)
             self.supplier.take_model(model)
             self.message.note(f"The model {source.name} is open: press Predict, or Train to go on with it.")
 
         self._start_file(work, done)
+
+    def adopt(self, model: Model, name: str) -> None:
+        """Go on with a model that is there already."""
+        self.model, self.model_name = model, name
+        self.status = TrainingStatus()
+        self.show_state()
 
     def start_over(self) -> None:
         """Put the model away."""

@@ -1,0 +1,145 @@
+"""Strokes painted by mouse in the real window, which is then killed: all of them come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pytestqt.qtbot import QtBot
+from superqt.utils import GeneratorWorker
+
+from napari_unet.widgets.segment_dock import SegmentDock
+
+pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+LONGEST_BLOCK_MS = 50
+QUIET_CORES = 0.4  # what others may use; the X server is one of them
+BUSY_BLOCK_MS = 400
+
+PROGRAM = """
+import sys, time
+import napari, numpy as np
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+from napari.layers._source import layer_source
+from napari_unet.widgets.segment_dock import SegmentDock
+
+def wait(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+viewer = napari.Viewer(show=True)
+with layer_source(path=sys.argv[1], reader_plugin="napari"):
+    viewer.add_image(np.load(sys.argv[1]), name="cells", scale=(0.5, 0.5))
+dock = SegmentDock(viewer)
+viewer.window.add_dock_widget(dock, area="right")
+wait(1.0)
+canvas = viewer.window._qt_viewer.canvas.native
+middle = canvas.width() // 2, canvas.height() // 2
+for number, step in enumerate((-60, -20, 20, 60)):
+    dock.desk.choose_class(number % 2)
+    places = [QPoint(middle[0] + across, middle[1] + step) for across in range(-60, 61, 20)]
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, places[0])
+    for place in places[1:]:
+        QTest.mouseMove(canvas, place)
+        wait(0.01)
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, places[-1])
+    wait(0.1)
+np.save(sys.argv[2], dock.strokes.data)
+print("painted", flush=True)
+wait(60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_window_that_is_killed_gives_its_strokes_to_the_next(
+    make_napari_viewer: Callable[..., Any], qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAPARI_UNET_SESSIONS", str(tmp_path / "sessions"))
+    image = np.random.default_rng(0).random((256, 300)).astype(np.float32)
+    np.save(tmp_path / "cells.npy", image)
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "cells.npy"), str(tmp_path / "painted.npy")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "painted\n"
+    time.sleep(2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    painted = np.load(tmp_path / "painted.npy")
+    assert set(np.unique(painted)) == {0, 1, 2}
+
+    viewer = make_napari_viewer(show=True)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-unet", "U-Net: Segment")
+    qtbot.waitUntil(lambda: bool(dock.panel.offer.offers), timeout=10_000)
+    assert "with 4 strokes on 1 image was not closed" in dock.panel.offer.text.text()
+    picture = os.environ.get("NAPARI_UNET_PICTURES")
+    if picture:
+        qtbot.wait(300)
+        viewer.screenshot(str(Path(picture) / "offer.png"), canvas_only=False)
+    dock.panel.offer.yes.click()
+    qtbot.waitUntil(lambda: dock.strokes is not None and not dock.session.is_busy, timeout=20_000)
+    assert dock.strokes.data.tobytes() == painted.tobytes()
+    assert dock.strokes.data.dtype == painted.dtype
+    np.testing.assert_allclose(dock.strokes.scale, (0.5, 0.5))
+    np.testing.assert_array_equal(dock.image.data, image)
+    if picture:
+        qtbot.wait(1500)
+        dock.panel.session_section.set_open(True)
+        qtbot.wait(300)
+        viewer.screenshot(str(Path(picture) / "restored.png"), canvas_only=False)
+    GeneratorWorker.await_workers(5000)
+
+
+@pytest.mark.slow
+def test_saving_large_strokes_does_not_hold_up_the_window(
+    make_napari_viewer: Callable[..., Any],
+    qtbot: QtBot,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    gap_meter: Any,
+    hand_for: Callable[[Any], Any],
+    capsys: Any,
+) -> None:
+    monkeypatch.setenv("NAPARI_UNET_SESSIONS", str(tmp_path / "sessions"))
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(np.zeros((8192, 8192), np.uint8), name="large", contrast_limits=(0, 1))
+    _, dock = viewer.window.add_plugin_dock_widget("napari-unet", "U-Net: Segment")
+    assert isinstance(dock, SegmentDock)
+    qtbot.waitUntil(lambda: dock.strokes is not None and not dock.session.is_busy, timeout=10_000)
+    strokes, hand = dock.strokes, hand_for(viewer)
+    assert strokes is not None
+    viewer.scene.camera.zoom = 1.0
+    qtbot.wait(3000)
+
+    def longest(kept: bool) -> float:
+        """Return the longest block while a stroke is painted and the seconds after it, without drawing the stroke."""
+        with monkeypatch.context() as patch:
+            patch.setattr("napari_unet.widgets.session_watch.autosave_wanted", lambda: kept)
+            hand.stroke([(4096 + 40 * kept, 4000 + 20 * step) for step in range(6)])
+            gap_meter.start()
+            qtbot.wait(1500)
+            return gap_meter.stop()[0]
+
+    without = longest(False)
+    blocks = [longest(True) for _ in range(2)]
+    limit = LONGEST_BLOCK_MS if gap_meter.cores_of_others < QUIET_CORES else BUSY_BLOCK_MS
+    with capsys.disabled():
+        print(f"\n8192x8192: longest block {min(blocks):.0f} ms with autosave, {without:.0f} ms without")
+    assert min(blocks) <= max(limit, 1.5 * without)
+    recorder = dock.session.watch.recorder
+    assert recorder is not None
+    qtbot.waitUntil(lambda: recorder.writer.document is not None, timeout=5000)
+    GeneratorWorker.await_workers(5000)
