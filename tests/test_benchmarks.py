@@ -14,10 +14,11 @@ from benchmarks.few_strokes.plot import main as draw
 from benchmarks.few_strokes.race import main
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
+NAMES = ["architectures", "augmentation", "isbi", "large_images", "prediction", "training", "weights"]
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", ["architectures", "augmentation", "isbi", "prediction", "training", "weights"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_runs_and_writes_its_figures(name: str, device: str, tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     module = importlib.import_module(f"benchmarks.{name}")

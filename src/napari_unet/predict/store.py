@@ -12,6 +12,7 @@ from typing import Any, Literal
 from napari_unet.data.tile_array import Index
 from napari_unet.nets.device import choose_device
 from napari_unet.nets.registry import SegmentationModel
+from napari_unet.predict.cluster import predict_on_cluster
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import (
     PredictEvent,
@@ -21,6 +22,7 @@ from napari_unet.predict.events import (
     TilePredicted,
     TileStored,
 )
+from napari_unet.predict.pending import Focus
 from napari_unet.predict.store_objects import label_objects
 from napari_unet.predict.store_plan import open_source, prepare_store
 from napari_unet.predict.store_writer import TileWriter
@@ -41,7 +43,8 @@ def predict_to_store(
     task: Literal["objects", "classes"] | None = None,
     spacing: Sequence[float] | None = None,
     overwrite: bool = False,
-    focus: Sequence[float] | None = None,
+    focus: Focus = None,
+    client: Any = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[PredictEvent]:
     """Predict an image of any size into an OME-Zarr on the disk, in a fixed amount of memory.
@@ -71,8 +74,11 @@ def predict_to_store(
         Distance of pixels along the spatial axes in micrometres; None: as the file says, or unknown.
     overwrite : bool
         Whether to begin anew, where `path` is a zarr already.
-    focus : sequence of float or None
-        A point in the space: the nearest tiles come first.
+    focus : sequence of float, callable or None
+        A point in the space: the nearest tiles come first; see `napari_unet.predict_tiles`.
+    client : distributed.Client or None
+        A cluster of dask.distributed whose workers predict the tiles; see `napari_unet.predict.cluster`. The image must
+        be given as a path then, and `focus` is not followed. None: this program.
     should_stop : callable or None
         Asked before each tile; True ends the prediction.
 
@@ -108,12 +114,15 @@ def predict_to_store(
     source = open_source(image, axes, spacing)
     store = prepare_store(model, source, path, config, content, task or model.task, overwrite=overwrite)
     seeks_objects = store.record.seeks_objects  # then each tile is predicted and labelled
-    left = store.unpredicted()
+    left = dict.fromkeys(store.unpredicted())
     progress = _Progress(began, math.prod(store.grid) * (1 + seeks_objects))
     progress.done = progress.total - len(left) - len(store.missing()) * seeks_objects
     device = choose_device(config.device, precision=config.precision).description
     yield PredictStarted(*progress.now(), store.record.result_shape, device)
-    if left:
+    if left and client is not None:
+        written = predict_on_cluster(client, model, image, store, list(left), config, should_stop)
+        yield from _follow_cluster(store, left, written, progress)
+    elif left:
         events = predict_tiles(
             model, source.array, store.record.axes, replace(config, tile=store.record.tile),
             focus=focus, skip=lambda box: store.index(box) not in left, intensity=store.record.intensity,
@@ -144,7 +153,7 @@ class _Progress:
 
 
 def _write_tiles(
-    store: TileStore, left: set[Index], events: Iterator[PredictEvent], progress: _Progress
+    store: TileStore, left: dict[Index, None], events: Iterator[PredictEvent], progress: _Progress
 ) -> Iterator[PredictEvent]:
     """Write what is predicted while the next tiles are predicted, and take the tiles that are done out of `left`."""
     with TileWriter(store) as writer:
@@ -154,6 +163,18 @@ def _write_tiles(
             elif isinstance(event, TilePredicted):
                 writer.add(event)
             for index in writer.written(wait_for_all=isinstance(event, PredictFinished)):
-                left.discard(index)
+                del left[index]
                 progress.done += 1
                 yield TileStored(*progress.now(), store.box(index), labelled=not store.record.seeks_objects)
+
+
+def _follow_cluster(
+    store: TileStore, left: dict[Index, None], written: Iterator[tuple[Index, tuple[str, ...]]], progress: _Progress
+) -> Iterator[PredictEvent]:
+    """Tell of the tiles that workers have written, and take them out of `left`."""
+    for index, messages in written:
+        for message in messages:
+            yield PredictRecovered(*progress.now(), message)
+        del left[index]
+        progress.done += 1
+        yield TileStored(*progress.now(), store.box(index), labelled=not store.record.seeks_objects)

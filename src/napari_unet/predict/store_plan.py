@@ -27,7 +27,7 @@ from napari_unet.predict.tiles import choose_tile
 
 __all__ = ["Source", "open_source", "prepare_store"]
 
-_LONGEST = 4096  # a longer side of an image has no influence on the tile, so that none has on the memory
+_LONGEST = 2048  # longer sides have no influence on the tile, so that the memory does not depend on the image
 _UNMEASURED = IntensityRange((), ())
 
 

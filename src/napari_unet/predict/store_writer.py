@@ -17,9 +17,9 @@ from napari_unet.data.tile_array import Index
 from napari_unet.predict.events import TilePredicted
 from napari_unet.predict.tile_store import TileStore
 
-__all__ = ["TileWriter"]
+__all__ = ["TileAssembler", "TileWriter"]
 
-_WAITING = 2  # tiles that wait to be written
+_WAITING = 1  # tiles that wait to be written
 
 
 class TileWriter:
@@ -35,7 +35,7 @@ class TileWriter:
 
     def __init__(self, store: TileStore) -> None:
         self.store = store
-        self._parts: dict[Index, _Assembly] = {}
+        self._assembler = TileAssembler(store)
         self._writing: deque[tuple[Future[None], Index]] = deque()
 
     def __enter__(self) -> TileWriter:
@@ -47,15 +47,10 @@ class TileWriter:
 
     def add(self, event: TilePredicted) -> None:
         """Take a tile, or a part of one where the memory was not enough for all of it."""
-        index = self.store.index(event.box)
-        box = self.store.box(index)
-        block = event.probabilities
-        if event.box != box:
-            assembly = self._parts.setdefault(index, _Assembly.begin(box, len(block)))
-            if not assembly.add(event.box, block):
-                return
-            block = self._parts.pop(index).block
-        self._writing.append((self._thread.submit(self.store.keep, index, block), index))
+        block = self._assembler.add(event)
+        if block is not None:
+            index = self.store.index(event.box)
+            self._writing.append((self._thread.submit(self.store.keep, index, block), index))
 
     def written(self, *, wait_for_all: bool = False) -> Iterator[Index]:
         """Go through the tiles that have been written, and wait for those that are more than may wait."""
@@ -66,6 +61,29 @@ class TileWriter:
             first.result()
             self._writing.popleft()
             yield index
+
+
+class TileAssembler:
+    """Puts tiles together whose parts come one by one.
+
+    Parameters
+    ----------
+    store : TileStore
+        Whose tiles they are.
+    """
+
+    def __init__(self, store: TileStore) -> None:
+        self.store = store
+        self._parts: dict[Index, _Assembly] = {}
+
+    def add(self, event: TilePredicted) -> npt.NDArray[np.float32] | None:
+        """Take a tile or a part; returns the probabilities (class, \\*box) of the tile when it is whole."""
+        index = self.store.index(event.box)
+        box = self.store.box(index)
+        if event.box == box:
+            return event.probabilities
+        assembly = self._parts.setdefault(index, _Assembly.begin(box, len(event.probabilities)))
+        return self._parts.pop(index).block if assembly.add(event.box, event.probabilities) else None
 
 
 @dataclass(eq=False)

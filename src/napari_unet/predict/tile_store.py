@@ -265,14 +265,16 @@ class TileStore:
         """List the tiles that are not there, in the order of their places."""
         return [index for index in product(*(range(count) for count in self.grid)) if not self.has(index)]
 
-    def unpredicted(self) -> set[Index]:
-        """Return the tiles that are to be predicted."""
+    def lacks(self, index: Index) -> bool:
+        """Say whether a tile is to be predicted."""
+        return not (self.has(index) if self.foreground is None else self.foreground.has(index))
+
+    def unpredicted(self) -> list[Index]:
+        """List the tiles that are to be predicted, in the order of their places."""
         missing = self.missing()
-        if self.foreground is None:
-            return set(missing)
-        return (
-            {index for index in product(*map(range, self.grid)) if not self.foreground.has(index)} if missing else set()
-        )
+        if self.foreground is None or not missing:
+            return missing
+        return [index for index in product(*map(range, self.grid)) if self.lacks(index)]
 
     def keep(self, index: Index, probabilities: npt.NDArray[np.float32]) -> None:
         """Write what becomes of the probabilities (class, \\*box) of a tile; errors as for `write`."""
