@@ -82,8 +82,9 @@ def test_a_stopped_cluster_leaves_a_store_that_one_program_completes(
 
 
 def test_what_workers_cannot_do_is_told_in_one_sentence(
-    client: Any, make_model: Callable[..., Model], rng: np.random.Generator, tmp_path: Path
-) -> None:
+    client: Any, make_model: Callable[..., Model], rng: np.random.Generator, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     model, image = make_model(depth=1), rng.random((60, 50), dtype=np.float32)
     with pytest.raises(InputError, match="give its path"):
         list(predict_to_store(model, image, tmp_path / "a.zarr", config=CONFIG, client=client))
@@ -93,6 +94,7 @@ def test_what_workers_cannot_do_is_told_in_one_sentence(
     np.save(tmp_path / "image.npy", image[:30])  # the workers see another one
     with pytest.raises(InputError, match="A worker finds another image"):
         list(events)
+    monkeypatch.setattr("napari_unet.predict.cluster._CONNECT_SECONDS", 1.0)
     with (
         pytest.raises(InputError, match=r"No scheduler .* answers at tcp://127.0.0.1:1"),
         open_cluster("tcp://127.0.0.1:1"),

@@ -12,6 +12,7 @@ import typer
 import napari_unet
 from napari_unet.cli.evaluate_command import EVALUATE_HELP, evaluate
 from napari_unet.cli.options import reports_errors, with_settings
+from napari_unet.cli.store_prediction import SCHEDULER_HELP, WORKERS_HELP, predict_to_stores, wants_stores
 from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.config import PredictConfig
@@ -58,12 +59,18 @@ was found. An image that can't be segmented does not stop the others; the exit c
 Ctrl-C stops; the same command with --resume goes on. Images are never overwritten, and neither are results that were
 changed since or made by another program, unless --overwrite asks for it.
 
+With --out NAME.zarr, --workers or --scheduler the result of each image is an OME-Zarr that is written tile by tile, for
+images of any size; --probabilities stores these instead of labels. After a stop, a kill or a full disk the same command
+goes on from there.
+
 \b
 Examples:
   napari-unet predict cells.unet.safetensors image.tif
   napari-unet predict cells.unet.safetensors images/ --out segmented/ --resume
   napari-unet predict head.unet.safetensors patients/ --out segmented/ --format nii.gz
   napari-unet predict cells.unet.safetensors "plate/*/w1.tif" --out segmented/ --device cuda
+  napari-unet predict cells.unet.safetensors slide.zarr --out slide_cells.zarr
+  napari-unet predict cells.unet.safetensors slides/ --out segmented/ --scheduler tcp://10.0.0.5:8786
 """
 _DEMO = """Show the whole way on a real image: strokes, training, segmentation.
 
@@ -211,7 +218,9 @@ def train(
 def predict(
     model: Annotated[Path, typer.Argument(help="A model that `napari-unet train` or the napari dock saved.")],
     images: Annotated[list[Path], typer.Argument(help=_FILES)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("segmented"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results, or NAME.zarr for one.")] = Path(
+        "segmented"
+    ),
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Write the probability of each class, too (NAME_probabilities).")
     ] = False,
@@ -232,6 +241,8 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite/--no-overwrite", help="Make results again that are there already.")
     ] = False,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", help=SCHEDULER_HELP)] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help=WORKERS_HELP)] = None,
     *,
     chosen: dict[type[Any], dict[str, Any]],
 ) -> None:
@@ -245,8 +256,12 @@ def predict(
         raise typer.BadParameter("--resume keeps what --overwrite makes again; choose one of them.")
     existing: Literal["keep", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "keep"
     files = BatchConfig(out, kind.value, suffix, probabilities, existing, task and task.value, axes, stitch)
-    found = find_images(images)
-    if not predict_files(Model.load(model), found, files, PredictConfig(**chosen[PredictConfig])):
+    found, config = find_images(images), PredictConfig(**chosen[PredictConfig])
+    if wants_stores(out, scheduler, workers):
+        complete = predict_to_stores(Model.load(model), found, files, config, scheduler=scheduler, workers=workers)
+    else:
+        complete = predict_files(Model.load(model), found, files, config)
+    if not complete:
         raise typer.Exit(1)
 
 

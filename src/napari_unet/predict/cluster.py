@@ -32,6 +32,7 @@ __all__ = ["open_cluster", "predict_on_cluster"]
 
 _PATIENCE_SECONDS = 60.0  # without any worker
 _POLL_SECONDS = 0.1
+_CONNECT_SECONDS = 15.0
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def open_cluster(scheduler: str | None = None, workers: int | None = None) -> It
     distributed = _import_distributed()
     if scheduler is not None:
         try:
-            client = distributed.Client(scheduler, timeout=15)
+            client = distributed.Client(scheduler, timeout=_CONNECT_SECONDS)
         except (OSError, ValueError, TypeError) as error:
             raise InputError(f"No scheduler of dask.distributed answers at {scheduler}; check the address.") from error
         with client:

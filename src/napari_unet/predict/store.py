@@ -23,7 +23,7 @@ from napari_unet.predict.events import (
     TileStored,
 )
 from napari_unet.predict.pending import Focus
-from napari_unet.predict.store_objects import label_objects
+from napari_unet.predict.store_objects import label_stored_objects
 from napari_unet.predict.store_plan import open_source, prepare_store
 from napari_unet.predict.store_writer import TileWriter
 from napari_unet.predict.tile_store import TileStore
@@ -86,7 +86,8 @@ def predict_to_store(
     ------
     PredictEvent
         `PredictStarted`, whose `done` are the tiles that are there already; `TileStored` for each tile, and sometimes
-        `PredictRecovered`; `PredictFinished`.
+        `PredictRecovered`; `PredictFinished`. Where objects are sought, each tile counts three times, as it is
+        predicted, searched and labelled; all tiles are predicted before the first is searched.
 
     Raises
     ------
@@ -113,10 +114,13 @@ def predict_to_store(
     config = config or PredictConfig()
     source = open_source(image, axes, spacing)
     store = prepare_store(model, source, path, config, content, task or model.task, overwrite=overwrite)
-    seeks_objects = store.record.seeks_objects  # then each tile is predicted and labelled
     left = dict.fromkeys(store.unpredicted())
-    progress = _Progress(began, math.prod(store.grid) * (1 + seeks_objects))
-    progress.done = progress.total - len(left) - len(store.missing()) * seeks_objects
+    steps = 3 if store.record.seeks_objects else 1  # each tile is predicted, searched for objects, and labelled
+    progress = _Progress(began, math.prod(store.grid) * steps)
+    if left or store.missing():
+        progress.done = math.prod(store.grid) - len(left)
+    else:
+        progress.done = progress.total
     device = choose_device(config.device, precision=config.precision).description
     yield PredictStarted(*progress.now(), store.record.result_shape, device)
     if left and client is not None:
@@ -130,10 +134,10 @@ def predict_to_store(
         )  # fmt: skip
         yield from _write_tiles(store, left, events, progress)
     stopped = bool(left)
-    if seeks_objects and not stopped:
-        for index in label_objects(store, should_stop):
+    if progress.done < progress.total and not stopped:
+        for index in label_stored_objects(store, should_stop):
             progress.done += 1
-            yield TileStored(*progress.now(), store.box(index))
+            yield PredictEvent(*progress.now()) if index is None else TileStored(*progress.now(), store.box(index))
         stopped = bool(store.missing())
     if not stopped:
         store.clean()

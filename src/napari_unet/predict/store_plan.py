@@ -103,7 +103,7 @@ def prepare_store(
     layout = image_layout(model, source.array, source.axes)
     record = StoreRecord(
         content=content, task=task, axes=layout.axes, shape=layout.shape, ndim=layout.ndim,
-        classes=tuple(model.config.classes), spacing=source.calibration.spacing,
+        classes=tuple(model.config.classes), spacing=source.calibration.spacing or model.spacing,
         image=image_checksum(source.array, layout), model=model_checksum(model),
         averaging=config.averaging, precision=config.precision,
         tile=_choose_tile(model, layout, config), intensity=_UNMEASURED,

@@ -28,6 +28,7 @@ __all__ = ["StoreRecord", "TileStore", "round_tile"]
 
 _KEY = "napari_unet"
 _FOREGROUND = "foreground"
+_SEARCHED = "searched"
 _VERSION = 1
 _OVERVIEW = 1024  # the smallest version is no larger than this, if the tiles allow
 _MOST_HALVINGS = 5
@@ -56,7 +57,7 @@ class StoreRecord:
     averaging, precision : str
         As in `PredictConfig`.
     spacing : tuple of float or None
-        Distance of the image's pixels along its spatial axes in micrometres.
+        Distance of the image's pixels along its spatial axes in micrometres, which parts objects; None: equal.
     tile : tuple of int
         Sides of a tile along the axes that the network reads.
     intensity : IntensityRange
@@ -288,7 +289,12 @@ class TileStore:
 
     def clean(self) -> None:
         """Remove what is no longer needed when the result is complete."""
-        shutil.rmtree(self.path / _FOREGROUND, ignore_errors=True)
+        for name in (_FOREGROUND, _SEARCHED):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def scratch(self, frame: int) -> Path:
+        """Return the folder for what is found in the tiles of a frame until they are labelled."""
+        return self.path / _SEARCHED / str(frame)
 
     def _stored(self, index: Index) -> Index:
         """Name a tile as the array does, whose axes are in another order and may begin with the class."""
@@ -312,6 +318,10 @@ class TileStore:
         """
         with _told_as_incomplete(self.path):
             self.tiles.write(self._stored(index), block.transpose(self._order))
+
+    def read(self, index: Index) -> npt.NDArray[Any]:
+        """Read a tile of the result; its axes are in the order of OME-Zarr."""
+        return self.tiles[self.tiles.box(self._stored(index))]
 
     def levels(self) -> list[Any]:
         """Return the result and its smaller versions as dask arrays, which read what is asked for.
