@@ -98,6 +98,8 @@ def _name_stores(images: Sequence[Path], files: BatchConfig) -> list[Path]:
 
     if files.format not in ("source", "zarr"):
         raise InputError(f"These results are zarr, but --format asks for {files.format}; leave it out.")
+    if files.stitch is not None:
+        raise InputError("--stitch is not for results that are written tile by tile; predict to a TIFF, say.")
     if _is_store(files.folder):
         if len(images) > 1:
             raise InputError(f"{files.folder} holds the result of one image, not of {len(images)}; name a folder.")
