@@ -169,3 +169,18 @@ def test_the_start_tells_the_tile(make_model: MakeModel, rng: np.random.Generato
     event = next(iter(predict_tiles(make_model(), rng.random((40, 3, 50)), "YTX", PLAIN)))
     assert isinstance(event, PredictStarted)
     assert event.tile == (16, 1, 16)
+
+
+def test_tiles_may_begin_at_the_region() -> None:
+    layout, geometry = ImageLayout("YX", (100, 100)), TileGeometry(8, (8, 8), 8)
+    region = (slice(21, 47), slice(-30, None))
+    left = PendingTiles(layout, geometry, (16, 16), region=region, from_region=True)
+    boxes = [piece.tile.inner for piece in left]
+    assert min(box[0].start for box in boxes) == 16
+    assert max(box[0].stop for box in boxes) == 47
+    assert min(box[1].start for box in boxes) == 64
+    covered = np.zeros((100, 100), int)
+    for box in boxes:
+        covered[box] += 1
+    assert (covered[region] == 1).all()
+    assert covered.max() == 1

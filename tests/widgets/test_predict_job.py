@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 from typing import Any
@@ -13,20 +14,24 @@ from napari.layers import Image
 from scipy import ndimage
 
 from napari_unet.errors import InputError
+from napari_unet.models.model import Model
+from napari_unet.nets.config import ModelConfig
+from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import PredictFinished, PredictRecovered, PredictStarted, TilePredicted
 from napari_unet.widgets.predict_job import PieceReady, PredictNote, PredictRequest, PredictSummary, predict
-from napari_unet.widgets.source import read_source
+from napari_unet.widgets.prediction_record import PredictionRecord
+from napari_unet.widgets.result_arrays import ResultArray
+from napari_unet.widgets.source import ImageSource, read_source
 
-MODEL: Any = SimpleNamespace(config=SimpleNamespace(ndim=2))
+VIEW_FIRST = "napari_unet.widgets.predict_job.predict_view_first"
+MODEL = Model.create(ModelConfig(features=2, depth=1))
 
 
 def predict_known(truth: np.ndarray, tile: int) -> Any:
-    """Return what stands for `predict_tiles`: tiles of a known mask, frame after frame."""
+    """Return what stands for `predict_view_first`: tiles of a known mask, frame after frame."""
 
-    def tiles(
-        model: Any, image: Any, axes: str, config: Any, *, region: Any, focus: Any, should_stop: Any
-    ) -> Iterator[Any]:
-        region = region or tuple(slice(0, n) for n in truth.shape)
+    def tiles(request: PredictRequest, intensity: Any, should_stop: Any) -> Iterator[Any]:
+        region = request.region or tuple(slice(0, n) for n in truth.shape)
         stack = [range(*span.indices(n)) for span, n in zip(region[:-2], truth.shape[:-2], strict=True)]
         corners = [range(span.start // tile * tile, span.stop, tile) for span in region[-2:]]
         plan = [(*place, y, x) for place in product(*stack) for y in corners[0] for x in corners[1]]
@@ -52,39 +57,41 @@ def discs() -> np.ndarray:
     return truth
 
 
-def put_together(events: list[Any], result: np.ndarray) -> list[Any]:
-    """Write the pieces as the window does; return the other events."""
-    for event in events:
-        if isinstance(event, PieceReady):
-            result[event.box] = event.labels
-    return [event for event in events if event is not None and not isinstance(event, PieceReady)]
+def request_for(source: ImageSource, result: np.ndarray, task: str = "objects", **others: Any) -> PredictRequest:
+    look: Any = SimpleNamespace(view=tuple(slice(0, n) for n in result.shape), focus=lambda: (0.0,) * result.ndim)
+    return PredictRequest(source, MODEL, task, ResultArray((result,)), PredictionRecord(), look, **others)
 
 
 def run(request: PredictRequest) -> list[Any]:
-    return list(predict(request, lambda: False))
+    """Go through a prediction; return what it says."""
+    return words_of(predict(request, lambda: False))
+
+
+def words_of(events: Iterator[Any]) -> list[Any]:
+    return [event for event in events if isinstance(event, PredictNote | PredictSummary)]
 
 
 def test_objects_are_whole_although_tiles_cut_them(discs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_unet.predict.tiled.predict_tiles", predict_known(discs, 16))
+    monkeypatch.setattr(VIEW_FIRST, predict_known(discs, 16))
     result = np.zeros(discs.shape, np.uint16)
-    events = run(PredictRequest(read_source(Image(discs)), MODEL, "objects"))
-    rest = put_together(events, result)
+    events = list(predict(request_for(read_source(Image(discs)), result), lambda: False))
 
     expected, count = ndimage.label(discs)
-    assert rest == [PredictSummary(f"{count} objects")]
+    assert events[-1] == PredictSummary(f"{count} objects")
     assert sorted(np.unique(result)) == [0, 1, 2, 3, 4]
     for number in range(1, count + 1):
         assert len(np.unique(result[expected == number])) == 1
     np.testing.assert_array_equal(result > 0, discs > 0)
-    first = next(event for event in events if isinstance(event, PieceReady))
-    assert first.labels.shape == (16, 16)
-    assert (first.done, first.total) == (1, 30)
+    pieces = [event for event in events if isinstance(event, PieceReady)]
+    assert pieces[0].box == (slice(0, 16), slice(0, 16))
+    assert pieces[0].share == pytest.approx(1 / 30)
+    assert pieces[-1].share == 1
 
 
 def test_classes_are_in_the_encoding_of_strokes(discs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_unet.predict.tiled.predict_tiles", predict_known(discs, 32))
+    monkeypatch.setattr(VIEW_FIRST, predict_known(discs, 32))
     result = np.zeros(discs.shape, np.uint8)
-    put_together(run(PredictRequest(read_source(Image(discs)), MODEL, "classes")), result)
+    run(request_for(read_source(Image(discs)), result, "classes"))
     np.testing.assert_array_equal(result, discs + 1)
 
 
@@ -92,16 +99,15 @@ def test_objects_of_a_stack_share_no_id_also_with_frames_done_before(
     discs: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truth = np.stack([discs, discs[::-1], discs[:, ::-1]])
-    monkeypatch.setattr("napari_unet.predict.tiled.predict_tiles", predict_known(truth, 48))
+    monkeypatch.setattr(VIEW_FIRST, predict_known(truth, 48))
     source = read_source(Image(truth))
     result = np.zeros(truth.shape, np.uint16)
     one = (slice(1, 2), slice(0, 80), slice(0, 96))
-    put_together(run(PredictRequest(source, MODEL, "objects", region=one)), result)
+    run(request_for(source, result, region=one))
     assert set(np.unique(result)) == {0, 1, 2, 3, 4}
     assert not result[[0, 2]].any()
 
-    again = PredictRequest(source, MODEL, "objects", result=result, filled=frozenset({(1,)}))
-    put_together(run(again), result)
+    run(request_for(source, result, filled=frozenset({(1,)})))
     ids = [set(np.unique(frame)) - {0} for frame in result]
     assert [len(found) for found in ids] == [4, 4, 4]
     assert len(set.union(*ids)) == 12
@@ -109,59 +115,157 @@ def test_objects_of_a_stack_share_no_id_also_with_frames_done_before(
 
 
 def test_ids_outside_of_the_view_are_not_given_again(discs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_unet.predict.tiled.predict_tiles", predict_known(discs, 16))
+    monkeypatch.setattr(VIEW_FIRST, predict_known(discs, 16))
     result = np.zeros(discs.shape, np.uint16)
     result[70:, :10] = 1
-    request = PredictRequest(
-        read_source(Image(discs)),
-        MODEL,
-        "objects",
-        region=(slice(0, 32), slice(0, 96)),
-        result=result,
-        filled=frozenset({()}),
-    )
-    put_together(run(request), result)
+    view = (slice(0, 32), slice(0, 96))
+    run(request_for(read_source(Image(discs)), result, region=view, filled=frozenset({()})))
     assert (result[70:, :10] == 1).all()
     assert 1 not in result[:32]
     assert not result[32:60].any()
 
 
 def test_too_many_objects_are_told_and_still_shown(monkeypatch: pytest.MonkeyPatch, discs: np.ndarray) -> None:
-    monkeypatch.setattr("napari_unet.predict.tiled.predict_tiles", predict_known(discs, 96))
-    monkeypatch.setattr("napari_unet.widgets.predict_job._MOST_IDS", 3)
+    monkeypatch.setattr(VIEW_FIRST, predict_known(discs, 96))
+    monkeypatch.setattr("napari_unet.widgets.frame_labels._MOST_IDS", 3)
     result = np.zeros(discs.shape, np.uint16)
-    rest = put_together(run(PredictRequest(read_source(Image(discs)), MODEL, "objects")), result)
+    rest = run(request_for(read_source(Image(discs)), result))
     assert isinstance(rest[0], PredictNote)
     assert "more objects than" in rest[0].text
     np.testing.assert_array_equal(result > 0, discs > 0)
 
 
-def test_no_piece_keeps_the_window_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    truth = np.zeros((3000, 2500), np.uint8)
-    truth[10:40, 10:40] = 1
-    monkeypatch.setattr("napari_unet.predict.tiled.predict_tiles", predict_known(truth, 3000))
-    events = run(PredictRequest(read_source(Image(truth)), MODEL, "objects"))
-    final = [event for event in events if isinstance(event, PieceReady)][1:]
-    assert max(piece.labels.size for piece in final) <= 2_000_000
-    assert sum(piece.labels.size for piece in final) == truth.size
+def test_ids_of_32_bits_never_run_out(monkeypatch: pytest.MonkeyPatch, discs: np.ndarray) -> None:
+    truth = np.stack([discs, discs])
+    monkeypatch.setattr(VIEW_FIRST, predict_known(truth, 32))
+    monkeypatch.setattr("napari_unet.widgets.frame_labels._MOST_IDS", 3)
+    result = np.zeros(truth.shape, np.uint32)
+    assert run(request_for(read_source(Image(truth)), result)) == [PredictSummary("8 objects in 2 frames")]
+    assert len(np.unique(result)) == 1 + 8
 
 
 def test_the_foreground_probabilities_come_along(discs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_unet.predict.tiled.predict_tiles", predict_known(discs, 96))
-    events = run(PredictRequest(read_source(Image(discs)), MODEL, "objects", probabilities=True))
-    assert events[1].probabilities.shape == (1, 80, 96)
-    np.testing.assert_allclose(events[1].probabilities[0], np.where(discs, 0.9, 0.1), atol=1e-6)
+    monkeypatch.setattr(VIEW_FIRST, predict_known(discs, 96))
+    shown = np.zeros(discs.shape, np.float32)
+    result = np.zeros(discs.shape, np.uint16)
+    run(request_for(read_source(Image(discs)), result, probabilities=(ResultArray((shown,)),)))
+    np.testing.assert_allclose(shown, np.where(discs, 0.9, 0.1), atol=1e-6)
 
 
-def test_errors_name_the_image_and_problems_solved_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_name_the_image_and_problems_solved_are_told(discs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     def recovering(*args: Any, **kwargs: Any) -> Iterator[Any]:
         yield PredictRecovered(0, 1, 0.0, "The memory was not enough; smaller tiles are used.")
-        raise InputError("The image has no contrast.")
+        raise InputError("The disk was taken out.")
 
-    monkeypatch.setattr("napari_unet.predict.tiled.predict_tiles", recovering)
-    events = predict(PredictRequest(read_source(Image(np.zeros((8, 9)), name="grey")), MODEL, "objects"), lambda: False)
-    assert [event for _, event in zip(range(2), events, strict=False)][1] == PredictNote(
-        "The memory was not enough; smaller tiles are used."
-    )
-    with pytest.raises(InputError, match="Image 'grey': The image has no contrast"):
+    monkeypatch.setattr(VIEW_FIRST, recovering)
+    result = np.zeros(discs.shape, np.uint16)
+    events = predict(request_for(read_source(Image(discs, name="grey")), result), lambda: False)
+    notes = (event for event in events if event is not None)
+    assert next(notes) == PredictNote("The memory was not enough; smaller tiles are used.")
+    with pytest.raises(InputError, match="Image 'grey': The disk was taken out"):
+        next(notes)
+
+
+class Stopping:
+    """Predicts known tiles, stops after some of them, and counts them."""
+
+    def __init__(self, truth: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.boxes: list[Any] = []
+        self.after = 10**9
+        tiles = predict_known(truth, 16)
+
+        def counted(request: PredictRequest, intensity: Any, should_stop: Any) -> Iterator[Any]:
+            layout = request.source.layout
+            for event in tiles(request, intensity, should_stop):
+                if isinstance(event, TilePredicted):
+                    if request.record.has(*layout.split_box(event.box)):
+                        continue
+                    self.boxes.append(event.box)
+                yield event
+
+        monkeypatch.setattr(VIEW_FIRST, counted)
+
+    def go(self, request: PredictRequest) -> list[Any]:
+        self.boxes.clear()
+        return words_of(predict(request, lambda: len(self.boxes) >= self.after))
+
+
+def test_a_stopped_prediction_goes_on_and_ends_like_an_unbroken_one(
+    discs: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken = np.zeros(discs.shape, np.uint16)
+    source = read_source(Image(discs))
+    known = Stopping(discs, monkeypatch)
+    known.go(request_for(source, unbroken))
+    assert len(known.boxes) == 30
+
+    result = np.zeros(discs.shape, np.uint16)
+    request = request_for(source, result)
+    known.after = 12
+    assert known.go(request) == [PredictSummary("")]
+    known.after = 10**9
+    note, summary = known.go(request)
+    assert len(known.boxes) == 18
+    assert note == PredictNote("The prediction goes on where it was stopped, at 40 %.")
+    assert summary == PredictSummary("4 objects")
+    np.testing.assert_array_equal(result, unbroken)
+
+    note, _ = known.go(request)
+    assert known.boxes == []
+    assert "predicted already" in note.text
+    np.testing.assert_array_equal(result, unbroken)
+
+
+def test_a_prediction_stopped_before_its_objects_were_found_only_finds_these(
+    discs: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Stopping(discs, monkeypatch)
+    result = np.zeros(discs.shape, np.uint16)
+    request = request_for(read_source(Image(discs)), result)
+    with monkeypatch.context() as patched:
+        patched.setattr("napari_unet.widgets.frame_labels.FrameLabeller.finish", lambda *_: iter(()))
+        known.go(request)
+    assert len(np.unique(result)) > 5
+    assert known.go(request) == [PredictSummary("4 objects")]
+    assert known.boxes == []
+    assert sorted(np.unique(result)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("change", ["model", "image", "settings"])
+def test_a_prediction_begins_anew_where_something_changed(
+    discs: np.ndarray, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    known = Stopping(discs, monkeypatch)
+    result = np.zeros(discs.shape, np.uint16)
+    image = discs.astype(np.float32)
+    request = request_for(read_source(Image(image)), result, filled=frozenset({()}))
+    known.after = 12
+    known.go(request)
+    known.after = 10**9
+    if change == "image":
+        image[3, 3] = 7
+    elif change == "settings":
+        request = replace(request, config=PredictConfig(averaging="flips"))
+    else:
+        other = Model.create(ModelConfig(features=2, depth=1))
+        next(iter(other.network.parameters())).data += 0.1
+        request = replace(request, model=other)
+    note = known.go(request)[0]
+    assert len(known.boxes) == 30
+    assert note == PredictNote("Model, image or settings have changed since the last prediction: it begins anew.")
+
+
+def test_nothing_is_written_into_what_has_become_the_persons(
+    discs: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Stopping(discs, monkeypatch)
+    result = np.zeros(discs.shape, np.uint16)
+    request = request_for(read_source(Image(discs)), result)
+    events = predict(request, lambda: False)
+    while len(known.boxes) < 6:
         next(events)
+    request.result.close()
+    kept = result.copy()
+    assert words_of(events) == []
+    assert len(known.boxes) == 7
+    np.testing.assert_array_equal(result, kept)

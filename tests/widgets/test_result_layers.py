@@ -11,10 +11,10 @@ from napari_unet.widgets.result_layers import (
     ensure_probability_layers,
     ensure_result_layer,
     filled_positions,
+    record_of,
     usable_as_source,
 )
 from napari_unet.widgets.source import ImageSource, read_source
-from napari_unet.widgets.view_region import choose_region, extents_for
 
 COLOURS = ("#0000ff", "#ff0000", "#00ff00")
 
@@ -29,9 +29,13 @@ def add(viewer: ViewerModel, shape: tuple[int, ...] = (3, 8, 9)) -> tuple[Image,
     return image, read_source(image)
 
 
-def piece(labels: np.ndarray, position: int = 1) -> PieceReady:
+def write(layers: ResultLayers, labels: np.ndarray, position: int = 1) -> None:
+    """Do what a worker and the window do with a tile."""
     box = (slice(position, position + 1), slice(2, 2 + labels.shape[1]), slice(3, 3 + labels.shape[2]))
-    return PieceReady(box, labels, labels[np.newaxis].astype(np.float32) / 10, (position,), 1, 1)
+    layers.result.write(box, labels)
+    for array in layers.probability_arrays:
+        array.write(box, labels.astype(np.float32) / 10)
+    layers.note(PieceReady(box, (position,), 1.0, None))
 
 
 def test_results_lie_below_the_strokes_that_stay_active(viewer: ViewerModel) -> None:
@@ -51,7 +55,7 @@ def test_an_empty_result_is_taken_for_the_other_task_and_a_filled_one_is_kept(vi
     areas = ensure_result_layer(viewer, image, source, task="classes", colours=COLOURS)
     assert areas is objects
     assert (areas.name, areas.dtype) == ("areas: cells", np.uint8)
-    ResultLayers(viewer, areas).write(piece(np.full((1, 2, 2), 2, np.uint8)))
+    write(ResultLayers(viewer, areas), np.full((1, 2, 2), 2, np.uint8))
     again = ensure_result_layer(viewer, image, source, task="objects", colours=COLOURS)
     assert again is not areas
     assert areas.data.any()
@@ -69,7 +73,7 @@ def test_pieces_go_where_they_belong_and_filled_frames_are_known(viewer: ViewerM
     labels = ensure_result_layer(viewer, image, source, task="objects", colours=COLOURS)
     probabilities = ensure_probability_layers(viewer, image, source, names=("b", "cell"), colours=COLOURS[:2])
     view = ResultLayers(viewer, labels, probabilities)
-    view.write(piece(np.full((1, 4, 5), 7, np.uint16)))
+    write(view, np.full((1, 4, 5), 7, np.uint16))
     view.draw()
     view.update_thumbnails()
     assert (labels.data[1, 2:6, 3:8] == 7).all()
@@ -83,9 +87,37 @@ def test_pieces_go_where_they_belong_and_filled_frames_are_known(viewer: ViewerM
 def test_a_result_that_was_taken_out_is_noticed(viewer: ViewerModel) -> None:
     image, source = add(viewer)
     view = ResultLayers(viewer, ensure_result_layer(viewer, image, source, task="objects", colours=COLOURS))
-    assert not view.is_gone
+    assert not view.lost
+    view.labels.name = "renamed"
+    assert not view.lost
     viewer.layers.remove(view.labels)
-    assert view.is_gone
+    assert "was removed" in view.lost
+
+
+def test_a_result_that_is_painted_on_is_left_alone_at_once(viewer: ViewerModel) -> None:
+    image, source = add(viewer)
+    view = ResultLayers(viewer, ensure_result_layer(viewer, image, source, task="objects", colours=COLOURS))
+    write(view, np.full((1, 4, 5), 7, np.uint16))
+    view.labels.data_setitem((np.array([1]), np.array([2]), np.array([3])), 9)
+    write(view, np.full((1, 4, 5), 8, np.uint16))
+    assert view.labels.data[1, 2, 3:5].tolist() == [9, 7]
+    assert "is yours since you painted on it" in view.lost
+
+
+def test_a_result_with_other_data_is_noticed(viewer: ViewerModel) -> None:
+    image, source = add(viewer)
+    view = ResultLayers(viewer, ensure_result_layer(viewer, image, source, task="objects", colours=COLOURS))
+    view.labels.data = np.ones((3, 8, 9), np.uint16)
+    assert "was given other data" in view.lost
+
+
+def test_each_result_has_a_record_of_its_own(viewer: ViewerModel) -> None:
+    image, source = add(viewer)
+    layer = ensure_result_layer(viewer, image, source, task="objects", colours=COLOURS)
+    assert record_of(layer) is record_of(layer)
+    viewer.layers.remove(layer)
+    another = ensure_result_layer(viewer, image, source, task="objects", colours=COLOURS)
+    assert record_of(another) is not record_of(layer)
 
 
 def test_a_copy_of_a_result_is_the_persons(viewer: ViewerModel) -> None:
@@ -97,35 +129,18 @@ def test_a_copy_of_a_result_is_the_persons(viewer: ViewerModel) -> None:
     assert ensure_result_layer(viewer, image, source, task="objects", colours=COLOURS) is not copy
 
 
-def test_the_shown_slice_is_the_region_and_comes_first(viewer: ViewerModel) -> None:
-    image, source = add(viewer, (5, 40, 60))
-    viewer.dims.set_current_step(0, 3)
-    assert [extent.key for extent in extents_for(source)] == ["frame", "view", "all"]
-    region, focus = choose_region(viewer, image, source, "frame")
-    assert region == (slice(3, 4), slice(0, 40), slice(0, 60))
-    assert focus[0] == 3
-    assert choose_region(viewer, image, source, "all")[0] is None
-
-
-def test_the_view_is_the_part_between_the_corners_also_of_a_pyramid(viewer: ViewerModel) -> None:
-    levels = [np.zeros((400, 600), np.uint8), np.zeros((200, 300), np.uint8)]
-    image = viewer.add_image(levels, multiscale=True)
+def test_a_large_result_has_smaller_copies_and_ids_of_32_bits(viewer: ViewerModel) -> None:
+    image = viewer.add_image(np.broadcast_to(np.uint8(0), (2, 600, 9000)), name="slide", contrast_limits=(0, 1))
     source = read_source(image)
-    image.corner_pixels = np.array([[10, 20], [50, 90]])
-    image._data_level = 1
-    region, _ = choose_region(viewer, image, source, "view")
-    assert region == (slice(20, 101), slice(40, 181))
-
-
-def test_in_3d_the_view_is_the_whole_frame(viewer: ViewerModel) -> None:
-    image, source = add(viewer, (5, 40, 60))
-    viewer.dims.ndisplay = 3
-    region, _ = choose_region(viewer, image, source, "view")
-    assert region is not None
-    assert region[1:] == (slice(0, 40), slice(0, 60))
-
-
-def test_the_choices_of_a_volume_are_volumes(viewer: ViewerModel) -> None:
-    image = viewer.add_image(np.zeros((2, 5, 40, 60)))
-    assert [e.title for e in extents_for(read_source(image, ndim=3))] == ["this volume", "current view", "all volumes"]
-    assert [e.title for e in extents_for(read_source(image))] == ["this slice", "current view", "all slices"]
+    labels = ensure_result_layer(viewer, image, source, task="objects", colours=COLOURS)
+    assert labels.multiscale
+    assert labels.dtype == np.uint32
+    assert [level.shape for level in labels.data] == [(2, 600, 9000), (2, 300, 4500), (2, 150, 2250), (2, 75, 1125),
+                                                      (2, 38, 563)]  # fmt: skip
+    box = (slice(1, 2), slice(100, 300), slice(8000, 9000))
+    ResultLayers(viewer, labels).result.write(box, np.full((1, 200, 1000), 5))
+    for level, step in enumerate((1, 2, 4, 8, 16)):
+        expected = np.zeros((2, 600, 9000), np.uint32)
+        expected[box] = 5
+        np.testing.assert_array_equal(labels.data[level], expected[:, ::step, ::step])
+    assert ensure_result_layer(viewer, image, source, task="objects", colours=COLOURS) is labels

@@ -208,6 +208,18 @@ class ImageLayout:
         known = dict(zip(self.space_letters, sides, strict=True))
         return tuple(known.get(letter, 1) for letter in self.label_axes)
 
+    def split_box(self, box: Box) -> tuple[tuple[int, ...], Box]:
+        """Split a box with the axes `label_axes`, of one frame, into its position in the stack and a box of the frame.
+
+        Examples
+        --------
+        >>> ImageLayout("TYX", (9, 40, 50)).split_box((slice(3, 4), slice(0, 16), slice(16, 32)))
+        ((3,), (slice(0, 16, None), slice(16, 32, None)))
+        """
+        chosen = dict(zip(self.label_axes, box, strict=True))
+        position = tuple(int(chosen[letter].start) for letter in self.stack_letters)
+        return position, tuple(chosen[letter] for letter in self.space_letters)
+
     def to_label_order(self, block: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Bring (leading, \\*box in ZYX order) into (leading, \\*box in the order of `label_axes`, stack axes of 1)."""
         block = block.reshape(block.shape[:1] + (1,) * len(self.stack_letters) + block.shape[1:])

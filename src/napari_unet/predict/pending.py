@@ -58,6 +58,8 @@ class PendingTiles:
         Size of the inner boxes.
     region : tuple of slice or None
         Part of the space along the label axes; None: all of it.
+    from_region : bool
+        Whether the tiles begin at the corner of the region, instead of that of the frame.
     focus : sequence of float, callable or None
         A point in that space, or a function that returns one, or None, and is asked whenever a tile is taken. Frames
         come by their distance in the stack, the tiles of a frame by that of their middle. None: the order stays.
@@ -84,6 +86,7 @@ class PendingTiles:
         tile: tuple[int, ...],
         *,
         region: Box | None = None,
+        from_region: bool = False,
         focus: Focus = None,
         skip: Skip = None,
     ) -> None:
@@ -91,7 +94,7 @@ class PendingTiles:
         self.focus, self.skip = focus, skip
         self._point: tuple[float, ...] | None = None  # that the rest is sorted by
         self._region = None if region is None else self._pick("region", region, layout.space_letters)
-        tiles = self._lay(None)
+        tiles = self._lay(self._around_region() if from_region else None)
         self._keep([Piece(position, part) for position in self._positions(region) for part in tiles])
 
     def __len__(self) -> int:
@@ -146,6 +149,14 @@ class PendingTiles:
 
     def _lay(self, within: Box | None) -> list[Tile]:
         return plan_tiles(self.layout.frame_shape, self.tile, self.geometry, within=within, region=self._region)
+
+    def _around_region(self) -> Box | None:
+        """Return the region of the frame, begun at a place where a tile may begin."""
+        if self._region is None or self.geometry.overlap:
+            return None
+        divisor = self.geometry.divisor
+        spans = [part.indices(size) for part, size in zip(self._region, self.layout.frame_shape, strict=True)]
+        return tuple(slice(start // divisor * divisor, stop) for start, stop, _ in spans)
 
     def _positions(self, region: Box | None) -> list[tuple[int, ...]]:
         """List the stack positions inside of the region."""

@@ -96,6 +96,7 @@ def predict_tiles(
     config: PredictConfig | None = None,
     *,
     region: Box | None = None,
+    from_region: bool = False,
     focus: Focus = None,
     skip: Skip = None,
     intensity: IntensityRange | None = None,
@@ -109,6 +110,9 @@ def predict_tiles(
         As in `predict`.
     region : tuple of slice or None
         Predict only the tiles that touch this part of the space; None: all.
+    from_region : bool
+        Whether the tiles begin at the corner of the region, instead of that of the frame, so that less is computed for
+        a small region. Tiles that are blended never do.
     focus : sequence of float, callable or None
         A point in the space: the nearest tiles come first. A function is asked before each tile and returns a point,
         or None for no change, so that a person who looks elsewhere gets that part next.
@@ -137,7 +141,9 @@ def predict_tiles(
     device = choose_device(config.device, precision=config.precision)
     began = time.monotonic()
     runner = TileRunner(model, layout, device, config, image, intensity)
-    left = PendingTiles(layout, runner.geometry, runner.tile, region=region, focus=focus, skip=skip)
+    left = PendingTiles(
+        layout, runner.geometry, runner.tile, region=region, from_region=from_region, focus=focus, skip=skip
+    )
     shape = (len(model.config.classes), *layout.label_shape)
     yield PredictStarted(
         0, len(left), time.monotonic() - began, shape, device.description, layout.label_tile(left.tile)

@@ -8,14 +8,16 @@ something exist.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.axes import ImageLayout
+from napari_unet.widgets.result_arrays import LazyArray, level_shapes
 
-__all__ = ["PaintedFrames", "new_label_array"]
+__all__ = ["PaintedFrames", "new_label_array", "new_result_data", "new_scratch_array"]
 
 _MOST_BYTES = 2**30
 _BLOCK = 512
@@ -48,6 +50,50 @@ def new_label_array(shape: Sequence[int], dtype: npt.DTypeLike, *, most_bytes: i
     return zarr.create_array(
         store=MemoryStore(), shape=tuple(shape), chunks=chunks, dtype=dtype, fill_value=0, compressors=None
     )
+
+
+def new_result_data(layout: ImageLayout, dtype: npt.DTypeLike) -> Any:
+    """Make what a result layer shows: an array of zeros, or for a large image a list of arrays, each half the last.
+
+    Parameters
+    ----------
+    layout : ImageLayout
+        The axes of the image.
+    dtype : dtype
+        Of labels or probabilities.
+
+    Examples
+    --------
+    >>> [level.shape for level in new_result_data(ImageLayout("YX", (2000, 9000)), np.uint32)]
+    [(2000, 9000), (1000, 4500), (500, 2250), (250, 1125), (125, 563)]
+    """
+    shapes = level_shapes(layout)
+    if len(shapes) == 1:
+        return new_label_array(shapes[0], dtype)
+    levels = [new_label_array(shape, dtype) for shape in shapes]
+    return [level if isinstance(level, np.ndarray) or level.ndim == 2 else LazyArray(level) for level in levels]
+
+
+def new_scratch_array(shape: Sequence[int], *, most_bytes: int = _MOST_BYTES) -> Any:
+    """Make an array of zeros for the probabilities of a frame: in memory, or where that is too large on the disk.
+
+    What is on the disk has half the digits, takes room only where something is in it, and vanishes with the array.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Shape of the array.
+    most_bytes : int
+        Above this size it goes to the disk.
+    """
+    if int(np.prod(shape, dtype=np.int64)) * np.dtype(np.float32).itemsize <= most_bytes:
+        return np.zeros(tuple(shape), np.float32)
+    import zarr
+
+    folder = TemporaryDirectory(prefix="napari-unet-", ignore_cleanup_errors=True)
+    chunks = tuple(min(n, _BLOCK if len(shape) == 2 else _BLOCK // 8) for n in shape)
+    array = zarr.create_array(store=folder.name, shape=tuple(shape), chunks=chunks, dtype=np.float16, fill_value=0)
+    return LazyArray(array, kept=folder)
 
 
 class PaintedFrames:

@@ -6,17 +6,22 @@ are the person's, and a new one is made.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import Colormap, DirectLabelColormap, label_colormap
 
-from napari_unet.widgets.label_storage import new_label_array
-from napari_unet.widgets.layer_tools import alignment_of, find_marked, give_away, mark_layer, read_role
+from napari_unet.data.axes import Box
+from napari_unet.widgets.label_storage import new_result_data
+from napari_unet.widgets.layer_tools import alignment_of, find_marked, give_away, mark_layer, read_role, shape_of
 from napari_unet.widgets.predict_job import PieceReady
+from napari_unet.widgets.prediction_record import PredictionRecord
+from napari_unet.widgets.result_arrays import ResultArray, needs_levels
 from napari_unet.widgets.source import ImageSource
 
 __all__ = [
@@ -25,11 +30,13 @@ __all__ = [
     "ensure_result_layer",
     "filled_positions",
     "find_result_layer",
+    "record_of",
     "usable_as_source",
 ]
 
 _NAMES = {"objects": "objects", "classes": "areas"}
 _FILLED = "napari-unet filled"
+_RECORDS: WeakKeyDictionary[Layer, PredictionRecord] = WeakKeyDictionary()
 
 
 def _role(task: str) -> str:
@@ -57,6 +64,11 @@ def find_result_layer(viewer: ViewerModel, image: Image, *, task: str, strokes: 
     return None
 
 
+def record_of(layer: Labels) -> PredictionRecord:
+    """Return what is done of a result; it is kept as long as the layer."""
+    return _RECORDS.setdefault(layer, PredictionRecord())
+
+
 def ensure_result_layer(
     viewer: ViewerModel, image: Image, source: ImageSource, *, task: str, colours: Sequence[str]
 ) -> Labels:
@@ -69,17 +81,18 @@ def ensure_result_layer(
         other = find_marked(viewer.layers, _role("classes" if task == "objects" else "objects"), image)
         found = other if other is not None and not filled_positions(other) and _usable(other, source) else None
     name = f"{_NAMES[task]}: {image.name}"
-    dtype = np.dtype(np.uint16 if task == "objects" else np.uint8)
+    dtype = _dtype(task, source)
     if isinstance(found, Labels):
         if found.dtype != dtype:
-            found.data = new_label_array(source.layout.label_shape, dtype)
+            found.data = new_result_data(source.layout, dtype)
             found.name = name
             mark_layer(found, _role(task), image)
         if task == "classes" or found.colormap.__class__ is DirectLabelColormap:
             found.colormap = _result_colormap(task, colours)
         return found
     layer = Labels(
-        new_label_array(source.layout.label_shape, dtype),
+        new_result_data(source.layout, dtype),
+        multiscale=needs_levels(source.layout),
         name=name,
         opacity=0.5,
         colormap=_result_colormap(task, colours),
@@ -91,8 +104,18 @@ def ensure_result_layer(
     return layer
 
 
+def _dtype(task: str, source: ImageSource) -> np.dtype[Any]:
+    """Choose the type of labels: napari is quick with 16 bits, but a large image has more objects than these can tell.
+
+    Of a result with smaller copies napari draws only what is in view, so that 32 bits are quick enough.
+    """
+    if task == "classes":
+        return np.dtype(np.uint8)
+    return np.dtype(np.uint32 if needs_levels(source.layout) else np.uint16)
+
+
 def _usable(layer: Layer | None, source: ImageSource) -> bool:
-    return isinstance(layer, Labels) and tuple(layer.data.shape) == source.layout.label_shape
+    return isinstance(layer, Labels) and shape_of(layer) == source.layout.label_shape
 
 
 def _on_person_painted(event: Any) -> None:
@@ -117,9 +140,10 @@ def ensure_probability_layers(
     for name, colour in zip(names[1:], colours[1:], strict=True):
         role = f"probability {name}"
         layer = find_marked(viewer.layers, role, image)
-        if not isinstance(layer, Image) or tuple(layer.data.shape) != source.layout.label_shape:
+        if not isinstance(layer, Image) or shape_of(layer) != source.layout.label_shape:
             layer = Image(
-                np.zeros(source.layout.label_shape, np.float32),
+                new_result_data(source.layout, np.float32),
+                multiscale=needs_levels(source.layout),
                 name=f"p({name}): {image.name}",
                 contrast_limits=(0, 1),
                 colormap=Colormap([(0, 0, 0, 1), colour], name=f"p({name}) {colour}"),
@@ -142,49 +166,85 @@ def _add_below_active(viewer: ViewerModel, layer: Layer) -> None:
 
 
 class ResultLayers:
-    """Writes the pieces of one prediction into its layers, and has them drawn when asked.
+    """The layers of one prediction: notices what the person does with them, and has them drawn when asked.
 
     Parameters
     ----------
     viewer : ViewerModel
-        Holds the layers; pieces for one that was taken out are dropped.
+        Holds the layers.
     labels : napari.layers.Labels
         Gets the labels.
     probabilities : sequence of napari.layers.Image
         One layer for each foreground class, or none.
+
+    Attributes
+    ----------
+    result : ResultArray
+        Where a worker writes the labels.
+    probability_arrays : tuple of ResultArray
+        Where it writes the probabilities.
     """
 
     def __init__(self, viewer: ViewerModel, labels: Labels, probabilities: Sequence[Image] = ()) -> None:
         self.viewer = viewer
         self.labels = labels
         self.probabilities = tuple(probabilities)
-        self._dirty: set[Layer] = set()
+        self.result = ResultArray.of(labels)
+        self.probability_arrays = tuple(ResultArray.of(layer) for layer in probabilities)
+        self._new: list[Box] = []
         self._written: set[Layer] = set()
+        labels.events.paint.connect(self._on_painted)
 
     @property
-    def is_gone(self) -> bool:
-        """Whether the person has taken the labels layer out."""
-        return self.labels not in self.viewer.layers
+    def lost(self) -> str:
+        """Why the result can't be written any more, in a sentence; empty as long as it can."""
+        if self.labels not in self.viewer.layers:
+            return "The result layer was removed, so the prediction was stopped."
+        if self.result.is_closed:
+            return (
+                f"'{self.labels.name}' is yours since you painted on it, so the prediction was stopped. Press Predict "
+                "to have it go into a new layer."
+            )
+        if ResultArray.of(self.labels).levels[0] is not self.result.levels[0]:
+            return f"'{self.labels.name}' was given other data, so the prediction was stopped."
+        return ""
 
-    def write(self, piece: PieceReady) -> None:
-        """Put a piece into the arrays of the layers; `draw` shows it."""
+    def note(self, piece: PieceReady) -> None:
+        """Note that a piece was written; `draw` shows it."""
         filled = filled_positions(self.labels)
         if piece.position not in filled:
             self.labels.metadata = {**self.labels.metadata, _FILLED: filled | {piece.position}}
-        self.labels.data[piece.box] = piece.labels
-        self._dirty.add(self.labels)
-        if piece.probabilities is not None:
-            for layer, block in zip(self.probabilities, piece.probabilities, strict=False):
-                layer.data[piece.box] = block
-                self._dirty.add(layer)
-        self._written |= self._dirty
+        self._new.append(piece.box)
 
     def draw(self) -> None:
-        """Have the layers drawn that were written into since the last call."""
-        for layer in self._dirty:
-            if layer in self.viewer.layers and layer.visible:
+        """Have the layers drawn if something was written since the last call."""
+        boxes, self._new = self._new, []
+        if not boxes:
+            return
+        for layer in (self.labels, *self.probabilities):
+            self._written.add(layer)
+            if layer not in self.viewer.layers or not layer.visible:
+                continue
+            if layer is not self.labels or not self._draw_parts(boxes):
                 layer.refresh(thumbnail=False, highlight=False, extent=False)
-        self._dirty.clear()
+
+    def _draw_parts(self, boxes: Sequence[Box]) -> bool:
+        """Send only what is new of the labels to the screen; returns whether that can be done."""
+        labels, dims = self.labels, self.viewer.dims
+        plain = labels.ndim == 2 and labels.dtype.itemsize <= 2 and not labels.multiscale and not labels.contour
+        if not plain or not labels.loaded or dims.ndisplay != 2 or tuple(dims.displayed_order) != (0, 1):
+            return False
+        if sum(math.prod(span.stop - span.start for span in box) for box in boxes) > labels.data.size // 2:
+            return False
+        for box in boxes:
+            labels.events.labels_update(data=labels.data[box], offset=[span.start for span in box])
+        return True
+
+    def finish(self) -> None:
+        """Show the last pieces and leave the layers alone from now on."""
+        self.labels.events.paint.disconnect(self._on_painted)
+        if not self.lost:
+            self.draw()
 
     def update_thumbnails(self) -> None:
         """Bring the pictures in the list of layers up to date; call it at the end, apart from `draw`."""
@@ -192,3 +252,6 @@ class ResultLayers:
             if layer in self.viewer.layers:
                 layer.refresh(data_displayed=False, highlight=False, extent=False)
         self._written.clear()
+
+    def _on_painted(self, event: Any) -> None:
+        self.result.close()

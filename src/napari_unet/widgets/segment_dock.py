@@ -43,7 +43,7 @@ from napari_unet.widgets.segment_tools import SegmentTools
 from napari_unet.widgets.session_desk import SessionDesk
 from napari_unet.widgets.source import ImageSource, describe_source, guess_layer_axes, read_source
 from napari_unet.widgets.train_job import TrainRequest
-from napari_unet.widgets.view_region import choose_region, extents_for
+from napari_unet.widgets.view_region import Look, choose_region, extents_for
 from napari_unet.widgets.window_keys import WindowKeys
 
 if TYPE_CHECKING:
@@ -309,12 +309,12 @@ class SegmentDock(ScrollingDock):
         source = read_source(image, ndim=model.config.ndim, axes=self.notes.axes_of(image))
         check_channels(model, source)
         extent = choose_extent(self.panel, source, after_training=after_training)
-        where = choose_region(self.viewer, image, source, extent)
+        look = Look(self.viewer, image, source)
+        region = choose_region(look.view, source, extent)
         colours = self.classes.table.colours
         labels = ensure_result_layer(self.viewer, image, source, task=self.task, colours=colours)
-        probabilities = self._probability_layers(image, source, model.config.classes)
-        request = predict_request(self.panel, source, model, where, labels, probabilities)
-        return request, ResultLayers(self.viewer, labels, probabilities)
+        layers = ResultLayers(self.viewer, labels, self._probability_layers(image, source, model.config.classes))
+        return predict_request(self.panel, source, model, look, region, layers), layers
 
     def take_model(self, model: Model) -> None:
         """Show the classes, the task and the network of a model that was opened."""

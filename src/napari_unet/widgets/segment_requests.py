@@ -6,18 +6,17 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from napari.layers import Image, Labels
-
 from napari_unet.data.axes import Box
 from napari_unet.errors import InputError
 from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.config import PredictConfig
 from napari_unet.widgets.predict_job import PredictRequest
-from napari_unet.widgets.result_layers import filled_positions
+from napari_unet.widgets.result_layers import ResultLayers, filled_positions, record_of
 from napari_unet.widgets.segment_panel import SegmentPanel
 from napari_unet.widgets.source import ImageSource
 from napari_unet.widgets.train_job import PaintedImage, TrainRequest
+from napari_unet.widgets.view_region import Look
 from napari_unet.widgets.window_config import WindowConfig
 
 if TYPE_CHECKING:
@@ -96,9 +95,9 @@ def predict_request(
     panel: SegmentPanel,
     source: ImageSource,
     model: Model,
-    where: tuple[Box | None, tuple[float, ...]],
-    labels: Labels,
-    probabilities: Sequence[Image],
+    look: Look,
+    region: Box | None,
+    layers: ResultLayers,
 ) -> PredictRequest:
     """Put a prediction together.
 
@@ -108,16 +107,16 @@ def predict_request(
         If a field holds what can't be.
     """
     window = WindowConfig(**panel.window_form.values())
-    region, focus = where
     return PredictRequest(
         source=source,
         model=model,
         task=panel.task.value,
+        result=layers.result,
+        record=record_of(layers.labels),
+        look=look,
         region=region,
-        focus=focus,
         config=PredictConfig(**panel.predict_form.values(), device=window.device),
-        probabilities=bool(probabilities),
-        result=labels.data,
-        filled=filled_positions(labels),
+        probabilities=layers.probability_arrays,
+        filled=filled_positions(layers.labels),
         threads=window.threads or default_threads(),
     )

@@ -17,12 +17,20 @@ from qtpy.QtCore import QTimer
 from napari_unet.learn.events import FitEvent
 from napari_unet.widgets.memory_pauses import MemoryPauses
 from napari_unet.widgets.messages import MessageLine
-from napari_unet.widgets.predict_job import PieceReady, PredictNote, PredictRequest, PredictSummary, predict
+from napari_unet.widgets.predict_job import (
+    FindingObjects,
+    PieceReady,
+    PredictNote,
+    PredictRequest,
+    PredictSummary,
+    predict,
+)
 from napari_unet.widgets.result_layers import ResultLayers
 from napari_unet.widgets.segment_panel import SegmentPanel
 from napari_unet.widgets.torch_loading import load_torch
 from napari_unet.widgets.train_job import ModelMade, TrainRequest, train
-from napari_unet.widgets.training_status import TrainingStatus
+from napari_unet.widgets.training_status import TrainingStatus, clock
+from napari_unet.widgets.view_region import Look
 from napari_unet.widgets.warm_up import WarmUp, is_warm
 from napari_unet.widgets.worker import Job, StopCheck, Work
 
@@ -85,7 +93,10 @@ class SegmentRunner:
         self._then: Callable[[], None] | None = None
         self._in_training: Model | None = None
         self._failed = False
-        self._tiles = (0, 0)
+        self._look: Look | None = None
+        self._doing = "predicting"
+        self._share = 0.0
+        self._left: float | None = None
         self._summary = ""
         self._pauses = MemoryPauses()
         self._timer = QTimer()
@@ -172,29 +183,34 @@ class SegmentRunner:
             request, self.results = self.supplier.prediction(self.model, after_training=after_training)
             if not after_training:
                 self.message.clear_message()
-            self._tiles, self._summary = (0, 0), ""
+            self._look, self._summary = request.look, ""
+            self._doing, self._share, self._left = "predicting", 0.0, None
             self._start("predict", partial(predict, request), self._on_predict_event, self._on_predict_finished)
 
     def _on_predict_event(self, event: Any) -> None:
         if isinstance(event, PieceReady) and self.results is not None:
-            if self.results.is_gone:
-                if self._job is not None and not self._job.stop_requested:
-                    self._job.stop()
-                    self.message.note("The result layer was removed, so the prediction was stopped.")
-                return
-            self.results.write(event)
-            self._tiles = (event.done, event.total)
+            self.results.note(event)
+            self._doing, self._share, self._left = "predicting", event.share, event.seconds_left
+        elif isinstance(event, FindingObjects):
+            self._doing, self._share, self._left = "finding objects", event.share, None
         elif isinstance(event, PredictSummary):
             self._summary = event.text
         elif isinstance(event, PredictNote):
             self.message.note(event.text)
 
     def _on_predict_finished(self) -> None:
-        results, self.results = self.results, None
-        if results is not None and not results.is_gone:
-            results.draw()
+        results, self.results, self._look = self.results, None, None
+        if results is not None:
+            self._give_up_if_lost(results)
+            results.finish()
             QTimer.singleShot(_DRAW_MS, results.update_thumbnails)
         self._end()
+
+    def _give_up_if_lost(self, results: ResultLayers) -> None:
+        """Stop the prediction where its result is gone or has become the person's."""
+        if self._job is not None and results.lost:
+            self._job.stop()
+            self.message.note(results.lost)
 
     # ---- model files
 
@@ -300,7 +316,9 @@ class SegmentRunner:
 
     def _draw(self) -> None:
         began = time.perf_counter()
-        if self.results is not None:
+        if self.results is not None and self._look is not None:
+            self._give_up_if_lost(self.results)
+            self._look.update()
             self.results.draw()
         self.show_progress()
         used = time.perf_counter() - began
@@ -317,9 +335,12 @@ class SegmentRunner:
         """Show how far the running job is."""
         panel = self.panel
         if self.kind == "predict":
-            done, total = self._tiles
-            panel.show_share(done / total if total else 0.0)
-            panel.status.setText(f"predicting, tile {done} of {total}" if total else "predicting")
+            panel.show_share(self._share)
+            words = [
+                f"{self._doing}, {100 * self._share:.0f} %",
+                *([f"{clock(self._left)} left"] if self._left else []),
+            ]
+            panel.status.setText(", ".join(words))
             return
         status = self.status
         if self.kind == "train":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from napari.components import ViewerModel
@@ -12,7 +13,7 @@ from napari_unet.data.axes import Box
 from napari_unet.errors import InputError
 from napari_unet.widgets.source import ImageSource
 
-__all__ = ["Extent", "choose_region", "extents_for", "shown_point"]
+__all__ = ["Extent", "Look", "choose_region", "extents_for", "shown_point", "visible_box"]
 
 
 @dataclass(frozen=True)
@@ -57,66 +58,108 @@ def shown_point(viewer: ViewerModel, layer: Image, source: ImageSource) -> tuple
     )
 
 
-def choose_region(
-    viewer: ViewerModel, layer: Image, source: ImageSource, extent: str
-) -> tuple[Box | None, tuple[float, ...]]:
-    """Return the part of the labels' space to predict, and the point whose surroundings come first.
+def choose_region(view: Box, source: ImageSource, extent: str) -> Box | None:
+    """Return the part of the labels' space to predict.
 
     Parameters
     ----------
-    viewer : ViewerModel
-        Says what is shown.
-    layer : napari.layers.Image
-        The image.
+    view : tuple of slice
+        What is in view.
     source : ImageSource
-        What was read off it.
+        The image.
     extent : {"frame", "view", "all"}
         See `Extent`.
 
     Returns
     -------
-    region : tuple of slice or None
+    tuple of slice or None
         None: all.
-    focus : tuple of float
-        The middle of the view.
 
     Raises
     ------
     InputError
         If the image is not in view at all.
     """
-    view = _view_box(viewer, layer, source)
-    focus = tuple((span.start + span.stop - 1) / 2 for span in view)
     if extent == "all":
-        return None, focus
+        return None
     if extent == "view":
         if any(span.stop <= span.start for span in view):
             raise InputError(f"The image '{source.name}' is not in view; move the view to it, or choose more of it.")
-        return view, focus
+        return view
     stack = source.layout.stack_letters
     return tuple(
         span if letter in stack else slice(0, size)
         for span, letter, size in zip(view, source.layout.label_axes, source.layout.label_shape, strict=True)
-    ), focus
+    )
 
 
-def _view_box(viewer: ViewerModel, layer: Image, source: ImageSource) -> Box:
-    """Return the visible part: what the camera shows along the displayed axes, one pixel along stack axes."""
-    layout = source.layout
+def visible_box(viewer: ViewerModel, layer: Image, source: ImageSource) -> Box:
+    """Return the part of the labels' space that is in view: along stack axes one pixel, along others what is shown.
+
+    It is read off the camera, since what napari notes of a layer with several levels may be much more.
+    """
     point = shown_point(viewer, layer, source)
-    corners = np.asarray(layer.corner_pixels, dtype=float)
-    if layer.multiscale:
-        corners = corners * np.asarray(layer.downsample_factors[layer.data_level])
-    hidden = viewer.dims.ndim - layer.ndim
-    displayed = {axis - hidden for axis in viewer.dims.displayed}
-    known = viewer.dims.ndisplay == 2 and bool(np.any(corners[1] > corners[0]))
+    corners = _camera_corners(viewer, layer)
     box = []
-    for dim, letter, size, at in zip(source.label_dims, layout.label_axes, layout.label_shape, point, strict=True):
-        if letter not in layout.space_letters:
+    for dim, letter, size, at in zip(
+        source.label_dims, source.layout.label_axes, source.layout.label_shape, point, strict=True
+    ):
+        if letter not in source.layout.space_letters:
             box.append(slice(at, at + 1))
-        elif known and dim in displayed:
-            start, stop = int(np.floor(corners[0, dim])), int(np.ceil(corners[1, dim])) + 1
+        elif dim in corners:
+            start, stop = corners[dim]
             box.append(slice(max(0, start), min(size, stop)))
         else:
             box.append(slice(0, size))
     return tuple(box)
+
+
+def _camera_corners(viewer: ViewerModel, layer: Image) -> dict[int, tuple[int, int]]:
+    """Return first and last pixel in view along the axes of a layer that are displayed; nothing in 3D."""
+    if viewer.dims.ndisplay != 2:
+        return {}
+    hidden = viewer.dims.ndim - layer.ndim
+    displayed = viewer.dims.displayed
+    middle = np.asarray(viewer.scene.camera.center, dtype=float)[-2:]
+    half = np.asarray(viewer.canvas.viewbox_size(viewer.layers), dtype=float) / 2 / viewer.scene.camera.zoom
+    places = []
+    for signs in product((-1, 1), repeat=2):
+        world = np.array(viewer.dims.point, dtype=float)
+        world[list(displayed)] = middle + half * signs
+        inside = np.zeros(layer.ndim)
+        inside[-len(world) :] = world[-layer.ndim :]
+        places.append(np.asarray(layer.world_to_data(inside)))
+    first, last = np.floor(np.min(places, axis=0)), np.ceil(np.max(places, axis=0))
+    return {axis - hidden: (int(first[axis - hidden]), int(last[axis - hidden]) + 1) for axis in displayed}
+
+
+class Look:
+    """What a person looks at: told by the window now and then, read by a prediction in another thread.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Says what is shown.
+    layer : napari.layers.Image
+        The image that is predicted.
+    source : ImageSource
+        What was read off it.
+
+    Attributes
+    ----------
+    view : tuple of slice
+        The part of the labels' space that was in view at the last `update`.
+    """
+
+    def __init__(self, viewer: ViewerModel, layer: Image, source: ImageSource) -> None:
+        self._viewer, self._layer, self._source = viewer, layer, source
+        self.view = visible_box(viewer, layer, source)
+
+    def update(self) -> None:
+        """Look again; call it in the window's thread. An image that was taken out is seen as it was last."""
+        if self._layer in self._viewer.layers:
+            self.view = visible_box(self._viewer, self._layer, self._source)
+
+    def focus(self) -> tuple[float, ...]:
+        """Return the middle of the view; call it in any thread."""
+        return tuple((span.start + span.stop - 1) / 2 for span in self.view)

@@ -1,0 +1,112 @@
+"""What is done of a result, so that a prediction which was stopped goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_unet.data.axes import Box, ImageLayout
+
+__all__ = ["FrameRecord", "PredictionRecord"]
+
+Position = tuple[int, ...]
+
+
+@dataclass(eq=False)
+class FrameRecord:
+    """What is done of one frame.
+
+    Attributes
+    ----------
+    cells : numpy.ndarray
+        Which cells of the frame are predicted, bool; along the axes of the network.
+    foreground : array-like or None
+        (\\*frame) probability of the foreground where it is predicted, as long as objects are to be found in it.
+    found : list of tuple of slice
+        Boxes of the frame in which objects are found as a whole.
+    """
+
+    cells: npt.NDArray[np.bool_]
+    foreground: Any | None = None
+    found: list[Box] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class PredictionRecord:
+    """What is done of one result, and by what.
+
+    Cells are squares (cubes) of some pixels; a cell is done when a tile covered it as a whole.
+
+    Attributes
+    ----------
+    key : hashable
+        All that the result depends on: model, image, settings.
+    cell : int
+        Side of a cell, pixels; tiles begin at multiples of it.
+    frames : dict
+        Position in the stack -> what is done there.
+    last_id : int
+        The largest id that was given to an object of a result with 32 bits.
+
+    Examples
+    --------
+    >>> record = PredictionRecord()
+    >>> layout = ImageLayout("TYX", (3, 40, 50))
+    >>> record.begin("first model", layout, cell=16)
+    False
+    >>> record.add((1,), (slice(0, 32), slice(0, 50)))
+    >>> record.has((1,), (slice(0, 20), slice(3, 50))), record.has((1,), (slice(0, 40), slice(0, 50)))
+    (True, False)
+    >>> record.begin("first model", layout, cell=16), record.begin("another model", layout, cell=16)
+    (True, False)
+    """
+
+    key: Hashable = None
+    cell: int = 1
+    layout: ImageLayout | None = None
+    frames: dict[Position, FrameRecord] = field(default_factory=dict)
+    last_id: int = 0
+
+    def begin(self, key: Hashable, layout: ImageLayout, cell: int) -> bool:
+        """Start or go on; returns whether what was done before still counts, and forgets it if not."""
+        if (key, layout, cell) == (self.key, self.layout, self.cell):
+            return True
+        self.key, self.layout, self.cell = key, layout, cell
+        self.frames = {}
+        return False
+
+    def frame(self, position: Position) -> FrameRecord:
+        """Return what is done of a frame."""
+        if position not in self.frames:
+            assert self.layout is not None  # `begin` comes first
+            cells = tuple(-(-n // self.cell) for n in self.layout.frame_shape)
+            self.frames[position] = FrameRecord(np.zeros(cells, bool))
+        return self.frames[position]
+
+    def add(self, position: Position, box: Box) -> None:
+        """Note that a box of a frame is done."""
+        assert self.layout is not None
+        covered = tuple(
+            slice(-(-span.start // self.cell), -(-span.stop // self.cell) if span.stop == n else span.stop // self.cell)
+            for span, n in zip(box, self.layout.frame_shape, strict=True)
+        )
+        self.frame(position).cells[covered] = True
+
+    def has(self, position: Position, box: Box) -> bool:
+        """Whether all of a box of a frame is done."""
+        if position not in self.frames:
+            return False
+        touched = tuple(slice(span.start // self.cell, -(-span.stop // self.cell)) for span in box)
+        return bool(self.frames[position].cells[touched].all())
+
+    def count(self, position: Position, box: Box) -> int:
+        """Count the pixels of a box of a frame that are done, to a cell."""
+        if position not in self.frames:
+            return 0
+        touched = tuple(slice(span.start // self.cell, -(-span.stop // self.cell)) for span in box)
+        cells = self.frames[position].cells[touched]
+        return round(float(cells.mean()) * np.prod([span.stop - span.start for span in box])) if cells.size else 0
