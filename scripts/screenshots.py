@@ -73,9 +73,26 @@ def take_pictures() -> None:
     wait(lambda: not dock.runner.kind, 4 * TRAIN_SECONDS)
     strokes.visible = False
     save("segmented")
+    strokes.visible = True
+    correct(dock, np.asarray(example.labels), wait)
+    save("correct")
+    dock.tools.corrections.put_away()
     show_batch(viewer, wait)
     save("batch")
     viewer.close()
+
+
+def correct(dock: Any, truth: np.ndarray, wait: Callable[[Callable[[], bool], float], None]) -> None:
+    """Accept an object and split another, with a tool in hand; then go to the next uncertain spot."""
+    tools, spots = dock.tools.corrections, dock.tools.spots
+    dock.panel.correct_section.heading.setChecked(True)
+    middles = [np.argwhere(truth == label).mean(axis=0) for label in (5, 9)]
+    tools.use("accept", np.array([middles[0]]))
+    tools.use("split", np.stack([middles[1] - [40, 0], middles[1] + [40, 0]]))
+    wait(lambda: not tools.is_busy, 10)
+    spots.search()
+    wait(lambda: not spots.is_busy, 60)
+    tools.take("split")
 
 
 def show_batch(viewer: Any, wait: Callable[[Callable[[], bool], float], None]) -> None:

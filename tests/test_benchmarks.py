@@ -39,3 +39,14 @@ def test_the_race_with_few_strokes_runs(real_data: Any, tmp_path: Path) -> None:
     assert max(row["Dice"] for row in rows) > 0.5
     draw([str(tmp_path / "few_strokes.json"), str(tmp_path / "curves.png")])
     assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_the_benchmark_of_where_to_paint_runs(real_data: Any, tmp_path: Path) -> None:
+    real_data("nuclei_he_dsb2018")
+    where_to_paint = importlib.import_module("benchmarks.where_to_paint")
+    where_to_paint.main(
+        ["--quick", "--device", "cpu", "--threads", str(torch.get_num_threads()), "--out", str(tmp_path)]
+    )
+    rows = json.loads((tmp_path / "where_to_paint.json").read_text())["rows"]
+    assert [row["set"] for row in rows] == ["nuclei_he", "mean"]
+    assert rows[0]["ratio"] == rows[0]["needed where asked"] / rows[0]["needed at random"]

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from napari_unet.errors import InputError
 
-__all__ = ["simulate_strokes"]
+__all__ = ["add_stroke", "simulate_strokes"]
 
 Mask = npt.NDArray[np.bool_]
 Path = npt.NDArray[np.float64]
@@ -89,6 +89,51 @@ def simulate_strokes(
             for _ in range(count):
                 _brush(painted, value, _longest_walk(room, length, rng), region, width)
     return annotation
+
+
+def add_stroke(
+    annotation: npt.NDArray[Any],
+    truth: npt.NDArray[Any],
+    place: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    length: float = 40.0,
+    width: float = 3.0,
+) -> None:
+    """Paint one stroke of the true class, beginning at a place or as near to it as the brush fits.
+
+    Parameters
+    ----------
+    annotation : numpy.ndarray
+        (Y, X) is painted on; gets the value of `truth` plus 1.
+    truth : numpy.ndarray
+        (Y, X) integers, the class of each pixel from 0 on.
+    place : tuple of int
+        Row and column.
+    rng : numpy.random.Generator
+        Source of the numbers.
+    length, width : float
+        See `simulate_strokes`.
+
+    Examples
+    --------
+    >>> truth = np.zeros((40, 40), int); truth[10:30, 10:30] = 1
+    >>> strokes = np.zeros((40, 40), np.uint8)
+    >>> add_stroke(strokes, truth, (20, 20), np.random.default_rng(0), length=10)
+    >>> int(strokes[20, 20]), np.unique(strokes).tolist()
+    (2, [0, 2])
+    """
+    reach = int(2 * length + width)
+    box = tuple(slice(max(0, at - reach), at + reach + 1) for at in place)
+    start = np.array([at - part.start for at, part in zip(place, box, strict=True)])
+    value = int(truth[place])
+    region = truth[box] == value
+    pieces, _ = ndimage.label(region)
+    room = _room(pieces == pieces[tuple(start)], width)
+    free = np.argwhere(room)
+    begin = free[((free - start) ** 2).sum(axis=1).argmin()]
+    walks = [_walk(room, begin, length, rng) for _ in range(_TRIES)]
+    _brush(annotation[box], value + 1, max(walks, key=len), region, width)
 
 
 def _check(labels: npt.NDArray[Any], task: str, strokes: int, length: float, width: float) -> None:

@@ -25,7 +25,7 @@ from napari_unet.predict.feature_cache import FeatureCache
 from napari_unet.predict.features import FeatureMaps
 from napari_unet.predict.tiled import image_layout
 
-__all__ = ["Adapter", "adapt"]
+__all__ = ["Adapter", "adapt", "apply_head"]
 
 _MOST_PIXELS = 10_000  # of one class in one frame
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio: its multiples are evenly spread
@@ -118,38 +118,65 @@ class Adapter:
     def adapt(self, samples: Sequence[Sample], *, task: Literal["objects", "classes"] | None = None) -> None:
         """Solve the head of the model from all strokes so far; see `napari_unet.adapt`."""
         model = self.model
-        config = TrainConfig(task=cast("Any", task or model.task), w0=0.0)
-        frames = prepare_frames(samples, model.config, config, self.cache.reader)
-        self._place()
-        features, classes, weights = [], [], []
-        for frame in frames:
-            pixels, kinds, counts = _choose_pixels(frame, len(model.config.classes))
-            features.append(self._maps(frame.reader).gather(frame.position, pixels))
-            classes.append(kinds)
-            weights.append(counts)
+        features, classes, weights = self.painted(samples, task=task)
         device = self.device.torch_device
         form = model.closed_form or ClosedForm()
         weight, bias = solve_head(
-            torch.cat(features),
-            torch.from_numpy(np.concatenate(classes)).to(device),
+            features,
+            torch.from_numpy(classes).to(device),
             len(model.config.classes),
-            weights=torch.from_numpy(np.concatenate(weights)).to(device),
+            weights=torch.from_numpy(weights).to(device),
             ridge=form.ridge, scale=form.scale, offset=form.offset,
         )  # fmt: skip
         head = cast("nn.Conv2d", model.network.head)
         with torch.no_grad():
             head.weight.copy_(weight.reshape(head.weight.shape))
             cast("torch.Tensor", head.bias).copy_(bias)
-        model.task, model.spacing = config.task, samples[0].spacing
+        model.task, model.spacing = task or model.task, samples[0].spacing
         kept = {key: value for key, value in model.history.items() if key != "best_score"}  # that of the old head
         model.history = kept | {
             "adapted": {
-                "painted": sum(int(np.count_nonzero(frame.weights)) for frame in frames),
-                "used": sum(len(part) for part in classes),
+                "painted": round(float(weights.sum())),
+                "used": len(classes),
                 "images": [sample.name for sample in samples],
                 "device": self.device.description,
             }
         }
+
+    def painted(
+        self, samples: Sequence[Sample], *, task: Literal["objects", "classes"] | None = None
+    ) -> tuple[torch.Tensor, npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Return what is known of the painted pixels.
+
+        Returns
+        -------
+        features : torch.Tensor
+            (n, D) on the device, of at most 10,000 pixels of each class in each frame.
+        classes : numpy.ndarray
+            (n,) their classes, 0 = background.
+        weights : numpy.ndarray
+            (n,) how many painted pixels each stands for.
+
+        Raises
+        ------
+        UNetError
+            If the samples can't be used, or nothing or one class only is painted.
+        """
+        config = TrainConfig(task=cast("Any", task or self.model.task), w0=0.0)
+        frames = prepare_frames(samples, self.model.config, config, self.cache.reader)
+        self._place()
+        features, classes, weights = [], [], []
+        for frame in frames:
+            pixels, kinds, counts = _choose_pixels(frame, len(self.model.config.classes))
+            features.append(self._maps(frame.reader).gather(frame.position, pixels))
+            classes.append(kinds)
+            weights.append(counts)
+        return torch.cat(features), np.concatenate(classes), np.concatenate(weights)
+
+    def maps(self, image: Any, layout: ImageLayout) -> FeatureMaps:
+        """Return the feature maps of an image."""
+        self._place()
+        return self._maps(self.cache.reader(image, layout, self.model.config))
 
     def probabilities(self, image: Any, axes: str | None = None, region: Box | None = None) -> npt.NDArray[np.float32]:
         """Return the probability of each class, as `napari_unet.predict` does, from the features that are known.
@@ -175,8 +202,7 @@ class Adapter:
         """
         layout = image_layout(self.model, image, axes)
         box = _complete(region, layout)
-        self._place()
-        maps = self._maps(self.cache.reader(image, layout, self.model.config))
+        maps = self.maps(image, layout)
         letters = layout.label_axes
         space = tuple(box[letters.index(letter)] for letter in layout.space_letters)
         stack = [box[letters.index(letter)] for letter in layout.stack_letters]
@@ -201,7 +227,7 @@ class Adapter:
         head = cast("nn.Conv2d", self.model.network.head)
         weight, bias = head.weight.detach().flatten(1), cast("torch.Tensor", head.bias).detach()
         for number, features in maps.read(position, maps.touching(space)):
-            block = _apply_head(features, weight, bias)
+            block = apply_head(features, weight, bias)
             inner = maps.tiles[number].inner
             yield inner, block if blender is None else blender.add(position, inner, block)
 
@@ -258,7 +284,7 @@ def _choose_pixels(
 
 
 @torch.inference_mode()
-def _apply_head(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> npt.NDArray[np.float32]:
+def apply_head(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> npt.NDArray[np.float32]:
     """Return the probabilities (K, \\*space) of a map (D, \\*space) whose channels lie side by side.
 
     Where the map is bfloat16, weights are split into two numbers of that format, which together are nearly as exact

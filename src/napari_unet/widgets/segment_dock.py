@@ -218,7 +218,7 @@ class SegmentDock(ScrollingDock):
 
     def _on_probabilities(self, wanted: bool) -> None:
         if wanted and self.image is not None and self._source is not None:
-            self._probability_layers(self.image, self._source, self._class_names())
+            self._probability_layers(self.image, self._source, self.class_names())
 
     def _probability_layers(self, image: Image, source: ImageSource, names: tuple[str, ...]) -> list[Image]:
         if not self.panel.probabilities.isChecked():
@@ -249,7 +249,7 @@ class SegmentDock(ScrollingDock):
             check_shape(strokes, source)
         except UNetError:
             return f"'{strokes.name}' has another shape than the image; choose the strokes that belong to it."
-        names, keys = self._class_names(), [*self.desk.class_keys, *[""] * 300]
+        names, keys = self.class_names(), [*self.desk.class_keys, *[""] * 300]
         missing = [index for index in range(len(names)) if index + 1 not in self.desk.painted]
         if len(missing) == len(names):
             first, second = f"{names[0]} (key {keys[0]})", f"{names[1]} (key {keys[1]})"
@@ -263,7 +263,8 @@ class SegmentDock(ScrollingDock):
             return f"Press Train. Before painting an object that touches a painted one, press {self.desk.next_key}."
         return "Press Train."
 
-    def _class_names(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names of the classes that are looked for, background first."""
         return self.classes.table.names[: self.classes.shown]
 
     # ---- what the runner asks for
@@ -286,7 +287,7 @@ class SegmentDock(ScrollingDock):
         painted = [self.notes.painted(source, strokes)]
         if self.panel.window_form.values()["all_images"]:
             painted += self.notes.others_painted(image, source)
-        request = train_request(self.panel, painted, model, self._class_names())
+        request = train_request(self.panel, painted, model, self.class_names())
         self._trained_on = image
         return request
 

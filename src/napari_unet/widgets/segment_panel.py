@@ -29,6 +29,7 @@ from napari_unet.widgets.correct_panel import CorrectPanel
 from napari_unet.widgets.form import FoldedSection, SettingsForm
 from napari_unet.widgets.layer_chooser import LayerChooser
 from napari_unet.widgets.messages import MessageLine
+from napari_unet.widgets.next_spot import SpotPanel
 from napari_unet.widgets.session_part import OfferLine, SessionPart
 from napari_unet.widgets.training_plot import TrainingPlot
 from napari_unet.widgets.window_config import WindowConfig
@@ -91,6 +92,8 @@ class SegmentPanel(QWidget):
         layout.addLayout(self._make_progress())
         layout.addWidget(_line())
         layout.addLayout(self._make_predict_row())
+        self.spot = SpotPanel()
+        layout.addWidget(self.spot)
         self.message = MessageLine()
         layout.addWidget(self.message)
         layout.addWidget(_line())

@@ -23,7 +23,7 @@ from napari_unet.widgets.worker import StopCheck
 if TYPE_CHECKING:
     from napari_unet.models.model import Model
 
-__all__ = ["ModelMade", "PaintedImage", "TrainRequest", "fits_request", "torch_threads", "train"]
+__all__ = ["ModelMade", "PaintedImage", "TrainRequest", "copy_strokes", "fits_request", "torch_threads", "train"]
 
 _FEATURES_CPU = 16
 _FEATURES_GPU = 32
@@ -111,7 +111,8 @@ def train(request: TrainRequest, should_stop: StopCheck) -> Generator[Any, None,
     UNetError
         If images, strokes or settings can't be used; the message names the layer.
     """
-    samples = [sample for painted in request.images if (sample := _copy_strokes(painted, request.config.task))]
+    copies = [copy_strokes(painted, request.config.task) for painted in request.images]
+    samples = [sample for sample in copies if sample.annotation.frames]
     names = ", ".join(f"'{painted.strokes_name}'" for painted in request.images)
     if not samples:
         raise AnnotationError(f"Nothing is painted on {names}: paint a few strokes of background and of each class.")
@@ -127,11 +128,9 @@ def train(request: TrainRequest, should_stop: StopCheck) -> Generator[Any, None,
             raise AnnotationError(f"{str(error).removesuffix('.')} (strokes layer {names}).") from error
 
 
-def _copy_strokes(painted: PaintedImage, task: str) -> Sample | None:
-    """Copy what is painted on an image and bring it into the annotation encoding; None where there is nothing."""
+def copy_strokes(painted: PaintedImage, task: str) -> Sample:
+    """Copy what is painted on an image (`PaintedFrames`) and bring it into the annotation encoding."""
     copied = PaintedFrames(painted.strokes, painted.source.layout)
-    if not copied.frames:
-        return None
     for position, frame in copied.frames.items():
         copied.frames[position] = interpret(frame, painted.meaning, task)
     return Sample(

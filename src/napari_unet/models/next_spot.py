@@ -1,0 +1,187 @@
+"""The next place to paint: features and probabilities of an image gone through, and the best place chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from napari_unet.data.axes import Box, ImageLayout
+from napari_unet.data.sample import Sample
+from napari_unet.learn.closed_form import ClosedForm
+from napari_unet.models.adapt import Adapter, apply_head
+from napari_unet.nets.config import ModelConfig
+from napari_unet.predict.features import FeatureMaps
+from napari_unet.predict.tiled import image_layout
+from napari_unet.predict.where_to_paint import Candidates, Experience, choose, entropy, join, make_candidates
+
+__all__ = ["Spot", "SpotEvent", "UncertainPart", "find_spot"]
+
+_VISITED_REACH = 16  # pixels around a visited place that are not offered again
+
+Position = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class UncertainPart:
+    """How uncertain one part of the image is.
+
+    Attributes
+    ----------
+    box : tuple of slice
+        Where, along the image's axes but the channels.
+    uncertainty : numpy.ndarray
+        (\\*box) float32, 0 to 1; see `napari_unet.predict.where_to_paint.entropy`.
+    """
+
+    box: Box
+    uncertainty: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A place to paint.
+
+    Attributes
+    ----------
+    place : tuple of int
+        The pixel, along the image's axes but the channels.
+    uncertainty : float
+        0 to 1.
+    why : str
+        What makes it worth painting, in a few words.
+    """
+
+    place: tuple[int, ...]
+    uncertainty: float
+    why: str
+
+
+SpotEvent = UncertainPart | Spot
+
+
+def find_spot(
+    adapter: Adapter,
+    samples: Sequence[Sample],
+    *,
+    task: Literal["objects", "classes"] | None = None,
+    focus: Sequence[float] | None = None,
+    visited: Sequence[tuple[int, ...]] = (),
+    most_pixels: int = 4_000_000,
+    should_stop: Callable[[], bool] | None = None,
+) -> Iterator[SpotEvent]:
+    """Find where one more stroke on the first of some images would teach a model most.
+
+    Parameters
+    ----------
+    adapter : Adapter
+        Has the model and remembers features. The model's head is used as it is: `Adapter.adapt` solves it anew.
+    samples : sequence of Sample
+        The image that is painted on, and others that are painted as well.
+    task : {"objects", "classes"} or None
+        What the strokes mean; None: as the model's.
+    focus : sequence of float or None
+        A pixel of the first image: where it is too large to be looked at as a whole, what is near comes first.
+    visited : sequence of tuple of int
+        Places that are not to be offered again, nor what is around them.
+    most_pixels : int
+        How much of the image is looked at: in a stack half of it around the focus, the other half all over the stack.
+    should_stop : callable or None
+        Is asked between two parts; the search then ends without a spot.
+
+    Yields
+    ------
+    UncertainPart or Spot
+        One `UncertainPart` for each part that is looked at, then the spot, unless everything is painted or visited.
+
+    Raises
+    ------
+    UNetError
+        If nothing or one class only is painted, or the image does not fit the model.
+
+    Examples
+    --------
+    >>> import napari_unet as nu
+    >>> image = np.random.default_rng(0).random((32, 48)); image[8:20, 8:20] += 2
+    >>> strokes = np.zeros((32, 48), np.uint8); strokes[2:5, 2:30] = 1; strokes[10:18, 10:18] = 2
+    >>> sample, adapter = Sample(image, strokes), Adapter(nu.Model.create(), "cpu")
+    >>> adapter.adapt([sample])
+    >>> *parts, spot = find_spot(adapter, [sample])
+    >>> len(spot.place), bool(strokes[spot.place] == 0)
+    (2, True)
+    """
+    model, sample = adapter.model, samples[0]
+    features, classes, weights = adapter.painted(samples, task=task)
+    share = weights / np.bincount(classes, weights, minlength=len(model.config.classes))[classes]
+    form = model.closed_form or ClosedForm()
+    experience = Experience(features.float().cpu().numpy(), share / share.sum(), form.ridge)
+    layout = image_layout(model, sample.image, sample.axes)
+    maps = adapter.maps(sample.image, layout)
+    parts, positions = [], []
+    for position, numbers in _choose_tiles(maps, layout, focus, most_pixels):
+        for box, cells, uncertainty in _look(maps, model.config, position, numbers, sample.annotation, layout):
+            if should_stop is not None and should_stop():
+                return
+            yield UncertainPart(box, uncertainty)
+            parts.append(cells)
+            positions.append(np.tile(np.array(position, np.intp), (len(cells.places), 1)))
+    cells, stack = join(parts), np.concatenate(positions)
+    places = np.concatenate([stack, cells.places], axis=1)
+    order = [(layout.stack_letters + layout.space_letters).index(letter) for letter in layout.label_axes]
+    places = places[:, order]
+    closed = np.zeros(len(places), bool)
+    for place in visited:
+        closed |= (np.abs(places - np.array(place)) <= _VISITED_REACH).all(axis=1) & _same_frame(places, place, layout)
+    found = choose(experience, cells, closed)
+    if found is not None:
+        yield Spot(tuple(places[found.number].tolist()), found.uncertainty, found.why)
+
+
+def _same_frame(places: npt.NDArray[np.intp], place: tuple[int, ...], layout: ImageLayout) -> npt.NDArray[np.bool_]:
+    axes = [layout.label_axes.index(letter) for letter in layout.stack_letters]
+    same: npt.NDArray[np.bool_] = (places[:, axes] == np.array(place)[axes]).all(axis=1)
+    return same
+
+
+def _look(
+    maps: FeatureMaps, config: ModelConfig, position: Position, numbers: list[int], annotation: Any, layout: ImageLayout
+) -> Iterator[tuple[Box, Candidates, npt.NDArray[np.float32]]]:
+    """Go through tiles of a frame: their box in the image, their cells, and how uncertain their pixels are."""
+    head = cast("nn.Conv2d", maps.network.head)
+    weight, bias = head.weight.detach().flatten(1), cast("Any", head.bias).detach()
+    for number, features in maps.read(position, numbers):
+        inner = maps.tiles[number].inner
+        probabilities = apply_head(features, weight, bias)
+        painted = layout.read_labels(annotation, position, inner) > 0
+        uncertainty = layout.to_label_order(entropy(probabilities)[np.newaxis])[0]
+        yield layout.label_box(position, inner), make_candidates(features, probabilities, painted, inner), uncertainty
+
+
+def _choose_tiles(
+    maps: FeatureMaps, layout: ImageLayout, focus: Sequence[float] | None, most_pixels: int
+) -> list[tuple[Position, list[int]]]:
+    """Choose what is looked at: tiles of the frame in focus, the nearest first, and tiles all over the stack."""
+    tiles = maps.tiles
+    middle = [size / 2 for size in layout.label_shape] if focus is None else list(focus)
+    at = dict(zip(layout.label_axes, middle, strict=True))
+    here = tuple(int(at[letter]) for letter in layout.stack_letters)
+    inside = [at[letter] for letter in layout.space_letters]
+    away = [
+        sum(max(part.start - m, m - part.stop, 0) ** 2 for part, m in zip(tile.inner, inside, strict=True))
+        for tile in tiles
+    ]
+    most = max(1, most_pixels // int(np.prod(maps.side)))
+    frames = int(np.prod(layout.stack_shape, dtype=np.int64))
+    near = np.argsort(away, kind="stable")[: most if frames == 1 else max(1, most // 2)]
+    chosen: dict[Position, set[int]] = {here: set(near.tolist())}
+    rest = most - len(near)
+    if frames > 1 and rest > 0:
+        for place in np.unique(np.linspace(0, frames * len(tiles) - 1, rest).astype(np.int64)):
+            frame, number = divmod(int(place), len(tiles))
+            position = tuple(int(n) for n in np.unravel_index(frame, layout.stack_shape))
+            chosen.setdefault(position, set()).add(number)
+    return [(position, sorted(numbers)) for position, numbers in chosen.items()]
