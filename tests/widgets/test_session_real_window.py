@@ -17,6 +17,7 @@ from pytestqt.qtbot import QtBot
 from superqt.utils import GeneratorWorker
 
 from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.warm_up import is_warm
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -122,23 +123,28 @@ def test_saving_large_strokes_does_not_hold_up_the_window(
     strokes, hand = dock.strokes, hand_for(viewer)
     assert strokes is not None
     viewer.scene.camera.zoom = 1.0
-    qtbot.wait(3000)
+    qtbot.waitUntil(is_warm, timeout=60_000)
+    qtbot.wait(3000)  # Python looks for unused objects once, after what a training needs was loaded
+    rows = iter(range(4000, 4400, 40))
 
     def longest(kept: bool) -> float:
-        """Return the longest block while a stroke is painted and the seconds after it, without drawing the stroke."""
+        """Return the longest block in ms while a stroke is painted and in the second after it."""
         with monkeypatch.context() as patch:
             patch.setattr("napari_unet.widgets.session_watch.autosave_wanted", lambda: kept)
-            hand.stroke([(4096 + 40 * kept, 4000 + 20 * step) for step in range(6)])
+            row = next(rows)
             gap_meter.start()
-            qtbot.wait(1500)
-            return gap_meter.stop()[0]
+            hand.stroke([(row, 4000 + 20 * step) for step in range(6)])
+            qtbot.wait(1200)
+            return float(gap_meter.stop()[0])
 
-    without = longest(False)
-    blocks = [longest(True) for _ in range(2)]
+    first = [longest(True), longest(False)]  # whatever only the first strokes cost, on either side
+    pairs = [(longest(True), longest(False)) for _ in range(3)]
+    kept, without = ([pair[side] for pair in pairs] for side in (0, 1))
     limit = LONGEST_BLOCK_MS if gap_meter.cores_of_others < QUIET_CORES else BUSY_BLOCK_MS
     with capsys.disabled():
-        print(f"\n8192x8192: longest block {min(blocks):.0f} ms with autosave, {without:.0f} ms without")
-    assert min(blocks) <= max(limit, 1.5 * without)
+        print(f"\n8192x8192, longest blocks in ms: {kept} with autosave, {without} without; first {first}")
+    assert sorted(kept)[1] <= max(limit, 1.3 * sorted(without)[1])  # drawing alone may take longer than the limit
+    dock.session.watch.look()
     recorder = dock.session.watch.recorder
     assert recorder is not None
     qtbot.waitUntil(lambda: recorder.writer.document is not None, timeout=5000)
