@@ -55,9 +55,14 @@ class TrainConfig:
         },
         advanced=True,
     )  # fmt: skip
-    learning_rate: float = setting(
-        2e-3, "Learning rate", "Size of the first steps of the optimiser.", minimum=1e-7, maximum=1.0, advanced=True
-    )
+    learning_rate: float | None = setting(
+        None, "Learning rate", "Size of the first steps of the optimiser; empty: 0.002, or 0.001 while it holds on to "
+        "starting weights.", minimum=1e-7, maximum=1.0, advanced=True,
+    )  # fmt: skip
+    hold_on: float = setting(
+        1.0, "Hold on to start", "How strongly a training of the starting weights keeps to what these see where "
+        "nothing is painted; 0: it may forget it.", minimum=0.0, maximum=1000.0, advanced=True,
+    )  # fmt: skip
     weight_decay: float = setting(
         1e-4, "Weight decay", "Pull of the weights towards zero.", minimum=0.0, maximum=1.0, advanced=True
     )

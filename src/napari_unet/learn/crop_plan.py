@@ -14,6 +14,7 @@ from napari_unet.nets.device import Device
 
 __all__ = ["CropPlan", "plan_crops", "smaller_plan", "step_memory", "wide_enough"]
 
+_CROP_CPU = 128  # pixels, in 2D
 _SHARE_OF_FREE_MEMORY = 0.6  # the rest is for images, predictions and other programs
 _COPIES_OF_WEIGHTS = 11  # weights, gradients, two of the optimiser, average; the last good state of four; best; cast
 _GENEROUS_MAPS = 300  # more than any network here keeps: maps of the full size with as many channels as the first
@@ -42,8 +43,9 @@ class CropPlan:
 
 
 def plan_crops(
-    config: TrainConfig, network: nn.Module, frame_shape: tuple[int, ...], device: Device, free: int | None = None
-) -> CropPlan:
+    config: TrainConfig, network: nn.Module, frame_shape: tuple[int, ...], device: Device, free: int | None = None, *,
+    wide: bool = False,
+) -> CropPlan:  # fmt: skip
     """Choose batch and crop for a network, the largest frame, a device and its memory.
 
     Parameters
@@ -59,6 +61,9 @@ def plan_crops(
     free : int or None
         Bytes of free memory there, see `napari_unet.nets.free_memory`: batch, then crop are halved until a step takes
         at most 60 % of it. None: not known, nothing is halved.
+    wide : bool
+        Whether few wide crops of an image are better than many narrow ones: where each is to show some strokes of every
+        class, and how they lie in the image.
 
     Examples
     --------
@@ -78,7 +83,7 @@ def plan_crops(
     if config.crop is not None:
         wanted = (config.crop,) * ndim
     elif ndim == 2:
-        wanted = (256, 256) if large else (128, 128)
+        wanted = (256, 256) if large or wide else (_CROP_CPU, _CROP_CPU)
     else:
         wanted = (64, 128, 128) if large else (32, 64, 64)
     reach = tuple(
@@ -88,6 +93,8 @@ def plan_crops(
     crop = reach if padded else tuple(side + before + after for side in reach)
     narrow = network.config.features <= 16  # type: ignore[union-attr, operator]
     fast = 8 if narrow else 4
+    if wide and ndim == 2:
+        fast = min(fast, max(2, fast * _CROP_CPU**2 // math.prod(crop)))
     batch = config.batch_size or ((16 if large else fast) if ndim == 2 else (4 if large else 2))
     plan = CropPlan(batch, crop, reach)
     if free is None or _generous_memory(network, plan) < _SHARE_OF_FREE_MEMORY * free:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -16,14 +18,18 @@ from torch import nn
 from napari_unet.data.crops import CropSampler
 from napari_unet.data.sample import Sample
 from napari_unet.errors import InputError, MemoryLimitError
+from napari_unet.learn.anchor import halfway
 from napari_unet.learn.checkpoint import Progress, load_checkpoint, save_checkpoint
+from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.crop_plan import CropPlan, plan_crops, smaller_plan
 from napari_unet.learn.distributed import ALONE, Processes, fingerprint, step_fits
 from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
 from napari_unet.learn.holdout import Holdout, hold_out
+from napari_unet.learn.painted_boxes import cover_with_boxes
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.scoring import Scorer
+from napari_unet.learn.solved_head import solve_from_boxes
 from napari_unet.learn.trainer import Trainer
 from napari_unet.nets.allocator import keep_freed_memory
 from napari_unet.nets.device import Device, choose_device, is_out_of_memory
@@ -47,6 +53,10 @@ def fit(
     processes: Processes = ALONE,
 ) -> Iterator[FitEvent]:
     """Train a model on annotated images.
+
+    Starting weights (`Model.pretrained`, and what was made of them) begin with their last layer solved from the
+    strokes, as `napari_unet.adapt` does it, and are then trained with care (`TrainConfig.hold_on`): what comes of it
+    is taken only where it is better on the held-out strokes. Other models are trained on as they are.
 
     The training works on a copy; when it ends, is stopped, is closed or fails, the model gets the best weights so
     far: those with the highest score on the held-out strokes, or the last ones where nothing could be held out.
@@ -138,11 +148,15 @@ class _Run:
         shapes = [frame.reader.layout.frame_shape for frame in frames]
         largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
         free = self.processes.least_memory(free_memory(self.device.torch_device), self.device)
-        self.plan = plan_crops(self.config, self.model.network, largest, self.device, free)
+        wide = self.model.closed_form is not None
+        self.plan = plan_crops(self.config, self.model.network, largest, self.device, free, wide=wide)
         if self.processes.size > 1:
             self.processes.check_same(fingerprint(frames), "The processes do not see the same images and strokes.")
         sampler = self._make_sampler(self.plan)
-        self.trainer = Trainer(self.model.network, sampler, self.config, self.plan.batch, self.device, self.processes)
+        self.trainer = Trainer(
+            self.model.network, sampler, self.config, self.plan.batch, self.device, self.processes,
+            self.model.closed_form,
+        )  # fmt: skip
         self.scorer = self._make_scorer(self.plan)
         if self.checkpoint is not None and Path(self.checkpoint).exists():
             self.progress = load_checkpoint(self.checkpoint, self.trainer, self.model.config)
@@ -179,6 +193,8 @@ class _Run:
         yield FitStarted(self.trainer.steps, self.seconds, self.device.description, held_out, self.split.note)
         if self.processes.size > 1:
             yield from self._try_memory()
+        if self.model.closed_form is not None:
+            yield from self._begin()
         while not self._done():
             problem = None
             try:
@@ -197,6 +213,25 @@ class _Run:
         self.keep_last()
         self._save(at_once=True)
         yield FitFinished(self.trainer.steps, self.seconds, self.progress.best_score, self.stopped)
+
+    def _begin(self) -> Iterator[FitEvent]:
+        """Begin at the solved last layer; it is the first that is scored."""
+        form = cast("ClosedForm", self.model.closed_form)
+        start = self.device.place(copy.deepcopy(self.model.network)).eval()
+        painted, held = (
+            cover_with_boxes(part, self.plan.crop, self.plan.reach) for part in (self.split.train, self.split.score)
+        )
+        for _ in solve_from_boxes(start, painted, form, self.device):
+            yield self._report()
+            if self._asked_to_stop():
+                self.stopped = True
+                return
+        self.trainer.begin_at(start)
+        if self.trainer.steps == 0 and self.scorer is not None:
+            yield from self._compare(start, self.scorer)
+            if not self.stopped:  # if nothing better is found, all strokes count
+                yield from (self._report() for _ in solve_from_boxes(start, [*painted, *held], form, self.device))
+                self._keep(start)
 
     def _done(self) -> bool:
         self.stopped = self.stopped or self._asked_to_stop()
@@ -238,7 +273,7 @@ class _Run:
         return FitProgress(self.trainer.steps, seconds, self.trainer.loss, fraction, left)
 
     def _score(self) -> Iterator[FitEvent]:
-        """Score the averaged network and keep it if it is the best; later is better where scores are equal."""
+        """Score the averaged network and keep it if it is the best."""
         yield from self._settle(at_once=True)
         self.trainer.mark_good()
         for _ in self.trainer.measure_statistics():
@@ -250,21 +285,25 @@ class _Run:
         if self.scorer is None:
             self._keep(network)
         else:
-            for score in self.scorer.run(network):
-                if score is None:
-                    yield self._report()
-                    if self._asked_to_stop():
-                        self.stopped = True
-                        return
-                    continue
-                best = self.progress.best_score
-                improved = best is None or score >= best
-                if improved:
-                    self.progress.best_score = score
-                    self._keep(network)
-                shown = score if self.progress.best_score is None else self.progress.best_score
-                yield FitScored(self.trainer.steps, self.seconds, score, shown, improved)
+            yield from self._compare(network, self.scorer)
         self._save()
+
+    def _compare(self, network: nn.Module, scorer: Scorer) -> Iterator[FitEvent]:
+        """Keep a network if it scores best; where scores are equal later is better, but for a start to hold on to."""
+        for score in scorer.run(network):
+            if score is None:
+                yield self._report()
+                if self._asked_to_stop():
+                    self.stopped = True
+                    return
+                continue
+            best = self.progress.best_score
+            improved = best is None or score > best or (score == best and self.trainer.anchor is None)
+            if improved:
+                self.progress.best_score = score
+                self._keep(network)
+            shown = score if self.progress.best_score is None else self.progress.best_score
+            yield FitScored(self.trainer.steps, self.seconds, score, shown, improved)
 
     def _keep(self, network: nn.Module) -> None:
         self.progress.best_state = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
@@ -275,7 +314,8 @@ class _Run:
             self.trainer.settle(at_once=True)
             for _ in self.trainer.measure_statistics(_STATISTICS_AT_STOP):
                 pass
-            self._keep(self.trainer.averaged_network)
+            network, anchor = self.trainer.averaged_network, self.trainer.anchor
+            self._keep(network if anchor is None else halfway(anchor.network, network))
 
     @property
     def _save_is_due(self) -> bool:
@@ -311,7 +351,7 @@ class _Run:
 
     def hand_over(self, samples: Sequence[Sample]) -> None:
         """Give the model the best weights; without any it keeps its own."""
-        if self.progress.best_state is None:
+        if self.progress.best_state is None or self.trainer.steps == 0:
             return
         self.model.network.load_state_dict(self.progress.best_state)
         self.model.network.eval()

@@ -15,18 +15,23 @@ from torch import nn
 from napari_unet.data.augment import AugmentConfig, Augmenter
 from napari_unet.data.crops import CropSampler
 from napari_unet.errors import UNetError
+from napari_unet.learn.anchor import Anchor, freeze_statistics
+from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.consistency import MeanTeacher
 from napari_unet.learn.distributed import ALONE, Processes
 from napari_unet.learn.losses import segmentation_loss
 from napari_unet.learn.moving_average import MovingAverage
 from napari_unet.learn.optimizer_state import optimizer_state, optimizer_tensors
+from napari_unet.learn.solved_in_training import SolvedInTraining
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
 
 __all__ = ["Trainer", "TrainerState"]
 
 _WARMUP_STEPS = 10
+_RATE = 2e-3
+_RATE_HELD = 1e-3  # where the start is to be kept
 _LAST_RATE = 0.02  # of the learning rate, at the end of the budget
 _STATISTICS_BATCHES = 4
 _MOST_RECOVERIES = 5
@@ -60,11 +65,13 @@ class Trainer:
         Where to train.
     processes : Processes
         Who shares the steps.
+    form : ClosedForm or None
+        How the last layer of the network is solved, where it was trained for that and has to hold on to it.
     """
 
     def __init__(
         self, network: nn.Module, sampler: CropSampler, config: TrainConfig, batch: int, device: Device,
-        processes: Processes = ALONE,
+        processes: Processes = ALONE, form: ClosedForm | None = None,
     ) -> None:  # fmt: skip
         self.config = config
         self.device = device
@@ -76,10 +83,12 @@ class Trainer:
         if config.freeze_encoder:
             self.network.freeze_encoder()  # type: ignore[operator]
         self.network.train()
-        self._forward = processes.wrap(self.network, device)
+        self._form = form if config.hold_on > 0 else None
+        seen = self.network if self._form is None else SolvedInTraining(self.network, self._form)
+        self._forward = processes.wrap(seen, device)
         self.average = MovingAverage(self.network, config.ema_decay)
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay,
+            self.network.parameters(), lr=_RATE, weight_decay=config.weight_decay,
             fused=device.torch_device.type in ("cpu", "cuda"),
         )  # fmt: skip
         self.scaler = torch.amp.GradScaler(device.torch_device.type, enabled=device.low_precision is torch.float16)
@@ -89,6 +98,7 @@ class Trainer:
             if config.consistency > 0
             else None
         )
+        self.anchor: Anchor | None = None
         self._loss_settings: dict[str, Any] = {
             name: getattr(config, name) for name in ("loss", "dice_weight", "boundary_weight", "focal_gamma")
         }
@@ -100,6 +110,19 @@ class Trainer:
         self._pending: list[torch.Tensor] = []
         self._rng_state = torch.Generator().manual_seed(config.seed).get_state()
         self._good = self._snapshot()
+
+    def begin_at(self, start: nn.Module) -> None:
+        """Begin at a network that can do something already, and keep to it as far as `TrainConfig.hold_on` says.
+
+        A training that is under way, from a checkpoint, stays where it is.
+        """
+        if self._form is not None:
+            self.anchor = Anchor(self.device.place(start), self.config.hold_on)
+            freeze_statistics(self.network)
+        if self.steps == 0:
+            self.network.load_state_dict(start.state_dict())
+            self.average.module.load_state_dict(start.state_dict())
+            self.mark_good()
 
     def step(self, fraction: float | None) -> Iterator[None]:
         """Take one step, in a few parts with a pause after each; `fraction` is the used share of the budget."""
@@ -116,14 +139,10 @@ class Trainer:
             image = self.device.tensor(torch.cat([image, crops]))
         self._seen = [*self._seen[1 - _STATISTICS_BATCHES :], image]
         yield
-        with self._private_random(), self.device.autocast():
-            deep = self.network.config.deep_supervision  # type: ignore[union-attr]
-            everywhere = self._forward(image, auxiliary=True) if deep else [self._forward(image)]
-        results = [result[:painted] for result in everywhere]
-        size = results[0].shape[2:]
-        classes, weights = center_crop(classes, size), center_crop(weights, size)
-        losses = [segmentation_loss(result, classes, weights, **self._loss_settings) for result in results]
-        loss = torch.stack(losses).mean()
+        if self.anchor is None:
+            everywhere, loss = self._plain_loss(image, classes, weights)
+        else:
+            everywhere, loss = yield from self._held_loss(self.anchor, image, classes, weights)
         if self.teacher is not None:
             apart = self.teacher.loss([result[painted:] for result in everywhere], taught, self.steps)
             loss = loss + self.processes.sum(apart) / self.processes.size
@@ -139,6 +158,37 @@ class Trainer:
         # a gradient that is not finite spoils the weights as surely as such a loss; the scaler skips its step by itself
         self._pending.append(loss.detach() if self.scaler.is_enabled() else loss.detach() + 0 * length)
         yield
+
+    def _plain_loss(
+        self, image: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return all logits, the inner ones under deep supervision too, and the loss of the painted crops."""
+        with self._private_random(), self.device.autocast():
+            deep = self.network.config.deep_supervision  # type: ignore[union-attr]
+            everywhere = list(self._forward(image, auxiliary=True)) if deep else [self._forward(image)]
+        results = [result[: len(classes)] for result in everywhere]
+        size = results[0].shape[2:]
+        classes, weights = center_crop(classes, size), center_crop(weights, size)
+        losses = [segmentation_loss(result, classes, weights, **self._loss_settings) for result in results]
+        return everywhere, torch.stack(losses).mean()
+
+    def _held_loss(
+        self, anchor: Anchor, image: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor
+    ) -> Generator[None, None, tuple[list[torch.Tensor], torch.Tensor]]:
+        """Return the logits and the loss of a training that holds on to its start; a pause before the long part."""
+        with self.device.autocast():
+            asked = anchor.ask(image[: len(classes)])
+        yield
+        with self._private_random(), self.device.autocast():
+            everywhere, solved, known = self._forward(image, classes, weights)
+        own, size = everywhere[: len(classes)], solved.shape[2:]
+        classes, weights = center_crop(classes, size), center_crop(weights, size)
+        pull = (anchor.loss(own, asked, weights) + anchor.loss(solved, asked, weights)) / 2
+        painted = [
+            segmentation_loss(logits, classes, counted, **self._loss_settings)
+            for logits, counted in ((own, weights), (solved, known))
+        ]
+        return [everywhere], sum(painted) / 2 + self.processes.sum(pull) / self.processes.size
 
     def _ask_teacher(self, teacher: MeanTeacher) -> Generator[None, None, tuple[torch.Tensor, torch.Tensor]]:
         """Draw half as many crops as are painted; returns them as the student sees them, and the teacher's logits."""
@@ -200,7 +250,7 @@ class Trainer:
             for module in network.modules()
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.weight.requires_grad  # not frozen
         ]
-        if not layers or not self._seen:
+        if not layers or not self._seen or self.anchor is not None:
             return
         momenta = [layer.momentum for layer in layers]
         for layer in layers:
@@ -280,7 +330,8 @@ class Trainer:
     def _set_rate(self, fraction: float | None) -> None:
         warm = min(1.0, (self.steps + 1) / _WARMUP_STEPS)
         fall = 1.0 if fraction is None else 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
-        rate = self.config.learning_rate * self._rate * warm * (_LAST_RATE + (1 - _LAST_RATE) * fall)
+        first = self.config.learning_rate or (_RATE if self.anchor is None else _RATE_HELD)
+        rate = first * self._rate * warm * (_LAST_RATE + (1 - _LAST_RATE) * fall)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 

@@ -29,6 +29,8 @@ class SegmentationModel(Protocol):
         Distance of pixels (ZYX order) of the images it was trained on.
     history : dict
         What is known about its training, as JSON values.
+    closed_form : ClosedForm or None
+        How its last layer is solved from strokes; None where the network was not trained for that.
     """
 
     config: ModelConfig
@@ -36,6 +38,7 @@ class SegmentationModel(Protocol):
     task: str
     spacing: tuple[float, ...] | None
     history: dict[str, Any]
+    closed_form: Any
 
 
 def build_network(config: ModelConfig) -> nn.Module:

@@ -1,0 +1,78 @@
+"""Boxes around what is painted, read once: what is scored, and what a last layer is solved from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from napari_unet.data.crops import AnnotatedFrame
+
+__all__ = ["PaintedBox", "cover_with_boxes"]
+
+_MOST_BOXES = 24
+
+
+@dataclass(frozen=True, eq=False)
+class PaintedBox:
+    """A piece of an image with the classes that are known in it.
+
+    Attributes
+    ----------
+    image : torch.Tensor
+        (1, C, \\*box) float32.
+    classes : torch.Tensor
+        (1, \\*box) int64; -1 where nothing is known.
+    """
+
+    image: torch.Tensor
+    classes: torch.Tensor
+
+
+def cover_with_boxes(
+    frames: Sequence[AnnotatedFrame], box: tuple[int, ...], reach: tuple[int, ...], most: int = _MOST_BOXES
+) -> list[PaintedBox]:
+    """Cover the painted pixels of frames with boxes, each pixel once; the frames give a box in turn.
+
+    Parameters
+    ----------
+    frames : sequence of AnnotatedFrame
+        The frames.
+    box, reach : tuple of int
+        Size of a box, and of the part in its middle that a network writes.
+    most : int
+        How many boxes at most; what is painted beyond is left out.
+
+    Returns
+    -------
+    list of PaintedBox
+        The frames with a foreground class come first.
+    """
+    boxes: list[PaintedBox] = []
+    rng = np.random.default_rng(0)
+    waiting = [(frames[i], frames[i].weights > 0) for i in rng.permutation(len(frames))]
+    waiting.sort(key=lambda pair: not pair[0].classes[pair[1]].any())
+    while waiting and len(boxes) < most:
+        frame, left = waiting.pop(0)
+        if not left.any():
+            continue
+        index = rng.choice(np.unique(frame.classes[left]))  # a rare class is as likely as a common one
+        places = np.argwhere(left & (frame.classes == index))
+        pixel = places[int(rng.integers(len(places)))]
+        centre = [int(p) + o for p, o in zip(pixel, frame.origin, strict=True)]
+        start = tuple(c - side // 2 for c, side in zip(centre, box, strict=True))
+        boxes.append(_read(frame.keep(left), start, box))
+        part = []
+        for c, o, side in zip(centre, frame.origin, reach, strict=True):
+            part.append(slice(max(0, c - side // 2 - o), max(0, c - side // 2 + side - o)))
+        left[tuple(part)] = False
+        waiting.append((frame, left))
+    return boxes
+
+
+def _read(frame: AnnotatedFrame, start: tuple[int, ...], box: tuple[int, ...]) -> PaintedBox:
+    image, classes, weights = frame.read(start, tuple(a + side for a, side in zip(start, box, strict=True)))
+    known = np.where(weights > 0, classes, -1)
+    return PaintedBox(torch.from_numpy(image[None]), torch.from_numpy(known[None]))
