@@ -90,6 +90,18 @@ def closed_form(episode: Episode, marks: tuple[float, ...], seed: int, device: s
     yield 0.0, _predict_with(model, device)
 
 
+def ours(episode: Episode, marks: tuple[float, ...], seed: int, device: str) -> Iterator[tuple[float, Predict]]:
+    """Train the shipped starting weights on from their solved last layer, anew for each mark."""
+    channels = 3 if "S" in episode.support[0].axes else 1
+    for mark in marks:
+        if mark <= 0:
+            continue
+        model = nu.Model.pretrained(in_channels=channels, ndim=episode.ndim)
+        for _ in nu.fit(model, episode.support, _fit_settings(mark, seed), device=device):
+            pass
+        yield mark, _predict_with(model, device)
+
+
 def _fit_settings(seconds: float, seed: int) -> nu.TrainConfig:
     return nu.TrainConfig(max_seconds=seconds, task="classes", seed=seed)
 
@@ -186,6 +198,7 @@ def _predict_with_monai(network: torch.nn.Module, ndim: int, target: torch.devic
 CONTENDERS: dict[str, Contender] = {
     "forest": forest,
     "closed form": closed_form,
+    "ours": ours,
     "scratch": scratch,
     "monai": monai,
 }

@@ -233,3 +233,27 @@ def test_killed_training_leaves_the_old_model_and_goes_on_from_its_checkpoint(
     assert checkpoint.exists()
     assert run(*arguments, "--steps", 1, "--validate-every", 1).code == 0
     assert Model.load(out).history["steps"] > 1
+
+
+# ------------------------------------------------------------------------------------------- what it begins with
+
+
+def test_it_begins_with_the_starting_weights(run: Run, squares: Path) -> None:
+    files = [squares / "img1.tif", "-a", squares / "strokes" / "img1.tif", "--out", squares / "m.unet.safetensors"]
+    result = run("train", *files, "--steps", 1, "--batch-size", 1, "--crop", 32)
+    assert result.code == 0, result
+    assert "scratch" not in result.err
+    model = Model.load(squares / "m.unet.safetensors")
+    assert model.closed_form is not None
+    assert model.history["start"]["pretrained"] is True
+
+
+def test_from_scratch_and_other_networks_do_not(run: Run, squares: Path) -> None:
+    files = [squares / "img1.tif", "-a", squares / "strokes" / "img1.tif", "--out", squares / "m.unet.safetensors"]
+    for option, told in ((["--from-scratch", "--depth", 1], False), (["--features", 4, "--depth", 1], True)):
+        result = run("train", *files, "--steps", 1, "--batch-size", 1, "--crop", 32, *option)
+        assert result.code == 0, result
+        assert ("Training from scratch: the starting weights are for another network" in result.err) == told
+        assert Model.load(squares / "m.unet.safetensors").closed_form is None
+    both = run("train", *files, "--from-scratch", "--start", squares / "m.unet.safetensors")
+    assert "--from-scratch begins with random weights" in both.error_line()

@@ -187,10 +187,17 @@ def train(
     start: Annotated[
         Path | None,
         typer.Option(
-            help="A model to start from instead of a new one, also with other channels, classes or network settings: "
-            "the layers that fit are kept."
+            help="A model to start from instead of the starting weights, also with other channels, classes or network "
+            "settings: the layers that fit are kept."
         ),
     ] = None,
+    from_scratch: Annotated[
+        bool,
+        typer.Option(
+            "--from-scratch",
+            help="Begin with random weights, not with the starting weights; choosing the network does so, too.",
+        ),
+    ] = False,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -205,7 +212,8 @@ def train(
     from napari_unet.cli.training import TrainingFiles, train_on_files
 
     files = TrainingFiles(
-        images=tuple(images), annotations=tuple(annotation), out=out, start=start, checkpoint=checkpoint, axes=axes,
+        images=tuple(images), annotations=tuple(annotation), out=out, start=start, from_scratch=from_scratch,
+        checkpoint=checkpoint, axes=axes,
         labels_are=labels_are.value, unpainted_is_background=unpainted is Unpainted.background,
     )  # fmt: skip
     names = None if classes is None else tuple(name.strip() for name in classes.split(","))

@@ -43,7 +43,9 @@ class TrainingFiles:
     out : Path
         The model to write.
     start : Path or None
-        A model to start from.
+        A model to start from; None: the starting weights, unless the network's settings were chosen.
+    from_scratch : bool
+        Whether to begin with random weights instead.
     checkpoint : Path or None
         Where the training is kept, to go on after a kill.
     axes : str or None
@@ -58,6 +60,7 @@ class TrainingFiles:
     annotations: tuple[Path, ...]
     out: Path
     start: Path | None = None
+    from_scratch: bool = False
     checkpoint: Path | None = None
     axes: str | None = None
     labels_are: LabelsAre = "annotation"
@@ -192,10 +195,20 @@ def _make_model(
     from napari_unet.models.model import Model
 
     if files.start is not None:
+        if files.from_scratch:
+            raise InputError("Choose one: --start goes on with a model, --from-scratch begins with random weights.")
         return _start_from(files.start, samples, config, network, classes)
     made = ModelConfig(**network)
     layout = ImageLayout(samples[0].axes, tuple(samples[0].image.shape), made.ndim)
     names = classes or _class_names(samples, config.task)
+    own = sorted(set(network) - {"ndim"})
+    if not files.from_scratch and not own:
+        return Model.pretrained(layout.channels, made.ndim, names)
+    if not files.from_scratch:
+        chosen = ", ".join(f"--{name.replace('_', '-')}" for name in own)
+        typer.echo(
+            f"Training from scratch: the starting weights are for another network than {chosen} asks for.", err=True
+        )
     return Model.create(replace(made, in_channels=layout.channels, classes=names), seed=config.seed)
 
 

@@ -39,6 +39,7 @@ from napari_unet.nets.registry import SegmentationModel
 __all__ = ["fit"]
 
 _CHECKPOINT_EVERY_SECONDS = 10.0
+_SPARSE = 0.5  # painted share of the frames below which starting weights know more of the rest than the strokes do
 _STATISTICS_AT_STOP = 2  # batches: few, for the person waits
 
 
@@ -148,14 +149,16 @@ class _Run:
         shapes = [frame.reader.layout.frame_shape for frame in frames]
         largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
         free = self.processes.least_memory(free_memory(self.device.torch_device), self.device)
-        wide = self.model.closed_form is not None
-        self.plan = plan_crops(self.config, self.model.network, largest, self.device, free, wide=wide)
+        painted = sum(int((frame.weights > 0).sum()) for frame in frames)
+        sparse = painted < _SPARSE * sum(math.prod(shape) for shape in shapes)
+        held = self.model.closed_form if sparse and self.config.hold_on > 0 else None
+        self.plan = plan_crops(self.config, self.model.network, largest, self.device, free, wide=held is not None)
         if self.processes.size > 1:
             self.processes.check_same(fingerprint(frames), "The processes do not see the same images and strokes.")
         sampler = self._make_sampler(self.plan)
         self.trainer = Trainer(
             self.model.network, sampler, self.config, self.plan.batch, self.device, self.processes,
-            self.model.closed_form,
+            held,
         )  # fmt: skip
         self.scorer = self._make_scorer(self.plan)
         if self.checkpoint is not None and Path(self.checkpoint).exists():
@@ -289,7 +292,7 @@ class _Run:
         self._save()
 
     def _compare(self, network: nn.Module, scorer: Scorer) -> Iterator[FitEvent]:
-        """Keep a network if it scores best; where scores are equal later is better, but for a start to hold on to."""
+        """Keep a network if it scores best; later is better where scores are equal."""
         for score in scorer.run(network):
             if score is None:
                 yield self._report()
@@ -298,7 +301,7 @@ class _Run:
                     return
                 continue
             best = self.progress.best_score
-            improved = best is None or score > best or (score == best and self.trainer.anchor is None)
+            improved = best is None or score >= best
             if improved:
                 self.progress.best_score = score
                 self._keep(network)

@@ -66,7 +66,7 @@ class Trainer:
     processes : Processes
         Who shares the steps.
     form : ClosedForm or None
-        How the last layer of the network is solved, where it was trained for that and has to hold on to it.
+        How the last layer of the network is solved, where it was trained for that and is to hold on to it.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class Trainer:
         if config.freeze_encoder:
             self.network.freeze_encoder()  # type: ignore[operator]
         self.network.train()
-        self._form = form if config.hold_on > 0 else None
-        seen = self.network if self._form is None else SolvedInTraining(self.network, self._form)
+        self._holds_on = form is not None
+        seen = self.network if form is None else SolvedInTraining(self.network, form)
         self._forward = processes.wrap(seen, device)
         self.average = MovingAverage(self.network, config.ema_decay)
         self.optimizer = torch.optim.AdamW(
@@ -112,11 +112,11 @@ class Trainer:
         self._good = self._snapshot()
 
     def begin_at(self, start: nn.Module) -> None:
-        """Begin at a network that can do something already, and keep to it as far as `TrainConfig.hold_on` says.
+        """Begin at a network that can do something already, and keep to it where that was asked for.
 
         A training that is under way, from a checkpoint, stays where it is.
         """
-        if self._form is not None:
+        if self._holds_on:
             self.anchor = Anchor(self.device.place(start), self.config.hold_on)
             freeze_statistics(self.network)
         if self.steps == 0:

@@ -11,6 +11,7 @@ from napari_unet.errors import InputError
 from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.config import PredictConfig
+from napari_unet.settings import describe_settings
 from napari_unet.widgets.predict_job import PredictRequest
 from napari_unet.widgets.result_layers import ResultLayers, filled_positions, record_of
 from napari_unet.widgets.segment_panel import SegmentPanel
@@ -26,6 +27,7 @@ __all__ = ["NO_IMAGE", "check_channels", "choose_extent", "default_threads", "pr
 
 NO_IMAGE = "There is no image: open one with File > Open, or try one of File > Open Sample > U-Net."
 
+_NETWORK_DEFAULTS = {info.name: info.default for info in describe_settings(ModelConfig)} | {"features": None}
 _LARGE_FRAME = 64_000_000  # pixels above which only the view is predicted after a training
 
 
@@ -63,6 +65,7 @@ def train_request(
     source = images[0].source
     window = WindowConfig(**panel.window_form.values())
     network: dict[str, Any] = panel.model_form.values()
+    own = any(value != _NETWORK_DEFAULTS.get(name) for name, value in network.items())
     choose_width = network["features"] is None
     if choose_width:
         del network["features"]
@@ -74,6 +77,8 @@ def train_request(
             **network, ndim=source.layout.ndim, in_channels=source.layout.channels, classes=tuple(names)
         ),
         choose_width=choose_width,
+        own_network=own,
+        starting_weights=window.start == "starting weights",
         config=TrainConfig(**panel.train_form.values(), task=task, max_seconds=float(panel.seconds.value())),
         device=window.device,
         threads=window.threads or default_threads(),

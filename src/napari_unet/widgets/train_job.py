@@ -65,6 +65,10 @@ class TrainRequest:
         What a new model is made of; its `features` count only where `choose_width` is False.
     choose_width : bool
         Whether a new model gets a width that suits the device.
+    own_network : bool
+        Whether `model_config` was chosen; else only its dimensions, channels and classes count.
+    starting_weights : bool
+        Whether a new model begins with the starting weights, if no other network was chosen.
     config : TrainConfig
         How to train.
     device : str
@@ -80,6 +84,8 @@ class TrainRequest:
     config: TrainConfig
     device: str = "auto"
     threads: int = 1
+    own_network: bool = True
+    starting_weights: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +161,8 @@ def _model_for(request: TrainRequest) -> ModelMade:
     from napari_unet.nets.device import choose_device
 
     known, wanted, seed = request.model, request.model_config, request.config.seed
+    if known is not None and not request.own_network:
+        wanted = replace(known.config, ndim=wanted.ndim, in_channels=wanted.in_channels, classes=wanted.classes)
     if known is not None and fits_request(known.config, wanted, choose_width=request.choose_width):
         known.config = replace(known.config, classes=wanted.classes)
         return ModelMade(known)
@@ -166,6 +174,11 @@ def _model_for(request: TrainRequest) -> ModelMade:
             return ModelMade(moved.model, f"The model is adapted: {moved.note}")
         except InputError:
             note = "A new model is trained: no layer of the old one fits what is asked for now."
+    wanted = request.model_config
+    if request.starting_weights and not request.own_network:
+        return ModelMade(Model.pretrained(wanted.in_channels, wanted.ndim, wanted.classes), note)
+    if request.starting_weights and not note:
+        note = "Training from scratch: the starting weights are for another network than the one under Advanced."
     if request.choose_width:
         on_gpu = choose_device(request.device).torch_device.type != "cpu"
         wanted = replace(wanted, features=_FEATURES_GPU if on_gpu else _FEATURES_CPU)

@@ -28,6 +28,12 @@ class WindowConfig:
         True, "All painted images", "Train on the strokes of all images of this kind in the window, not only this one."
     )
     predict_after: bool = setting(True, "Predict after training", "Show the result as soon as the training ends.")
+    start: str = setting(
+        "starting weights", "Start from",
+        "What a new model begins with. 'starting weights': those that come with napari-unet, trained for strokes. "
+        "'nothing': random weights. To start from a model file, open it under Model.",
+        choices=("starting weights", "nothing"),
+    )  # fmt: skip
     axes: str = setting("", "Axes", "One letter for each axis of the image: any of T, C, Z, Y, X. Empty: guessed.")
 
     def __post_init__(self) -> None:
