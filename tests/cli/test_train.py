@@ -125,7 +125,7 @@ def test_rgb_image_and_volume_are_trained_on(tmp_path: Path, run: Callable[..., 
         assert run("train", *files, "--steps", 1, *QUICK, *options).code == 0
         result = run("predict", out, files[0], "-o", tmp_path / "out", "--overwrite", "--device", "cpu")
         assert result.code == 0, result
-        labels = read_image(tmp_path / "out" / f"{name}_labels.tif")
+        labels = read_image(tmp_path / "out" / f"{name}_labels.{ending}")
         assert labels.array.shape == ((12, 40, 40) if name == "volume" else (40, 40))
     assert Model.load(tmp_path / "rgb0.safetensors").config.in_channels == 3
     assert Model.load(tmp_path / "volume2.safetensors").config.ndim == 3
@@ -238,7 +238,7 @@ def test_killed_training_leaves_the_old_model_and_goes_on_from_its_checkpoint(
 # ------------------------------------------------------------------------------------------- what it begins with
 
 
-def test_it_begins_with_the_starting_weights(run: Run, squares: Path) -> None:
+def test_it_begins_with_the_starting_weights(run: Callable[..., Any], squares: Path) -> None:
     files = [squares / "img1.tif", "-a", squares / "strokes" / "img1.tif", "--out", squares / "m.unet.safetensors"]
     result = run("train", *files, "--steps", 1, "--batch-size", 1, "--crop", 32)
     assert result.code == 0, result
@@ -248,7 +248,7 @@ def test_it_begins_with_the_starting_weights(run: Run, squares: Path) -> None:
     assert model.history["start"]["pretrained"] is True
 
 
-def test_from_scratch_and_other_networks_do_not(run: Run, squares: Path) -> None:
+def test_from_scratch_and_other_networks_do_not(run: Callable[..., Any], squares: Path) -> None:
     files = [squares / "img1.tif", "-a", squares / "strokes" / "img1.tif", "--out", squares / "m.unet.safetensors"]
     for option, told in ((["--from-scratch", "--depth", 1], False), (["--features", 4, "--depth", 1], True)):
         result = run("train", *files, "--steps", 1, "--batch-size", 1, "--crop", 32, *option)

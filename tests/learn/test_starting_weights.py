@@ -89,6 +89,24 @@ def test_a_start_that_is_never_beaten_is_kept_with_all_strokes(
     assert (start.history["best_score"], start.history["steps"]) == (0.9, 10)
 
 
+@pytest.mark.parametrize(("scores", "kept"), [([0.9, 0.5, 0.6, 0.6], True), ([0.5, 0.9, 0.6, 0.6], False)])
+def test_a_model_trained_before_begins_as_it_is_or_solved_anew(
+    scores: list[float], kept: bool, start: Model, make_sample: Make, quick: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming = iter(scores)
+
+    def run(self: Any, network: torch.nn.Module) -> Iterator[float | None]:
+        yield next(coming)
+
+    monkeypatch.setattr("napari_unet.learn.scoring.Scorer.run", run)
+    start.history["steps"] = 7
+    before = _state(start)
+    events = _run(start, make_sample(), quick())
+    assert [event.step for event in events if isinstance(event, FitScored)] == [0, 0, 5, 10]
+    assert torch.equal(before["head.weight"], _state(start)["head.weight"]) == kept
+    assert start.history["best_score"] == 0.9
+
+
 def test_with_nothing_held_out_it_ends_halfway(start: Model, make_sample: Make, quick: Make) -> None:
     events = _run(start, make_sample(), quick(holdout=0.0))
     assert not any(isinstance(event, FitScored) and event.step == 0 for event in events)
@@ -112,10 +130,9 @@ def test_it_is_free_where_all_is_painted_or_wished(
 ) -> None:
     image, truth = blobs((64, 64))
     complete = Sample(image, (truth + 1).astype(np.uint8), "YX")
-    sample, config = (complete, quick()) if painted == "all" else (make_sample(), quick(hold_on=0.0))
+    sample, strength = (complete, 1.0) if painted == "all" else (make_sample(), 0.0)
     before = _state(start)
-    events = _run(start, sample, config)
-    assert next(event for event in events if isinstance(event, FitScored)).step == 0
+    _run(start, sample, quick(hold_on=strength, holdout=0.0))
     assert not torch.equal(before["down.0.layers.1.running_mean"], _state(start)["down.0.layers.1.running_mean"])
 
 

@@ -218,23 +218,34 @@ class _Run:
         yield FitFinished(self.trainer.steps, self.seconds, self.progress.best_score, self.stopped)
 
     def _begin(self) -> Iterator[FitEvent]:
-        """Begin at the solved last layer; it is the first that is scored."""
+        """Begin at the solved last layer, or at a model that was trained before as it is, whichever scores better."""
         form = cast("ClosedForm", self.model.closed_form)
         start = self.device.place(copy.deepcopy(self.model.network)).eval()
+        new, trained = self.trainer.steps == 0, "steps" in self.model.history
+        if trained and new and self.scorer is not None:
+            yield from self._compare(start, self.scorer)
+        if trained and self.scorer is None:
+            self.trainer.begin_at(start)
+            return
         painted, held = (
             cover_with_boxes(part, self.plan.crop, self.plan.reach) for part in (self.split.train, self.split.score)
         )
-        for _ in solve_from_boxes(start, painted, form, self.device):
+        solved = copy.deepcopy(start)
+        for _ in solve_from_boxes(solved, painted, form, self.device):
             yield self._report()
-            if self._asked_to_stop():
+            if self.stopped or self._asked_to_stop():
                 self.stopped = True
                 return
-        self.trainer.begin_at(start)
-        if self.trainer.steps == 0 and self.scorer is not None:
-            yield from self._compare(start, self.scorer)
-            if not self.stopped:  # if nothing better is found, all strokes count
-                yield from (self._report() for _ in solve_from_boxes(start, [*painted, *held], form, self.device))
-                self._keep(start)
+        before = self.progress.best_score
+        if new and self.scorer is not None:
+            yield from self._compare(solved, self.scorer)
+        if self.stopped or (before is not None and new and self.progress.best_score == before):
+            self.trainer.begin_at(start)
+            return
+        self.trainer.begin_at(solved)
+        if new and self.scorer is not None:  # if nothing better is found, all strokes count
+            yield from (self._report() for _ in solve_from_boxes(start, [*painted, *held], form, self.device))
+            self._keep(start)
 
     def _done(self) -> bool:
         self.stopped = self.stopped or self._asked_to_stop()
