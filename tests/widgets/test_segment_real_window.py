@@ -197,6 +197,7 @@ def test_two_annotated_images_and_a_minute_segment_four_others(
 
 def narrow(dock: SegmentDock) -> None:
     dock.panel.model_form.set_values({"features": 4, "depth": 2})
+    dock.panel.window_form.set_values({"start": "nothing"})
 
 
 def test_stop_keeps_the_model_and_shows_its_result(
