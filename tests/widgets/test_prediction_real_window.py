@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,7 +23,6 @@ pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWa
 SIDE = 8192
 LONGEST_SECONDS = 2.0
 LONGEST_BLOCK_MS = 50
-FIRST_BLOCKS, FIRST_BLOCK_MS = 3, 200  # while the network is run for the first time, beside the drawing by software
 QUIET_CORES = 0.4  # what others may use; the X server is one of them
 BUSY_SECONDS, BUSY_BLOCK_MS = 60.0, 1000  # where other programs hold the machine up, which says nothing of this one
 
@@ -99,9 +99,8 @@ def test_the_view_comes_first_and_the_prediction_follows_the_look(
             f"napari alone {drawing:.0f}; other programs used {others:.1f} cores"
         )
     assert whole <= (LONGEST_SECONDS if others < QUIET_CORES else BUSY_SECONDS)
-    quiet = others < QUIET_CORES
-    assert max(blocks[0], again[0]) <= (FIRST_BLOCK_MS if quiet else BUSY_BLOCK_MS)
-    assert blocks[FIRST_BLOCKS] <= (max(LONGEST_BLOCK_MS, 1.5 * drawing) if quiet else BUSY_BLOCK_MS)
+    allowed = max(LONGEST_BLOCK_MS, drawing) if others < QUIET_CORES else BUSY_BLOCK_MS
+    assert max(blocks[0], again[0]) <= allowed
 
 
 def longest_block_of_napari(dock: SegmentDock, qtbot: QtBot, gap_meter: Any) -> float:
@@ -121,3 +120,28 @@ def longest_block_of_napari(dock: SegmentDock, qtbot: QtBot, gap_meter: Any) -> 
     longest: float = gap_meter.stop()[0]
     result.visible = True
     return longest
+
+
+def test_closing_the_window_ends_a_prediction_within_a_second(
+    dock: SegmentDock, qtbot: QtBot, hand_for: Callable[[Any], Any]
+) -> None:
+    viewer: Any = dock.viewer
+    runner, result = dock.runner, viewer.layers["areas: slide"].data
+    hand_for(viewer).click(dock.panel.predict)
+    qtbot.waitUntil(lambda: bool(result.any()), timeout=60_000)
+
+    viewer.close()
+    began = time.monotonic()
+    qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=5000)
+    assert time.monotonic() - began < 1
+    assert not runner.is_running
+    qtbot.waitUntil(lambda: not _threads_of_work(), timeout=60_000)  # each ends when its run of the network does
+    done = np.count_nonzero(result)
+    assert 0 < done < result.size
+    qtbot.wait(200)
+    assert np.count_nonzero(result) == done
+
+
+def _threads_of_work() -> list[str]:
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith(("napari-unet work", "read tiles", "compute tiles"))]

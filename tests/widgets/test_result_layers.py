@@ -68,6 +68,20 @@ def test_background_of_areas_is_seen_through(viewer: ViewerModel) -> None:
     np.testing.assert_allclose(areas.get_color(3)[:3], (0, 1, 0))
 
 
+def test_colours_are_given_only_when_they_change(viewer: ViewerModel) -> None:
+    image, source = add(viewer)
+    areas = ensure_result_layer(viewer, image, source, task="classes", colours=COLOURS)
+    given: list[object] = []
+    areas.events.colormap.connect(given.append)
+    ensure_result_layer(viewer, image, source, task="classes", colours=COLOURS)
+    assert not given
+    ensure_result_layer(viewer, image, source, task="classes", colours=(*COLOURS[:2], "#ffff00"))
+    assert len(given) == 1
+    np.testing.assert_allclose(areas.get_color(3)[:3], (1, 1, 0))
+    ensure_result_layer(viewer, image, source, task="objects", colours=COLOURS)
+    assert areas.get_color(3)[3] == 1
+
+
 def test_pieces_go_where_they_belong_and_filled_frames_are_known(viewer: ViewerModel) -> None:
     image, source = add(viewer)
     labels = ensure_result_layer(viewer, image, source, task="objects", colours=COLOURS)

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import sys
 import threading
 import time
 import warnings
 import weakref
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -183,3 +186,20 @@ def test_the_program_waits_for_the_work_at_its_end(qtbot: QtBot, listener: Liste
     wait_until_over(qtbot, listener.start(work))
 
     assert daemons == [False]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets single threads go after others")
+def test_the_work_and_what_it_starts_go_after_the_window(qtbot: QtBot, listener: Listener) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def work(should_stop: StopCheck) -> Generator[Any, None, None]:
+        yield niceness()
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(niceness).result()
+
+    before = niceness()
+    wait_until_over(qtbot, listener.start(work))
+
+    assert listener.heard == [min(19, before + 10)] * 2 + ["finished"]
+    assert niceness() == before

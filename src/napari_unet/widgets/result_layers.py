@@ -87,8 +87,7 @@ def ensure_result_layer(
             found.data = new_result_data(source.layout, dtype)
             found.name = name
             mark_layer(found, _role(task), image)
-        if task == "classes" or found.colormap.__class__ is DirectLabelColormap:
-            found.colormap = _result_colormap(task, colours)
+        _colour(found, task, colours)
         return found
     layer = Labels(
         new_result_data(source.layout, dtype),
@@ -102,6 +101,21 @@ def ensure_result_layer(
     layer.events.paint.connect(_on_person_painted)
     _add_below_active(viewer, layer)
     return layer
+
+
+def _colour(layer: Labels, task: str, colours: Sequence[str]) -> None:
+    """Give a result its colours, unless it has them: napari draws all of it anew."""
+    known = layer.colormap
+    if not isinstance(known, DirectLabelColormap):
+        if task == "classes":
+            layer.colormap = _result_colormap(task, colours)
+        return
+    wanted = _result_colormap(task, colours)
+    shades = wanted.color_dict if isinstance(wanted, DirectLabelColormap) else {}
+    if known.color_dict.keys() != shades.keys() or any(
+        not np.array_equal(known.color_dict[label], shade) for label, shade in shades.items()
+    ):
+        layer.colormap = wanted
 
 
 def _dtype(task: str, source: ImageSource) -> np.dtype[Any]:

@@ -16,7 +16,7 @@ from napari_unet.data.sample import Sample
 from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
 from napari_unet.widgets.torch_loading import load_torch
-from napari_unet.widgets.worker import StopCheck
+from napari_unet.widgets.worker import StopCheck, let_window_go_first
 
 __all__ = ["WarmUp", "is_warm", "warm_up"]
 
@@ -70,6 +70,7 @@ class WarmUp(threading.Thread):
 
     def run(self) -> None:
         """Load everything; what fails is only logged, since a training will say it when the person asks for one."""
+        let_window_go_first()
         try:
             for _ in warm_up(self._stop_event.is_set):
                 if self._stop_event.is_set():
