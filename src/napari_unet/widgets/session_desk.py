@@ -44,6 +44,10 @@ class _Voice(QObject):
 
     said = Signal(object)
 
+    def say(self, event: RecorderEvent) -> None:
+        """Pass an event on; whoever holds this method keeps the object, which a signal's own `emit` does not."""
+        self.said.emit(event)
+
 
 def describe_session(document: SessionDocument, now: datetime) -> str:
     """Say in a few words when a session was saved and what is in it.
@@ -84,7 +88,7 @@ class SessionDesk:
         self.library = SessionLibrary() if library is None else library
         self._voice = _Voice()
         self._voice.said.connect(self._on_recorder)
-        self.watch = SessionWatch(dock, self.library, self._voice.said.emit, self._on_removed)
+        self.watch = SessionWatch(dock, self.library, self._voice.say, self._on_removed)
         self._job: Job | None = None
         self._closed = False
         self._restored: list[tuple[KeptSession, set[str]]] = []

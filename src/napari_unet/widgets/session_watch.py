@@ -169,6 +169,7 @@ class SessionWatch:
         self._layers = None
         if self.recorder is not None:
             self.recorder.update(self.state())
+            self.recorder.on_event = None  # nobody is there to hear it
             self._end_recorder()
         for layer in list(self._followed):
             self._let_go(layer)
