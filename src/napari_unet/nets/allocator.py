@@ -8,9 +8,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "share_freed_memory"]
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # parameters of mallopt, from malloc.h
+_ARENA_MAX = -8
 _KEEPING = {
     _TRIM_THRESHOLD: 2**31 - 1,
     _TOP_PAD: 64 * 2**20,
@@ -46,6 +47,24 @@ def keep_freed_memory() -> Iterator[None]:
         yield
     finally:
         _leave(library)
+
+
+@contextmanager
+def share_freed_memory() -> Iterator[None]:
+    """Let threads that begin now take the memory that others have freed, so that not each keeps some for itself.
+
+    By its defaults glibc has freed memory wait for the thread that had taken it. Where several threads go through
+    many large blocks, as one that computes tiles and one that writes them, that adds up over dozens of blocks.
+    Elsewhere than on Linux with glibc this does nothing.
+    """
+    library = _glibc()
+    if library is not None:
+        library.mallopt(_ARENA_MAX, 1)
+    try:
+        yield
+    finally:
+        if library is not None:
+            library.mallopt(_ARENA_MAX, 0)  # as many as glibc sees fit
 
 
 def _enter(library: ctypes.CDLL) -> None:

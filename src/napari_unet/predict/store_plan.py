@@ -27,7 +27,9 @@ from napari_unet.predict.tiles import choose_tile
 
 __all__ = ["Source", "open_source", "prepare_store"]
 
-_LONGEST = 2048  # longer sides have no influence on the tile, so that the memory does not depend on the image
+# Longer sides of an image have no influence on the tile, so that the memory does not depend on the image. On a CPU
+# networks of the usual width have no larger tiles anyway.
+_LONGEST_CPU, _LONGEST_GPU = 1024, 2048
 _UNMEASURED = IntensityRange((), ())
 
 
@@ -150,7 +152,8 @@ def _choose_tile(model: SegmentationModel, layout: ImageLayout, config: PredictC
     if tile is None:
         device = choose_device(config.device, precision=config.precision)
         growth = tile_growth(list_turns(config.averaging))
-        shape = tuple(min(size, _LONGEST) for size in layout.frame_shape)
+        longest = _LONGEST_CPU if device.torch_device.type == "cpu" else _LONGEST_GPU
+        shape = tuple(min(size, longest) for size in layout.frame_shape)
         tile = choose_tile(shape, geometry, pixel_budget(model.config, device, growth))
     sides = (tile,) * layout.ndim if isinstance(tile, int) else tuple(tile)
     if len(sides) != layout.ndim:
