@@ -62,6 +62,7 @@ class _WorkerModel:
     task: str = "classes"
     spacing: tuple[float, ...] | None = None
     history: dict[str, Any] = field(default_factory=dict)
+    closed_form: Any = None
 
 
 class NetworkPlugin(WorkerPlugin):
