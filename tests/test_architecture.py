@@ -34,10 +34,11 @@ ALLOWED = {
     "learn": {"data", "nets"},
     "predict": {"data", "nets"},
     "models": {"data", "nets", "learn", "predict"},
+    "live": {"data", "nets", "learn", "predict", "models"},
     "batch": {"data", "nets", "predict", "models"},
     "demo": {"data", "nets", "learn", "predict", "models", "assess"},
-    "cli": {"data", "nets", "learn", "predict", "models", "assess", "batch", "demo", "widgets"},
-    "widgets": {"data", "nets", "learn", "predict", "models", "assess", "session", "batch", "demo"},
+    "cli": {"data", "nets", "learn", "predict", "models", "assess", "batch", "demo", "live", "widgets"},
+    "widgets": {"data", "nets", "learn", "predict", "models", "assess", "session", "batch", "demo", "live"},
 }
 TORCH_FREE = [
     "assess.metrics",

@@ -15,6 +15,8 @@ __all__ = ["AnnotatedFrame", "Batch", "CropSampler"]
 
 _MOST_PLACES = 100_000  # painted pixels of one class in one frame that crops are centred on
 
+Places = dict[int, list[tuple[int, npt.NDArray[np.int64]]]]  # by class: number of the frame, pixels in its part
+
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedFrame:
@@ -115,16 +117,20 @@ class CropSampler:
         self._readers = list({id(frame.reader): frame.reader for frame in self._frames}.values())
         narrow = min(reach[-2:])  # crops are turned in the YX plane
         self._jitter = tuple(int(0.35 * side) for side in (*reach[:-2], narrow, narrow))
-        self._places: dict[int, list[tuple[int, npt.NDArray[np.int64]]]] = {}
-        for number, frame in enumerate(self._frames):
-            painted = frame.weights > 0
-            for index in np.unique(frame.classes[painted]):
-                flat = np.flatnonzero(painted & (frame.classes == index))
-                if flat.size > _MOST_PLACES:
-                    flat = np.sort(self.rng.choice(flat, _MOST_PLACES, replace=False))
-                self._places.setdefault(int(index), []).append((number, flat))
+        self._places = self._find_places([frame.weights > 0 for frame in self._frames])
         if not self._places:
             raise AnnotationError("Nothing is painted: paint a few strokes of background and of each class.")
+
+    def _find_places(self, masks: Sequence[npt.NDArray[np.bool_]]) -> Places:
+        """List the pixels of each class that masks (\\*part) of the frames show."""
+        places: Places = {}
+        for number, (frame, mask) in enumerate(zip(self._frames, masks, strict=True)):
+            for index in np.unique(frame.classes[mask]):
+                flat = np.flatnonzero(mask & (frame.classes == index))
+                if flat.size > _MOST_PLACES:
+                    flat = np.sort(self.rng.choice(flat, _MOST_PLACES, replace=False))
+                places.setdefault(int(index), []).append((number, flat))
+        return places
 
     def draw(self, count: int, part: slice = slice(None)) -> Batch:
         """Draw `count` crops, and read those that `part` says: the rest is read in other processes."""
@@ -144,7 +150,8 @@ class CropSampler:
 
     def _draw_place(self) -> tuple[AnnotatedFrame, tuple[int, ...], tuple[int, ...]]:
         """Draw a frame and the start and stop of a crop in it."""
-        choices = self._places[int(self.rng.choice(sorted(self._places)))]
+        places = self._choose_places()
+        choices = places[int(self.rng.choice(sorted(places)))]
         share = np.sqrt([flat.size for _, flat in choices])
         number, flat = choices[int(self.rng.choice(len(choices), p=share / share.sum()))]
         frame = self._frames[number]
@@ -155,6 +162,10 @@ class CropSampler:
             start.append(centre - side // 2)
         stop = tuple(a + side for a, side in zip(start, self.crop, strict=True))
         return frame, tuple(start), stop
+
+    def _choose_places(self) -> Places:
+        """Return what the next crop is drawn from."""
+        return self._places
 
     def _draw_unpainted(self) -> tuple[FrameReader, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Draw an image, a position in its stack, and the start and stop of a crop there."""

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from napari_unet.data.crops import AnnotatedFrame
 
-__all__ = ["Holdout", "hold_out"]
+__all__ = ["Holdout", "hold_out", "number_strokes"]
 
 _LARGE = 0.1  # share of the painted part from which on a stroke is cut into regions
 _REGIONS = 6  # regions along the longest side of the painted part
@@ -97,14 +97,41 @@ def hold_out(frames: Sequence[AnnotatedFrame], share: float, class_names: Sequen
 def _units(frame: AnnotatedFrame) -> npt.NDArray[np.int64]:
     """Give each stroke of a frame a number; large ones fall into regions. 0 = not painted."""
     painted = frame.weights > 0
-    structure = ndimage.generate_binary_structure(painted.ndim, painted.ndim)
-    units = np.zeros(painted.shape, np.int64)
-    regions = _region_numbers(painted.shape)
+    kinds = np.where(painted, frame.classes + np.uint8(1), np.uint8(0))
+    return number_strokes(kinds, _LARGE * painted.size, _region_numbers(painted.shape))
+
+
+def number_strokes(
+    kinds: npt.NDArray[np.uint8], most_pixels: float, regions: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Give each stroke, connected pixels of one class, a number.
+
+    Parameters
+    ----------
+    kinds : numpy.ndarray
+        (\\*part) 0 = not painted, otherwise 1 more than the index of the class.
+    most_pixels : float
+        A stroke of more pixels falls into its parts in each region.
+    regions : numpy.ndarray
+        (\\*part) number of the region of each pixel, from 0 on.
+
+    Returns
+    -------
+    numpy.ndarray
+        (\\*part) int64; 0 = not painted.
+
+    Examples
+    --------
+    >>> number_strokes(np.array([[1, 1, 0, 2, 2, 2]], np.uint8), 2, np.array([[0, 0, 0, 0, 1, 1]])).tolist()
+    [[1, 1, 0, 5, 6, 6]]
+    """
+    structure = ndimage.generate_binary_structure(kinds.ndim, kinds.ndim)
+    units = np.zeros(kinds.shape, np.int64)
     offset = 0
-    for index in np.unique(frame.classes[painted]):
-        strokes, count = ndimage.label(painted & (frame.classes == index), structure)
+    for kind in np.unique(kinds[kinds > 0]):
+        strokes, count = ndimage.label(kinds == kind, structure)
         sizes = np.bincount(strokes.ravel(), minlength=count + 1)
-        large = (sizes > _LARGE * painted.size) & (np.arange(count + 1) > 0)
+        large = (sizes > most_pixels) & (np.arange(count + 1) > 0)
         number = np.where(large[strokes], count + 1 + strokes * (regions.max() + 1) + regions, strokes)
         units = np.where(strokes > 0, number + offset, units)
         offset = int(units.max())

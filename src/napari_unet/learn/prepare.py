@@ -20,7 +20,7 @@ from napari_unet.learn.border_weights import border_weights
 from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
 
-__all__ = ["prepare_frames"]
+__all__ = ["balance_classes", "bounding_box", "fit_shape", "prepare_frames", "relative_spacing"]
 
 OpenImage = Callable[[Any, ImageLayout, ModelConfig], FrameReader]
 
@@ -67,7 +67,7 @@ def prepare_frames(
             frames += _prepare_sample(sample, model, config, open_image)
         except InputError as error:
             raise type(error)(f"{name}: {error}") from error
-    return _balance(frames, model.classes)
+    return balance_classes(frames, model.classes)
 
 
 def _prepare_sample(
@@ -79,7 +79,7 @@ def _prepare_sample(
             f"The model reads {model.in_channels} channel{'s' * (model.in_channels > 1)}, "
             f"but the image has {layout.channels}."
         )
-    annotation = _fit_shape(sample.annotation, layout)
+    annotation = fit_shape(sample.annotation, layout)
     spacing = relative_spacing(sample.spacing, model.ndim)
     reader = None
     frames = []
@@ -88,7 +88,7 @@ def _prepare_sample(
         if not painted.any():
             continue
         reader = reader or open_image(sample.image, layout, model)
-        box = _bounding_box(painted != 0)
+        box = bounding_box(painted != 0)
         targets = decode_strokes(painted[box], config.task, len(model.classes))
         weights = border_weights(
             targets.objects, w0=config.w0, sigma=config.sigma, class_balance=False, valid=targets.valid, spacing=spacing
@@ -117,7 +117,14 @@ def relative_spacing(spacing: Sequence[float] | None, ndim: int) -> tuple[float,
     return tuple(step / min(steps) for step in steps)
 
 
-def _fit_shape(annotation: Any, layout: ImageLayout) -> Any:
+def fit_shape(annotation: Any, layout: ImageLayout) -> Any:
+    """Check that strokes fit an image; axes of length 1 may be missing or more.
+
+    Raises
+    ------
+    AnnotationError
+        If they do not.
+    """
     shape = tuple(annotation.shape)
     if shape == layout.label_shape:
         return annotation
@@ -128,7 +135,8 @@ def _fit_shape(annotation: Any, layout: ImageLayout) -> Any:
     )
 
 
-def _bounding_box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
+def bounding_box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Return the smallest box that holds all pixels of a mask that has any."""
     box = []
     for axis in range(mask.ndim):
         found = np.flatnonzero(mask.any(axis=tuple(i for i in range(mask.ndim) if i != axis)))
@@ -136,7 +144,14 @@ def _bounding_box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
     return tuple(box)
 
 
-def _balance(frames: list[AnnotatedFrame], names: tuple[str, ...]) -> list[AnnotatedFrame]:
+def balance_classes(frames: Sequence[AnnotatedFrame], names: tuple[str, ...]) -> list[AnnotatedFrame]:
+    """Bring the class term of the weights to all frames together: each class has the same sum, and the mean is 1.
+
+    Raises
+    ------
+    AnnotationError
+        If nothing or one class only is painted.
+    """
     counts = np.zeros(len(names), np.int64)
     for frame in frames:
         counts += np.bincount(frame.classes[frame.weights > 0], minlength=len(names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -25,7 +26,7 @@ from napari_unet.predict.feature_cache import FeatureCache
 from napari_unet.predict.features import FeatureMaps
 from napari_unet.predict.tiled import image_layout
 
-__all__ = ["Adapter", "adapt", "apply_head"]
+__all__ = ["Adapter", "StrokeFeatures", "adapt", "apply_head"]
 
 _MOST_PIXELS = 10_000  # of one class in one frame
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio: its multiples are evenly spread
@@ -84,6 +85,28 @@ def adapt(
     Adapter(model, device, cache=cache).adapt(samples, task=task)
 
 
+@dataclass(frozen=True, eq=False)
+class StrokeFeatures:
+    """What a network sees at painted pixels: of each class in each frame at most 10,000.
+
+    Attributes
+    ----------
+    features : torch.Tensor
+        (n, D) on the device.
+    classes : numpy.ndarray
+        (n,) int64, index of the class, 0 = background.
+    weights : numpy.ndarray
+        (n,) float32, how many painted pixels each stands for.
+    pixels : tuple of numpy.ndarray
+        For each frame the numbers of its pixels in the flattened frame.
+    """
+
+    features: torch.Tensor
+    classes: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32]
+    pixels: tuple[npt.NDArray[np.int64], ...]
+
+
 class Adapter:
     """Adapts a model to strokes again and again, and shows what it then sees, without running the network twice.
 
@@ -118,26 +141,14 @@ class Adapter:
     def adapt(self, samples: Sequence[Sample], *, task: Literal["objects", "classes"] | None = None) -> None:
         """Solve the head of the model from all strokes so far; see `napari_unet.adapt`."""
         model = self.model
-        features, classes, weights = self.painted(samples, task=task)
-        device = self.device.torch_device
-        form = model.closed_form or ClosedForm()
-        weight, bias = solve_head(
-            features,
-            torch.from_numpy(classes).to(device),
-            len(model.config.classes),
-            weights=torch.from_numpy(weights).to(device),
-            ridge=form.ridge, scale=form.scale, offset=form.offset,
-        )  # fmt: skip
-        head = cast("nn.Conv2d", model.network.head)
-        with torch.no_grad():
-            head.weight.copy_(weight.reshape(head.weight.shape))
-            cast("torch.Tensor", head.bias).copy_(bias)
+        strokes = self.painted(samples, task=task)
+        self.set_head(*self.solve(strokes))
         model.task, model.spacing = task or model.task, samples[0].spacing
         kept = {key: value for key, value in model.history.items() if key != "best_score"}  # that of the old head
         model.history = kept | {
             "adapted": {
-                "painted": round(float(weights.sum())),
-                "used": len(classes),
+                "painted": round(float(strokes.weights.sum())),
+                "used": len(strokes.classes),
                 "images": [sample.name for sample in samples],
                 "device": self.device.description,
             }
@@ -145,17 +156,8 @@ class Adapter:
 
     def painted(
         self, samples: Sequence[Sample], *, task: Literal["objects", "classes"] | None = None
-    ) -> tuple[torch.Tensor, npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    ) -> StrokeFeatures:
         """Return what is known of the painted pixels.
-
-        Returns
-        -------
-        features : torch.Tensor
-            (n, D) on the device, of at most 10,000 pixels of each class in each frame.
-        classes : numpy.ndarray
-            (n,) their classes, 0 = background.
-        weights : numpy.ndarray
-            (n,) how many painted pixels each stands for.
 
         Raises
         ------
@@ -164,14 +166,41 @@ class Adapter:
         """
         config = TrainConfig(task=cast("Any", task or self.model.task), w0=0.0)
         frames = prepare_frames(samples, self.model.config, config, self.cache.reader)
+        return self.gather(frames)
+
+    def gather(self, frames: Sequence[AnnotatedFrame]) -> StrokeFeatures:
+        """Return the features of what is painted on frames, which are read by what `FeatureCache.reader` returns."""
         self._place()
-        features, classes, weights = [], [], []
+        features, classes, weights, pixels = [], [], [], []
         for frame in frames:
-            pixels, kinds, counts = _choose_pixels(frame, len(self.model.config.classes))
-            features.append(self._maps(frame.reader).gather(frame.position, pixels))
+            places, kinds, counts = _choose_pixels(frame, len(self.model.config.classes))
+            features.append(self._maps(frame.reader).gather(frame.position, places))
+            pixels.append(places)
             classes.append(kinds)
             weights.append(counts)
-        return torch.cat(features), np.concatenate(classes), np.concatenate(weights)
+        return StrokeFeatures(torch.cat(features), np.concatenate(classes), np.concatenate(weights), tuple(pixels))
+
+    def solve(
+        self, strokes: StrokeFeatures, chosen: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return weight (K, D) and bias (K,) of the head that strokes give; `chosen` (n,) bool leaves pixels out."""
+        device = self.device.torch_device
+        kept = np.ones(len(strokes.classes), bool) if chosen is None else chosen
+        form = self.model.closed_form or ClosedForm()
+        return solve_head(
+            strokes.features if chosen is None else strokes.features[torch.from_numpy(kept).to(device)],
+            torch.from_numpy(strokes.classes[kept]).to(device),
+            len(self.model.config.classes),
+            weights=torch.from_numpy(strokes.weights[kept]).to(device),
+            ridge=form.ridge, scale=form.scale, offset=form.offset,
+        )  # fmt: skip
+
+    def set_head(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """Give the model a head of weight (K, D) and bias (K,)."""
+        head = cast("nn.Conv2d", self.model.network.head)
+        with torch.no_grad():
+            head.weight.copy_(weight.reshape(head.weight.shape))
+            cast("torch.Tensor", head.bias).copy_(bias)
 
     def maps(self, image: Any, layout: ImageLayout) -> FeatureMaps:
         """Return the feature maps of an image."""

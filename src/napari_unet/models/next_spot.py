@@ -115,7 +115,8 @@ def find_spot(
     (2, True)
     """
     model, sample = adapter.model, samples[0]
-    features, classes, weights = adapter.painted(samples, task=task)
+    strokes = adapter.painted(samples, task=task)
+    features, classes, weights = strokes.features, strokes.classes, strokes.weights
     share = weights / np.bincount(classes, weights, minlength=len(model.config.classes))[classes]
     form = model.closed_form or ClosedForm()
     experience = Experience(features.float().cpu().numpy(), share / share.sum(), form.ridge)

@@ -80,6 +80,10 @@ class FeatureCache:
         self._readers.move_to_end(key)
         return self._readers[key]
 
+    def share_images(self, other: FeatureCache) -> None:
+        """Read images as another cache does, so that their grey values need not be measured again."""
+        self._readers = other._readers.copy()
+
     def forget(self, image: Any) -> None:
         """Forget all about an image."""
         for key in [key for key in self._readers if key[0] == _identity(image)]:

@@ -1,0 +1,1 @@
+"""Learning while the person paints: strokes in, events out."""

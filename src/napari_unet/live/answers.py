@@ -1,0 +1,149 @@
+"""What one network says at once: its last layer solved from the strokes, on features that are remembered."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from napari_unet.data.axes import Box, ImageLayout
+from napari_unet.data.intensity import FrameReader
+from napari_unet.live.events import Source
+from napari_unet.live.images import AnnotatedImages, PaintedImage
+from napari_unet.models.adapt import Adapter
+from napari_unet.models.model import Model
+from napari_unet.predict.feature_cache import FeatureCache
+
+__all__ = ["Answers"]
+
+_TILES_AT_ONCE = 4
+
+Head = tuple[torch.Tensor, torch.Tensor]
+
+
+class Answers:
+    """A network that stays as it is, and its two heads: its own, and the one that is solved from the strokes.
+
+    Parameters
+    ----------
+    model : Model
+        Is copied.
+    device : str
+        Where the network runs.
+    max_bytes : int
+        Memory for the features.
+    before : Answers or None
+        Whose knowledge of the images' grey values is taken over.
+
+    Attributes
+    ----------
+    trained : bool
+        Whether the network's own head has learnt anything, so that it can be shown.
+    scores : dict
+        Source -> held-out score, where it was measured on the present strokes.
+    """
+
+    def __init__(self, model: Model, device: str, max_bytes: int, before: Answers | None = None) -> None:
+        network = copy.deepcopy(model.network)
+        self.model = Model(model.config, network, model.task, model.spacing, dict(model.history), model.closed_form)
+        self.adapter = Adapter(self.model, device, cache=FeatureCache(max_bytes))
+        if before is not None:
+            self.adapter.cache.share_images(before.adapter.cache)
+        self.trained = bool(model.history.get("steps"))
+        self.scores: dict[Source, float] = {}
+        head = cast("nn.Conv2d", network.head)
+        self._own: Head = head.weight.detach().flatten(1).clone(), cast("torch.Tensor", head.bias).detach().clone()
+        self._solved: Head | None = None
+        self._without_held: Head | None = None
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether there is an answer of the closed form."""
+        return self._solved is not None
+
+    def read(self, image: PaintedImage) -> FrameReader:
+        """Return what reads an image."""
+        return self.adapter.cache.reader(image.sample.image, image.layout, self.model.config)
+
+    def solve(self, images: AnnotatedImages) -> None:
+        """Solve the head from all strokes, and once more without those held out."""
+        strokes = self.adapter.gather(images.painted_frames(self.read))
+        held = images.held_pixels(strokes.pixels)
+        self._solved = self.adapter.solve(strokes)
+        self._without_held = self.adapter.solve(strokes, ~held) if held.any() else self._solved
+        self.scores = {}
+
+    def forget_strokes(self) -> None:
+        """Let go of the solution, where too little is painted for one."""
+        self._solved = self._without_held = None
+        self.scores = {}
+
+    def probabilities(self, image: PaintedImage, region: Box | None, source: Source) -> npt.NDArray[np.float32]:
+        """Return (class, \\*region) float32 of one of the sources."""
+        self._use(source)
+        return self.adapter.probabilities(image.sample.image, image.layout.axes, region)
+
+    def prepare(self, image: PaintedImage, region: Box | None) -> Iterator[None]:
+        """Compute the features of a region, a few tiles at a time."""
+        maps = self.adapter.maps(image.sample.image, image.layout)
+        for position, space in _frames_of(image.layout, region):
+            numbers = maps.touching(space)
+            for first in range(0, len(numbers), _TILES_AT_ONCE):
+                for _ in maps.read(position, numbers[first : first + _TILES_AT_ONCE]):
+                    pass
+                yield
+
+    def gather_parts(self, images: AnnotatedImages) -> Iterator[None]:
+        """Compute the features of all strokes, frame by frame."""
+        for frame in images.painted_frames(self.read):
+            self.adapter.gather([frame])
+            yield
+
+    def network_for_score(self, source: Source) -> nn.Module:
+        """Return a copy of the network as it is scored: a closed form does not know the held-out strokes."""
+        return self._copy(self._own if source == "network" else self._without_held)
+
+    def copy_model(self, source: Source) -> Model:
+        """Return a model that predicts what is shown, and that nothing changes any more."""
+        model = self.model
+        return Model(
+            model.config, self._copy(self._own if source == "network" else self._solved), model.task, model.spacing,
+            dict(model.history), model.closed_form,
+        )  # fmt: skip
+
+    def _copy(self, head: Head | None) -> nn.Module:
+        network = copy.deepcopy(self.model.network).eval()
+        if head is not None:
+            _set_head(network, head)
+        return network
+
+    def _use(self, source: Source) -> None:
+        head = self._own if source == "network" else self._solved
+        assert head is not None  # nothing is shown before it is solved
+        _set_head(self.model.network, head)
+
+
+def _set_head(network: nn.Module, head: Head) -> None:
+    target = cast("nn.Conv2d", network.head)
+    with torch.no_grad():
+        target.weight.copy_(head[0].reshape(target.weight.shape))
+        cast("torch.Tensor", target.bias).copy_(head[1])
+
+
+def _frames_of(layout: ImageLayout, region: Box | None) -> Iterator[tuple[tuple[int, ...], Box]]:
+    """Go through the frames of a region, with its box in them."""
+    given = region or (slice(None),) * len(layout.label_shape)
+    spans = {
+        letter: slice(*part.indices(size)[:2])
+        for letter, part, size in zip(layout.label_axes, given, layout.label_shape, strict=True)
+    }
+    space = tuple(spans[letter] for letter in layout.space_letters)
+    for position in layout.frames():
+        inside = zip(layout.stack_letters, position, strict=True)
+        if all(spans[letter].start <= at < spans[letter].stop for letter, at in inside):
+            yield position, space

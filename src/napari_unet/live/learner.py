@@ -1,0 +1,373 @@
+"""The learning core behind the window: plain calls say what was painted, and each step does a little and tells."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Hashable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+
+from napari_unet.data.axes import Box
+from napari_unet.data.sample import Sample
+from napari_unet.errors import InputError, UNetError
+from napari_unet.learn.config import TrainConfig
+from napari_unet.live.answers import Answers
+from napari_unet.live.curves import Curves
+from napari_unet.live.events import (
+    Idle,
+    LiveEvent,
+    Problem,
+    RegionAnswered,
+    Source,
+    SourceChanged,
+    StrokesMissing,
+)
+from napari_unet.live.images import AnnotatedImages, PaintedImage
+from napari_unet.live.missing import words_for_answer, words_for_score
+from napari_unet.live.schooling import Schooling
+from napari_unet.live.stable_holdout import strokes_lacking
+from napari_unet.models.model import Model
+from napari_unet.models.transfer import transfer
+from napari_unet.nets.allocator import keep_freed_memory
+from napari_unet.nets.device import is_out_of_memory
+from napari_unet.predict.tiled import image_layout
+
+__all__ = ["LiveLearner"]
+
+_FEATURE_BYTES = 256 * 2**20  # of each of the two networks whose features are known while one follows the other
+_CLOSE = 0.02  # a closed form that scores no worse than this below the network is what new strokes are answered with
+
+
+class LiveLearner:
+    """Learns from strokes while they are painted, and answers at once.
+
+    Every change is answered by the closed form for the visible region; the training goes on meanwhile from the
+    present weights, and takes over where it is better on the strokes that are held out. Nothing depends on the time:
+    the same calls before the same steps give the same events.
+
+    `set_annotation`, `remove_image`, `set_classes`, `look_at`, `start_training`, `stop_training` and `wait` may be
+    called from any thread and return at once; all else belongs to the one thread that steps.
+
+    Parameters
+    ----------
+    model : Model
+        What to begin with; it is not changed.
+    config : TrainConfig or None
+        What strokes mean and how to train. `max_steps` and `max_seconds` are not used: it idles when the score stops
+        rising.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
+    feature_bytes : int
+        Memory for remembered features; twice as much while a better network's replace them.
+
+    Attributes
+    ----------
+    curves : Curves
+        Loss and scores, for a plot.
+    shown : {"closed form", "network"}
+        Whose result is shown.
+    idle : bool
+        Whether there is nothing to do before the next call.
+
+    Examples
+    --------
+    >>> import numpy as np, napari_unet as nu
+    >>> image = np.random.default_rng(0).random((48, 48)); image[8:20, 8:40] += 2
+    >>> strokes = np.zeros((48, 48), np.uint8); strokes[2:5, 2:30] = 1; strokes[10:18, 10:18] = 2
+    >>> learner = LiveLearner(nu.Model.create(nu.ModelConfig(features=4, depth=1)), device="cpu")
+    >>> learner.set_annotation("cells", nu.Sample(image, strokes))
+    >>> learner.look_at("cells", (slice(0, 24), slice(0, 48)))
+    >>> for event in learner.step():
+    ...     print(type(event).__name__, getattr(event, "text", ""))
+    RegionAnswered
+    StrokesMissing For a score, paint 1 more stroke of background and 1 more stroke of foreground.
+    """
+
+    def __init__(
+        self, model: Model, config: TrainConfig | None = None, *, device: str = "auto",
+        feature_bytes: int = _FEATURE_BYTES,
+    ) -> None:  # fmt: skip
+        self.config = config or TrainConfig()
+        self.curves = Curves()
+        self.shown: Source = "closed form"
+        self.idle = True
+        self.change = 0
+        self._device, self._feature_bytes = device, feature_bytes
+        self._calls: deque[Callable[[], None]] = deque()
+        self._called = threading.Event()
+        self._out: list[LiveEvent] = []
+        self._images = AnnotatedImages(self.config)
+        self._view: tuple[Hashable, Box | None] | None = None
+        self._unsolved = self._unshown = False
+        self._told: tuple[str, bool] = ("", False)
+        self._answers = Answers(model, device, feature_bytes)
+        self._answers.model.task = self.config.task
+        self._wanted = False
+        self._behind = 0.0  # by how much the closed form scored less than the network, when both were scored last
+        self._schooling = Schooling(self.config, self.curves, steps_before=int(model.history.get("steps") or 0))
+        self._work: Generator[None, None, None] | None = None
+
+    # ---- calls, from any thread
+
+    def set_annotation(self, key: Hashable, sample: Sample, changed: Box | None = None) -> None:
+        """Say that an image is there, or that something was painted, erased or undone on it.
+
+        Parameters
+        ----------
+        key : hashable
+            Names the image from now on.
+        sample : Sample
+            The image and its annotation, which may be painted on while it is read: the call after that is read again.
+        changed : tuple of slice or None
+            The part of the annotation that changed; None: all of it is compared.
+        """
+        self._call(partial(self._put, key, sample, changed))
+
+    def remove_image(self, key: Hashable) -> None:
+        """Let go of an image and its strokes."""
+        self._call(partial(self._remove, key))
+
+    def set_classes(self, names: tuple[str, ...]) -> None:
+        """Rename, add or remove classes, background first; give annotations whose labels mean others now, too."""
+        self._call(partial(self._set_classes, tuple(names)))
+
+    def look_at(self, key: Hashable, region: Box | None = None) -> None:
+        """Say which part of which image is visible, one slice for each of its axes but the channels; None: all."""
+        self._call(partial(self._look_at, key, region))
+
+    def start_training(self) -> None:
+        """Train from now on, whenever there is something to learn."""
+        self._call(partial(self._want, True))
+
+    def stop_training(self) -> None:
+        """Train no more; what was learnt stays."""
+        self._call(partial(self._want, False))
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the next call, at most so long; returns whether there is one."""
+        return self._called.wait(seconds)
+
+    def _call(self, call: Callable[[], None]) -> None:
+        self._calls.append(call)
+        self._called.set()
+
+    # ---- what the stepping thread does
+
+    def run(self, should_stop: Callable[[], bool]) -> Iterator[LiveEvent]:
+        """Step until `should_stop`, which is asked after each step and five times a second while idle."""
+        on_cpu = self._answers.adapter.device.torch_device.type == "cpu"
+        with keep_freed_memory() if on_cpu else nullcontext():
+            while not should_stop():
+                yield from self.step()
+                if self.idle:
+                    self.wait(0.2)
+
+    def step(self) -> tuple[LiveEvent, ...]:
+        """Do what is most urgent, in a bounded part; returns what came of it.
+
+        Changes come first and are answered together; then what is in view, the features of a better network, scores,
+        and a part of a training step. Errors become `Problem` events.
+        """
+        self.idle = False
+        self._take_calls()
+        if self._unsolved:
+            self._unsolved = False
+            self._trying("answer", self._answer)
+        elif self._unshown:
+            self._trying("answer", self._show)
+        else:
+            self._trying("training", self._learn)
+        out, self._out = tuple(self._out), []
+        return out
+
+    def current_model(self) -> Model:
+        """Return a copy of the model whose result is shown, to predict the rest, or to save.
+
+        Raises
+        ------
+        InputError
+            If too little is painted.
+        """
+        if self.shown == "closed form" and not self._answers.is_solved:
+            raise InputError("There is no result yet: paint a stroke of background and one of another class.")
+        model = self._answers.copy_model(self.shown)
+        samples = [image.sample for image in self._images.images.values()]
+        model.task = self.config.task
+        if samples:
+            model.spacing = samples[0].spacing
+        kept = {key: value for key, value in model.history.items() if key != "best_score"}
+        score = self._answers.scores.get(self.shown)
+        model.history = kept | {"images": [sample.name for sample in samples]}
+        if score is not None:
+            model.history["best_score"] = score
+        return model
+
+    def _take_calls(self) -> None:
+        self._called.clear()
+        while self._calls:
+            self._trying("strokes", self._calls.popleft())
+
+    def _trying(self, during: str, work: Callable[[], None]) -> None:
+        """Do something; what goes wrong is told, and leaves this usable."""
+        try:
+            work()
+        except Exception as error:
+            error = error.with_traceback(None) if is_out_of_memory(error) else error  # its frames hold tensors
+            self._work = None
+            if during == "training":
+                self._schooling.fail()
+            if isinstance(error, UNetError):
+                words = str(error)
+            elif is_out_of_memory(error):
+                words = "The memory was not enough; close other programs or look at a smaller part of the image."
+            else:
+                words = f"Something went wrong ({type(error).__name__}); paint on to try it again."
+            self._out.append(Problem(*self._now, during, words, error))  # type: ignore[arg-type]
+
+    @property
+    def _now(self) -> tuple[int, int]:
+        return self._schooling.steps, self.change
+
+    # ---- changes
+
+    def _put(self, key: Hashable, sample: Sample, changed: Box | None) -> None:
+        known = self._images.images.get(key)
+        layout = image_layout(self._answers.model, sample.image, sample.axes)
+        if known is not None and (known.sample.image is not sample.image or known.layout != layout):
+            self._remove(key)
+            known = None
+        image = known or PaintedImage(sample, layout)
+        image.sample = sample
+        different = image.put(changed if known else None, self.change + 1)
+        self._images.images[key] = image
+        if different:
+            self._changed()
+        elif known is None:
+            self._unshown = True
+
+    def _remove(self, key: Hashable) -> None:
+        image = self._images.images.pop(key, None)
+        if image is None:
+            return
+        self._answers.adapter.cache.forget(image.sample.image)
+        self._schooling.forget_renewal()
+        if self._view is not None and self._view[0] == key:
+            self._view = None
+        if image.parts:
+            self._changed()
+
+    def _set_classes(self, names: tuple[str, ...]) -> None:
+        before = self._answers.model.config
+        if names == before.classes:
+            return
+        config = replace(before, classes=names)
+        if len(names) == len(before.classes):
+            self._answers.model.config = config
+        else:
+            moved = transfer(self._answers.copy_model("network"), config, seed=self.config.seed).model
+            self._answers = Answers(moved, self._device, self._feature_bytes, self._answers)
+            self._schooling.begin_anew()
+            self._images.decode_anew()
+        self._changed()
+
+    def _look_at(self, key: Hashable, region: Box | None) -> None:
+        self._view = key, region
+        self._unshown = True
+
+    def _want(self, training: bool) -> None:
+        self._wanted = training
+        self._work = None
+        self._schooling.wake()
+
+    def _changed(self) -> None:
+        self.change += 1
+        self.curves.mark(self._schooling.steps)
+        self._unsolved = True
+
+    # ---- answers
+
+    def _answer(self) -> None:
+        """Solve anew and show it."""
+        self._work = None
+        self._schooling.strokes_changed()
+        self._schooling.ready = False
+        answers = self._answers
+        answers.forget_strokes()
+        names = answers.model.config.classes
+        self._images.divide(len(names))
+        painted = [names[kind - 1] for kind in sorted(self._images.lacking)]
+        if len(painted) < 2:
+            self._tell_missing(words_for_answer(painted, names), for_answer=True)
+            return
+        answers.solve(self._images)
+        self._schooling.ready = True
+        self._change_source("network" if self.shown == "network" and self._behind > _CLOSE else "closed form")
+        self._show()
+        counts = strokes_lacking(self._images.lacking, names) if self.config.holdout > 0 else ()
+        self._tell_missing(words_for_score(counts) if counts else "", for_answer=False, counts=counts)
+
+    def _tell_missing(self, text: str, *, for_answer: bool, counts: tuple[tuple[str, int], ...] = ()) -> None:
+        if self._told != (text, for_answer):
+            self._told = text, for_answer
+            self._out.append(StrokesMissing(*self._now, text, counts, for_answer))
+
+    def _show(self) -> None:
+        self._unshown = False
+        if self._view is None or not self._answers.is_solved:
+            return
+        key, region = self._view
+        image = self._images.images.get(key)
+        if image is None:
+            return
+        found = self._answers.probabilities(image, region, self.shown)
+        whole = tuple(
+            slice(*part.indices(size)[:2])
+            for part, size in zip(region or (slice(None),) * found[0].ndim, image.layout.label_shape, strict=True)
+        )
+        self._out.append(RegionAnswered(*self._now, key, whole, found, self.shown))
+
+    def _change_source(self, source: Source) -> None:
+        if source != self.shown:
+            self.shown = source
+            self._unshown = True
+            scores = self._answers.scores
+            pair = scores.get("closed form"), scores.get("network")
+            self._out.append(SourceChanged(*self._now, source, pair))
+
+    # ---- training
+
+    def _learn(self) -> None:
+        """Do one part of what is to be learnt."""
+        school = self._schooling
+        if self._work is None:
+            self._work = school.next_work(self._answers, self._images, training=self._wanted)
+        if self._work is None:
+            if not school.told_idle:
+                school.told_idle = True
+                self._out.append(Idle(*self._now, school.reason(training=self._wanted)))
+            self.idle = True
+            return
+        if next(self._work, school) is school:  # it is done
+            self._work = None
+        for make in school.take_news():
+            self._out.append(make(*self._now))
+        self._follow()
+
+    def _follow(self) -> None:
+        """Bring a better network's features into view, and show what scores best."""
+        if self._schooling.renewal is None and self._schooling.found is not None and self._work is None:
+            view = self._view
+            image = None if view is None else self._images.images.get(view[0])
+            region = view[1] if view is not None else None
+            self._schooling.begin_renewal(self._answers, image, region, self._device, self._feature_bytes)
+        renewed = self._schooling.take_renewed()
+        if renewed is not None:
+            self._answers = renewed
+            renewed.solve(self._images)
+            self._unshown = True
+        scores = self._answers.scores
+        if len(scores) == 2:
+            self._behind = scores["network"] - scores["closed form"]
+            self._change_source("network" if scores["network"] > scores["closed form"] else "closed form")

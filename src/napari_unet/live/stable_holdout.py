@@ -1,0 +1,112 @@
+"""Holding out strokes while they are painted: whole strokes, and each stays what it is while it exists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_unet.live.painted import FREE, HELD, LEARNT, PaintedPart
+
+__all__ = ["divide_strokes", "strokes_lacking"]
+
+
+@dataclass
+class _Stroke:
+    part: PaintedPart
+    number: int
+    kind: int
+    pixels: int
+    fate: int
+
+
+def divide_strokes(parts: Sequence[PaintedPart], share: float, rng: np.random.Generator) -> dict[int, int]:
+    """Decide which strokes are held out, in place: about `share` of the pixels of each class.
+
+    A stroke that was held out stays so, and what is added to it with it, until it is joined to one that was trained
+    on, or is all that is left of its class. A stroke that was trained on is never held out. Only strokes of which
+    neither is true are chosen from, at random, and one of each class always remains to be learnt.
+
+    Parameters
+    ----------
+    parts : sequence of PaintedPart
+        All that is painted, decoded.
+    share : float
+        Of the pixels, 0 to below 1; 0: nothing is held out.
+    rng : numpy.random.Generator
+        Source of the choice.
+
+    Returns
+    -------
+    dict
+        For each painted class, 1 more than its index: how many strokes are still to be painted until one of them can
+        be held out; 0: one is.
+    """
+    strokes = [stroke for part in parts for stroke in _list_strokes(part)]
+    lacking = {}
+    for kind in sorted({stroke.kind for stroke in strokes}):
+        own = [stroke for stroke in strokes if stroke.kind == kind]
+        _divide_class(own, share, rng)
+        held = any(stroke.fate == HELD for stroke in own)
+        lacking[kind] = 0 if held else 1
+    for part in parts:
+        fates = np.zeros(int(part.strokes.max(initial=0)) + 1, np.uint8)
+        for stroke in strokes:
+            if stroke.part is part:
+                fates[stroke.number] = stroke.fate
+        part.fate = fates[part.strokes]
+    return lacking
+
+
+def strokes_lacking(lacking: dict[int, int], names: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """Say by name which classes need how many strokes more; of one that is not painted at all two.
+
+    Examples
+    --------
+    >>> strokes_lacking({1: 0, 2: 1}, ("background", "cell", "debris"))
+    (('cell', 1), ('debris', 2))
+    """
+    counts = [(name, lacking.get(kind, 2)) for kind, name in enumerate(names, start=1)]
+    return tuple((name, count) for name, count in counts if count)
+
+
+def _list_strokes(part: PaintedPart) -> list[_Stroke]:
+    numbers = part.strokes.ravel()
+    count = int(numbers.max(initial=0)) + 1
+    pixels = np.bincount(numbers, minlength=count)
+    learnt = np.bincount(numbers[part.fate.ravel() == LEARNT], minlength=count)
+    held = np.bincount(numbers[part.fate.ravel() == HELD], minlength=count)
+    kinds = np.zeros(count, np.uint8)
+    kinds[numbers] = part.kinds.ravel()
+    return [
+        _Stroke(
+            part,
+            number,
+            int(kinds[number]),
+            int(pixels[number]),
+            LEARNT if learnt[number] else HELD if held[number] else FREE,
+        )
+        for number in np.flatnonzero(pixels).tolist()
+        if number > 0
+    ]
+
+
+def _divide_class(strokes: list[_Stroke], share: float, rng: np.random.Generator) -> None:
+    """Choose among the strokes of one class."""
+    total = sum(stroke.pixels for stroke in strokes)
+    held = [stroke for stroke in strokes if stroke.fate == HELD]
+    if held and (len(held) == len(strokes) or share == 0):
+        largest = max(held, key=lambda stroke: stroke.pixels)
+        for stroke in held if share == 0 else [largest]:
+            stroke.fate = FREE
+        held = [stroke for stroke in held if stroke.fate == HELD]
+    free = [stroke for stroke in strokes if stroke.fate == FREE]
+    taken, left = sum(stroke.pixels for stroke in held), len(strokes) - len(held)
+    for stroke in (free[i] for i in rng.permutation(len(free))):
+        if taken >= share * total or left < 2:
+            return
+        most = 1.5 * share * total if taken > 0 else 0.6 * total
+        if taken + stroke.pixels <= most:
+            stroke.fate = HELD
+            taken, left = taken + stroke.pixels, left - 1
