@@ -63,8 +63,7 @@ def _race(
                 )
     return [
         {
-            "set": name, "seen": SETS[name].seen, "strokes": str(strokes or "full"),
-            "contender": contender, "seconds": mark,
+            "set": name, "strokes": str(strokes or "full"), "contender": contender, "seconds": mark,
             "Dice": mean(score["dice"] for score in scores), "spread": pstdev(score["dice"] for score in scores),
             "AP50": mean(score["ap50"] for score in scores) if "ap50" in scores[0] else None,
         }
@@ -91,7 +90,7 @@ def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         groups.setdefault((row["strokes"], row["contender"], row["seconds"]), []).append(row)
     return [
         {
-            "set": "mean of the sets", "seen": None, "strokes": strokes, "contender": contender, "seconds": mark,
+            "set": "mean of the sets", "strokes": strokes, "contender": contender, "seconds": mark,
             "Dice": mean(row["Dice"] for row in group), "spread": mean(row["spread"] for row in group), "AP50": None,
         }
         for (strokes, contender, mark), group in groups.items()

@@ -1,7 +1,7 @@
 """The tasks of the race: real annotated images, some of them painted with a few strokes, others to be segmented.
 
-Painted and segmented images never overlap; for the heart they are of different patients. The starting weights have
-learnt from every third specimen of some sets (`scripts/pretrain.py`): these specimens take no part.
+Painted and segmented images never overlap; for the heart they are of different patients. The shipped starting
+weights have seen none of these sets.
 """
 
 from __future__ import annotations
@@ -62,15 +62,12 @@ class ImageSet:
         Whether the labels tell single objects apart.
     spacing : tuple of float or None
         Distance of voxels; None: equal.
-    seen : bool
-        Whether the starting weights have learnt from other images of the set.
     """
 
     file: str
     read: Callable[[dict[str, Any]], Iterator[TestImage]]
     has_objects: bool = False
     spacing: tuple[float, ...] | None = None
-    seen: bool = False
 
 
 def _numbered(axes: str) -> Callable[[dict[str, Any]], Iterator[TestImage]]:
@@ -102,11 +99,11 @@ def _membranes(archive: dict[str, Any]) -> Iterator[TestImage]:
 
 
 SETS = {
-    "nuclei_fluo": ImageSet("nuclei_fluo_dsb2018", _numbered("YX"), has_objects=True, seen=True),
-    "nuclei_he": ImageSet("nuclei_he_dsb2018", _stacked("labels", "YXS"), has_objects=True, seen=True),
+    "nuclei_fluo": ImageSet("nuclei_fluo_dsb2018", _numbered("YX"), has_objects=True),
+    "nuclei_he": ImageSet("nuclei_he_dsb2018", _stacked("labels", "YXS"), has_objects=True),
     "isbi2012_em": ImageSet("isbi2012_em", _membranes),
-    "ct_lung_2d": ImageSet("ct_lung_2d", _stacked("lung", "YX"), seen=True),
-    "mri_lv": ImageSet("mri_lv_sunnybrook", _left_ventricle, seen=True),
+    "ct_lung_2d": ImageSet("ct_lung_2d", _stacked("lung", "YX")),
+    "mri_lv": ImageSet("mri_lv_sunnybrook", _left_ventricle),
     "embryo_nuclei_3d": ImageSet("embryo_nuclei_3d", _numbered("ZYX"), has_objects=True, spacing=(1.75, 0.8, 0.8)),
     "mri_hippocampus_3d": ImageSet("mri_hippocampus_3d", _numbered("ZYX")),
 }
@@ -139,11 +136,9 @@ class Episode:
 
 @lru_cache(maxsize=2)
 def load_set(name: str, folder: Path) -> tuple[TestImage, ...]:
-    """Read the images of a set from which the starting weights have not learnt."""
+    """Read all images of a set."""
     with np.load(folder / f"{SETS[name].file}.npz", allow_pickle=False) as archive:
-        images = tuple(SETS[name].read({key: archive[key] for key in archive.files}))
-    learnt = set(sorted({image.group for image in images})[::3]) if SETS[name].seen else set()
-    return tuple(image for image in images if image.group not in learnt)
+        return tuple(SETS[name].read({key: archive[key] for key in archive.files}))
 
 
 def draw_episode(name: str, strokes: int | None, seed: int, folder: Path) -> Episode:

@@ -14,9 +14,8 @@ import time
 import pytest
 from rich.console import Console
 
-from napari_unet.cli.progress import ProgressLine, TrainingReport, report_prediction, stop_on_signal
+from napari_unet.cli.progress import ProgressLine, TrainingReport, stop_on_signal
 from napari_unet.learn.events import FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
-from napari_unet.predict.events import PredictEvent, PredictRecovered
 
 
 def _report(terminal: bool, events: int) -> str:
@@ -59,14 +58,6 @@ def test_training_without_a_budget_shows_the_time_so_far() -> None:
     with ProgressLine("Training", Console(file=stream, width=120)) as line:
         TrainingReport(line).show(FitProgress(3, 75.0, 0.5, None, None))
     assert stream.getvalue() == "Training  step 3  loss 0.500  1:15 so far\n"
-
-
-def test_prediction_shows_tiles_and_recoveries() -> None:
-    stream = io.StringIO()
-    with ProgressLine("x.tif", Console(file=stream, width=120)) as line:
-        report_prediction(line, PredictEvent(5, 20, 10.0))
-        report_prediction(line, PredictRecovered(5, 40, 10.0, "Smaller tiles."))
-    assert stream.getvalue().splitlines() == ["x.tif   25 %  tile 5 of 20  0:30 left", "Smaller tiles."]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not send itself signals")

@@ -12,9 +12,10 @@ from rich.table import Table
 
 from napari_unet.batch.events import BatchFinished, BatchNote, ImageFinished, ImageProgress
 from napari_unet.batch.record import BatchRow
-from napari_unet.cli.progress import ProgressLine, clock, stop_on_signal
+from napari_unet.cli.progress import ProgressLine, stop_on_signal
 from napari_unet.errors import UNetError
 from napari_unet.predict.config import PredictConfig
+from napari_unet.words import clock
 
 if TYPE_CHECKING:
     from napari_unet.batch.plan import BatchConfig

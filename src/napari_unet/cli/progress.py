@@ -18,24 +18,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
 from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
-from napari_unet.predict.events import PredictEvent, PredictRecovered, PredictStarted
+from napari_unet.words import clock
 
-__all__ = ["ProgressLine", "TrainingReport", "clock", "report_prediction", "stop_on_signal"]
+__all__ = ["ProgressLine", "TrainingReport", "stop_on_signal"]
 
 _PLAIN_EVERY_SECONDS = 10.0
-
-
-def clock(seconds: float) -> str:
-    """Write a duration as minutes and seconds.
-
-    Examples
-    --------
-    >>> clock(42.3), clock(3725)
-    ('0:42', '1:02:05')
-    """
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 class ProgressLine:
@@ -131,16 +118,6 @@ class TrainingReport:
         else:
             left = f"  {clock(event.seconds)} so far" if event.fraction is None else ""
         return f"step {event.step}{loss}{self._score}{left}"
-
-
-def report_prediction(line: ProgressLine, event: PredictEvent) -> None:
-    """Show one event of a prediction."""
-    if isinstance(event, PredictRecovered):
-        line.tell(event.message)
-    elif not isinstance(event, PredictStarted) and event.total:
-        left = event.seconds / event.done * (event.total - event.done) if event.done else math.nan
-        words = "" if math.isnan(left) else f"  {clock(left)} left"
-        line.show(event.done / event.total, f"tile {event.done} of {event.total}{words}")
 
 
 @contextmanager

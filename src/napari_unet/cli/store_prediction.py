@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import typer
 
-from napari_unet.cli.progress import ProgressLine, clock, stop_on_signal
+from napari_unet.cli.progress import ProgressLine, stop_on_signal
 from napari_unet.errors import InputError, UNetError
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import PredictEvent, PredictFinished, PredictRecovered
+from napari_unet.words import clock
 
 if TYPE_CHECKING:
     from napari_unet.batch.plan import BatchConfig

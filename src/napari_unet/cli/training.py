@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import typer
 
-from napari_unet.cli.progress import ProgressLine, TrainingReport, clock, stop_on_signal
+from napari_unet.cli.progress import ProgressLine, TrainingReport, stop_on_signal
 from napari_unet.data.axes import ImageLayout
 from napari_unet.data.files import find_images
 from napari_unet.data.pairs import LabelsAre, pair_files, read_sample
@@ -21,6 +21,7 @@ from napari_unet.errors import AnnotationError, InputError
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.events import FitFinished
 from napari_unet.nets.config import ModelConfig
+from napari_unet.words import clock
 
 if TYPE_CHECKING:
     from napari_unet.learn.distributed import Processes

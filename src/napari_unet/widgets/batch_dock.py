@@ -25,8 +25,8 @@ from napari_unet.widgets.memory_pauses import MemoryPauses
 from napari_unet.widgets.scrolling_dock import ScrollingDock
 from napari_unet.widgets.segment_dock import SegmentDock
 from napari_unet.widgets.segment_requests import default_threads
-from napari_unet.widgets.training_status import clock
 from napari_unet.widgets.worker import Job, Work
+from napari_unet.words import clock
 
 if TYPE_CHECKING:
     import napari.viewer

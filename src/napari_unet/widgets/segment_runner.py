@@ -29,10 +29,11 @@ from napari_unet.widgets.result_layers import ResultLayers
 from napari_unet.widgets.segment_panel import SegmentPanel
 from napari_unet.widgets.torch_loading import load_torch
 from napari_unet.widgets.train_job import ModelMade, TrainRequest, train
-from napari_unet.widgets.training_status import TrainingStatus, clock
+from napari_unet.widgets.training_status import TrainingStatus
 from napari_unet.widgets.view_region import Look
 from napari_unet.widgets.warm_up import WarmUp, is_warm
 from napari_unet.widgets.worker import Job, StopCheck, Work
+from napari_unet.words import clock
 
 if TYPE_CHECKING:
     from napari_unet.models.model import Model

@@ -8,7 +8,8 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_unet.widgets.training_status import TrainingStatus, clock
+from napari_unet.widgets.training_status import TrainingStatus
+from napari_unet.words import clock
 
 __all__ = ["TrainingPlot", "nice_ceiling"]
 

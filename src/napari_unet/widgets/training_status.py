@@ -6,24 +6,11 @@ import math
 from dataclasses import dataclass, field
 
 from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
+from napari_unet.words import clock
 
-__all__ = ["Curve", "TrainingStatus", "clock"]
+__all__ = ["Curve", "TrainingStatus"]
 
 _MOST_POINTS = 400
-
-
-def clock(seconds: float) -> str:
-    """Write a time as minutes and seconds.
-
-    Examples
-    --------
-    >>> clock(42.4), clock(3725)
-    ('0:42', '1:02:05')
-    """
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
-    text = f"{rest // 60}:{rest % 60:02d}"
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else text
 
 
 @dataclass
