@@ -7,6 +7,7 @@ results are sharp when one looks closely, whole from afar, and quick to draw.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -155,6 +156,7 @@ class LazyArray:
         self.dtype = array.dtype
         self.shape = tuple(part.stop - part.start for part in self.box if isinstance(part, slice))
         self.ndim = len(self.shape)
+        self.size = math.prod(self.shape)
 
     def __len__(self) -> int:
         return int(self.shape[0])

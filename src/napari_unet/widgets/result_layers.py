@@ -31,6 +31,8 @@ __all__ = [
     "filled_positions",
     "find_result_layer",
     "record_of",
+    "result_colormap",
+    "result_name",
     "usable_as_source",
 ]
 
@@ -41,6 +43,11 @@ _RECORDS: WeakKeyDictionary[Layer, PredictionRecord] = WeakKeyDictionary()
 
 def _role(task: str) -> str:
     return f"result {_NAMES[task]}"
+
+
+def result_name(task: str) -> str:
+    """Say in a word what the labels of a task are."""
+    return _NAMES[task]
 
 
 def usable_as_source(layer: Layer) -> bool:
@@ -94,7 +101,7 @@ def ensure_result_layer(
         multiscale=needs_levels(source.layout),
         name=name,
         opacity=0.5,
-        colormap=_result_colormap(task, colours),
+        colormap=result_colormap(task, colours),
         **alignment_of(image, source.label_dims),
     )
     mark_layer(layer, _role(task), image)
@@ -108,9 +115,9 @@ def _colour(layer: Labels, task: str, colours: Sequence[str]) -> None:
     known = layer.colormap
     if not isinstance(known, DirectLabelColormap):
         if task == "classes":
-            layer.colormap = _result_colormap(task, colours)
+            layer.colormap = result_colormap(task, colours)
         return
-    wanted = _result_colormap(task, colours)
+    wanted = result_colormap(task, colours)
     shades = wanted.color_dict if isinstance(wanted, DirectLabelColormap) else {}
     if known.color_dict.keys() != shades.keys() or any(
         not np.array_equal(known.color_dict[label], shade) for label, shade in shades.items()
@@ -139,7 +146,8 @@ def _on_person_painted(event: Any) -> None:
         give_away(layer)
 
 
-def _result_colormap(task: str, colours: Sequence[str]) -> Any:
+def result_colormap(task: str, colours: Sequence[str]) -> Any:
+    """Return the colours of a result: of classes those given, of objects many."""
     if task == "objects":
         return label_colormap(49, seed=0.5, background_value=0)
     shades: dict[int | None, Any] = {None: "transparent", 0: "transparent", 1: "transparent"}

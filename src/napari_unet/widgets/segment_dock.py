@@ -22,7 +22,6 @@ from napari_unet.widgets.class_table import ClassTable
 from napari_unet.widgets.image_notes import ImageNotes
 from napari_unet.widgets.layer_chooser import LayerChooser
 from napari_unet.widgets.paint_desk import PaintDesk, usable_for_strokes
-from napari_unet.widgets.predict_job import PredictRequest
 from napari_unet.widgets.result_layers import (
     ResultLayers,
     ensure_probability_layers,
@@ -38,10 +37,11 @@ from napari_unet.widgets.segment_requests import (
     predict_request,
     train_request,
 )
-from napari_unet.widgets.segment_runner import SegmentRunner
+from napari_unet.widgets.segment_runner import Prediction, SegmentRunner
 from napari_unet.widgets.segment_tools import SegmentTools
 from napari_unet.widgets.session_desk import SessionDesk
 from napari_unet.widgets.source import ImageSource, describe_source, guess_layer_axes, read_source
+from napari_unet.widgets.stored_result import StoredLayer, goes_to_disk, store_request
 from napari_unet.widgets.train_job import TrainRequest
 from napari_unet.widgets.view_region import Look, choose_region, extents_for
 from napari_unet.widgets.window_keys import WindowKeys
@@ -291,7 +291,7 @@ class SegmentDock(ScrollingDock):
         self._trained_on = image
         return request
 
-    def prediction(self, model: Model, *, after_training: bool) -> tuple[PredictRequest, ResultLayers]:
+    def prediction(self, model: Model, *, after_training: bool) -> Prediction:
         """Return what a prediction needs, and where its result goes.
 
         Raises
@@ -311,8 +311,11 @@ class SegmentDock(ScrollingDock):
         check_channels(model, source)
         extent = choose_extent(self.panel, source, after_training=after_training)
         look = Look(self.viewer, image, source)
-        region = choose_region(look.view, source, extent)
         colours = self.classes.table.colours
+        if goes_to_disk(self.panel, source, model, extent):
+            stored = StoredLayer(self.viewer, image, source, task=self.task, colours=colours)
+            return store_request(self.panel, image, source, model, look), stored
+        region = choose_region(look.view, source, extent)
         labels = ensure_result_layer(self.viewer, image, source, task=self.task, colours=colours)
         layers = ResultLayers(self.viewer, labels, self._probability_layers(image, source, model.config.classes))
         return predict_request(self.panel, source, model, look, region, layers), layers

@@ -27,6 +27,8 @@ from napari_unet.widgets.predict_job import (
 )
 from napari_unet.widgets.result_layers import ResultLayers
 from napari_unet.widgets.segment_panel import SegmentPanel
+from napari_unet.widgets.store_job import StoreOpened, StoreRequest, predict_into_store
+from napari_unet.widgets.stored_result import StoredLayer
 from napari_unet.widgets.torch_loading import load_torch
 from napari_unet.widgets.train_job import ModelMade, TrainRequest, train
 from napari_unet.widgets.training_status import TrainingStatus
@@ -38,7 +40,9 @@ from napari_unet.words import clock
 if TYPE_CHECKING:
     from napari_unet.models.model import Model
 
-__all__ = ["SegmentRunner", "Supplier"]
+__all__ = ["Prediction", "SegmentRunner", "Supplier"]
+
+Prediction = tuple[PredictRequest, ResultLayers] | tuple[StoreRequest, StoredLayer]
 
 _DRAW_MS = 100
 _LOOK_MS = 250
@@ -51,7 +55,7 @@ class Supplier(Protocol):
     def train_request(self, model: Model | None) -> TrainRequest:
         """Return what a training needs."""
 
-    def prediction(self, model: Model, *, after_training: bool) -> tuple[PredictRequest, ResultLayers]:
+    def prediction(self, model: Model, *, after_training: bool) -> Prediction:
         """Return what a prediction needs, and where its result goes."""
 
     def take_model(self, model: Model) -> None:
@@ -87,7 +91,7 @@ class SegmentRunner:
         self.model_name = ""
         self.status = TrainingStatus()
         self.kind = ""
-        self.results: ResultLayers | None = None
+        self.results: ResultLayers | StoredLayer | None = None
         self._job: Job | None = None
         self._warming: WarmUp | None = None
         self._closed = False
@@ -186,12 +190,17 @@ class SegmentRunner:
                 self.message.clear_message()
             self._look, self._summary = request.look, ""
             self._doing, self._share, self._left = "predicting", 0.0, None
-            self._start("predict", partial(predict, request), self._on_predict_event, self._on_predict_finished)
+            work: Work = (
+                partial(predict_into_store, request) if isinstance(request, StoreRequest) else partial(predict, request)
+            )
+            self._start("predict", work, self._on_predict_event, self._on_predict_finished)
 
     def _on_predict_event(self, event: Any) -> None:
         if isinstance(event, PieceReady) and self.results is not None:
             self.results.note(event)
             self._doing, self._share, self._left = "predicting", event.share, event.seconds_left
+        elif isinstance(event, StoreOpened) and isinstance(self.results, StoredLayer):
+            self.results.open(event)
         elif isinstance(event, FindingObjects):
             self._doing, self._share, self._left = "finding objects", event.share, None
         elif isinstance(event, PredictSummary):
@@ -207,7 +216,7 @@ class SegmentRunner:
             QTimer.singleShot(_DRAW_MS, results.update_thumbnails)
         self._end()
 
-    def _give_up_if_lost(self, results: ResultLayers) -> None:
+    def _give_up_if_lost(self, results: ResultLayers | StoredLayer) -> None:
         """Stop the prediction where its result is gone or has become the person's."""
         if self._job is not None and results.lost:
             self._job.stop()

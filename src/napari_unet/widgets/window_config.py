@@ -34,6 +34,11 @@ class WindowConfig:
         "'nothing': random weights. To start from a model file, open it under Model.",
         choices=("starting weights", "nothing"),
     )  # fmt: skip
+    most_in_memory: int = setting(
+        200, "To the disk above (Mpx)",
+        "Results of more million pixels than this are written to the disk, and shown from there.", minimum=1,
+    )  # fmt: skip
+    result_folder: str = setting("", "Folder for these", "Where such results are written. Empty: beside the image.")
     axes: str = setting("", "Axes", "One letter for each axis of the image: any of T, C, Z, Y, X. Empty: guessed.")
 
     def __post_init__(self) -> None:
