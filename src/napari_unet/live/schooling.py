@@ -120,9 +120,12 @@ class Schooling:
         return self._step(course)
 
     @property
+    def _is_scored(self) -> bool:
+        return self.course is not None and self.course.scorer is not None
+
+    @property
     def _rests(self) -> bool:
-        scored = self.course is not None and self.course.scorer is not None
-        return self._without_better >= _PATIENCE if scored else self._unscored >= _STEPS_UNSCORED
+        return self._without_better >= _PATIENCE if self._is_scored else self._unscored >= _STEPS_UNSCORED
 
     def reason(self, *, training: bool) -> str:
         """Say why there is nothing to do."""
@@ -132,34 +135,23 @@ class Schooling:
             return "The training is off."
         if self._failed:
             return "The training has failed; it begins again at the next change."
-        return (
-            "The training rests until something is painted: the score no longer rises."
-            if self._scores
-            else (
-                "The training rests until something is painted: there is no score to tell whether it is getting better."
-            )
+        why = (
+            "the score no longer rises" if self._is_scored else "there is no score to tell whether it is getting better"
         )
-
-    @property
-    def _scores(self) -> bool:
-        return self.course is not None and self.course.scorer is not None
+        return f"The training rests until something is painted: {why}."
 
     def _take_in(self, answers: Answers, images: AnnotatedImages) -> Work:
         """Give the training the strokes as they are now."""
         frames = images.training_frames(answers.read, answers.model.config.classes)
         yield
         start = answers.network_for_score("network" if answers.trained else "closed form")
-        device = choose_device(self._device_name(answers), precision=self.config.precision)
+        device = choose_device(str(answers.adapter.device.torch_device), precision=self.config.precision)
         if self.course is None:
             model = answers.copy_model("network")
             self.course = Course(model, start, frames, self.config, device)
         else:
             self.course.take(frames, start)
         self._taken = True
-
-    @staticmethod
-    def _device_name(answers: Answers) -> str:
-        return str(answers.adapter.device.torch_device)
 
     def _judge(self, answers: Answers, course: Course) -> Work:
         """Score both sources of what is shown on the strokes that are held out now."""
