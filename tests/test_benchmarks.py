@@ -50,3 +50,14 @@ def test_the_benchmark_of_where_to_paint_runs(real_data: Any, tmp_path: Path) ->
     rows = json.loads((tmp_path / "where_to_paint.json").read_text())["rows"]
     assert [row["set"] for row in rows] == ["nuclei_he", "mean"]
     assert rows[0]["ratio"] == rows[0]["needed where asked"] / rows[0]["needed at random"]
+
+
+@pytest.mark.window
+def test_the_benchmark_of_the_window_runs(tmp_path: Path) -> None:
+    module = importlib.import_module("benchmarks.window_prediction")
+    module.main(["--quick", "--device", "cpu", "--threads", "2", "--out", str(tmp_path)])
+    rows = json.loads((tmp_path / "window_prediction.json").read_text())["rows"]
+    assert rows[0]["what"] == "the view is predicted"
+    assert rows[-1]["what"].startswith("Predict again")
+    assert rows[0]["seconds"] > 0
+    assert rows[0]["longest block (ms)"] > 0
