@@ -14,12 +14,12 @@ import typer
 from napari_unet.cli.progress import ProgressLine, stop_on_signal
 from napari_unet.errors import InputError, UNetError
 from napari_unet.predict.config import PredictConfig
-from napari_unet.predict.events import PredictEvent, PredictFinished, PredictRecovered
 from napari_unet.words import clock
 
 if TYPE_CHECKING:
     from napari_unet.batch.plan import BatchConfig
     from napari_unet.models.model import Model
+    from napari_unet.predict.events import PredictEvent, PredictFinished
 
 __all__ = ["SCHEDULER_HELP", "WORKERS_HELP", "predict_to_stores", "wants_stores"]
 
@@ -123,6 +123,7 @@ def _predict(
     line: ProgressLine, model: Model, image: Path, store: Path, files: BatchConfig, config: PredictConfig,
     client: Any, should_stop: Callable[[], bool],
 ) -> PredictFinished:  # fmt: skip
+    from napari_unet.predict.events import PredictFinished, PredictRecovered
     from napari_unet.predict.store import predict_to_store
 
     first: PredictEvent | None = None
