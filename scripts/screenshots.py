@@ -31,6 +31,7 @@ def main() -> None:
         os.execv(command, [command, "-a", "-s", screen, sys.executable, __file__])
     with TemporaryDirectory() as folder:
         os.environ["NAPARI_CONFIG"] = os.path.join(folder, "settings.yaml")
+        os.environ["NAPARI_UNET_SESSIONS"] = os.path.join(folder, "sessions")
         take_pictures()
 
 
