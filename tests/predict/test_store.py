@@ -186,11 +186,13 @@ def test_the_grey_values_are_those_of_the_first_run(
     make_model: MakeModel, rng: np.random.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, image = make_model(), rng.random((41, 53))
+    unbroken = predict(model, image, config=PLAIN)
     answers = iter([False] * 4)
     run(model, image, tmp_path / "a.zarr", content="probabilities", should_stop=lambda: next(answers, True))
     monkeypatch.setattr("napari_unet.data.intensity.measure_range", lambda *_, **__: pytest.fail("measured again"))
     monkeypatch.setattr("napari_unet.predict.store_plan.measure_range", lambda *_, **__: pytest.fail("measured again"))
     run(model, image, tmp_path / "a.zarr", content="probabilities")
+    np.testing.assert_array_equal(result(tmp_path / "a.zarr"), unbroken)
 
 
 def test_a_store_of_something_else_is_refused_and_stays_as_it_is(

@@ -25,6 +25,7 @@ from napari_unet.widgets.memory_pauses import MemoryPauses
 from napari_unet.widgets.scrolling_dock import ScrollingDock
 from napari_unet.widgets.segment_dock import SegmentDock
 from napari_unet.widgets.segment_requests import default_threads
+from napari_unet.widgets.shared_parts import MODEL_FILES
 from napari_unet.widgets.worker import Job, Work
 from napari_unet.words import clock
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchDock"]
 
-_MODELS = "U-Net models (*.unet.safetensors);;All files (*)"
 _IMAGES = f"Images ({' '.join(f'*{ending}' for ending in READABLE)});;All files (*)"
 
 
@@ -90,7 +90,7 @@ class BatchDock(ScrollingDock):
     # ---- choosing
 
     def _on_open_model(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Open a model", "", _MODELS)
+        path, _ = QFileDialog.getOpenFileName(self, "Open a model", "", MODEL_FILES)
         if path:
             self.use_model(path)
 

@@ -9,7 +9,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
-    QProgressBar,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -22,6 +21,7 @@ from napari_unet.widgets.batch_table import BatchTable
 from napari_unet.widgets.button_styles import START, STOP
 from napari_unet.widgets.form import FoldedSection, SettingsForm
 from napari_unet.widgets.messages import MessageLine
+from napari_unet.widgets.shared_parts import make_progress_bar
 
 __all__ = ["TRAINED", "BatchPanel"]
 
@@ -143,11 +143,7 @@ class BatchPanel(QWidget):
     def _make_progress(self) -> QVBoxLayout:
         column = QVBoxLayout()
         column.setSpacing(3)
-        self.bar = QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(8)
-        self.bar.setAccessibleName("Progress")
+        self.bar = make_progress_bar()
         self.progress = QLabel()
         self.progress.setAccessibleName("What is being done")
         column.addWidget(self.bar)

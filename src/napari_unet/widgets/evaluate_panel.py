@@ -7,7 +7,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
@@ -21,6 +20,7 @@ from napari_unet.widgets.form import SettingsForm
 from napari_unet.widgets.layer_chooser import LayerChooser
 from napari_unet.widgets.messages import MessageLine
 from napari_unet.widgets.score_table import ScoreTable
+from napari_unet.widgets.shared_parts import make_progress_bar
 
 __all__ = ["EvaluatePanel"]
 
@@ -38,11 +38,7 @@ class EvaluatePanel(QWidget):
         self.form = SettingsForm(EvaluationConfig)
         layout.addWidget(self.form)
         layout.addLayout(self._make_start_row())
-        self.bar = QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(8)
-        self.bar.setAccessibleName("Progress")
+        self.bar = make_progress_bar()
         layout.addWidget(self.bar)
         self.message = MessageLine()
         layout.addWidget(self.message)

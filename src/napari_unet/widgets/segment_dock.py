@@ -40,6 +40,7 @@ from napari_unet.widgets.segment_requests import (
 from napari_unet.widgets.segment_runner import Prediction, SegmentRunner
 from napari_unet.widgets.segment_tools import SegmentTools
 from napari_unet.widgets.session_desk import SessionDesk
+from napari_unet.widgets.shared_parts import MODEL_FILES
 from napari_unet.widgets.source import ImageSource, describe_source, guess_layer_axes, read_source
 from napari_unet.widgets.stored_result import StoredLayer, goes_to_disk, store_request
 from napari_unet.widgets.train_job import TrainRequest
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 __all__ = ["SegmentDock"]
 
 _WARM_UP_MS = 300  # after the dock has come into view
-_FILE_FILTER = "U-Net models (*.unet.safetensors);;All files (*)"
 
 
 class SegmentDock(ScrollingDock):
@@ -335,7 +335,7 @@ class SegmentDock(ScrollingDock):
             self.message.problem("There is no model to save yet: train one first.")
             return
         name = f"{self.image.name if self.image is not None else 'model'}.unet.safetensors"
-        path, _ = QFileDialog.getSaveFileName(self, "Save the model", name, _FILE_FILTER)
+        path, _ = QFileDialog.getSaveFileName(self, "Save the model", name, MODEL_FILES)
         if path:
             self.save_model_to(path)
 
@@ -347,7 +347,7 @@ class SegmentDock(ScrollingDock):
         self.runner.save_model(target)
 
     def _on_open(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Open a model", "", _FILE_FILTER)
+        path, _ = QFileDialog.getOpenFileName(self, "Open a model", "", MODEL_FILES)
         if path:
             self.open_model_from(path)
 

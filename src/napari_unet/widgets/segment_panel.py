@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QProgressBar,
     QPushButton,
     QRadioButton,
     QSizePolicy,
@@ -31,6 +30,7 @@ from napari_unet.widgets.layer_chooser import LayerChooser
 from napari_unet.widgets.messages import MessageLine
 from napari_unet.widgets.next_spot import SpotPanel
 from napari_unet.widgets.session_part import OfferLine, SessionPart
+from napari_unet.widgets.shared_parts import make_progress_bar
 from napari_unet.widgets.training_plot import TrainingPlot
 from napari_unet.widgets.window_config import WindowConfig
 from napari_unet.widgets.window_keys import KeyList
@@ -186,14 +186,7 @@ class SegmentPanel(QWidget):
     def _make_progress(self) -> QVBoxLayout:
         column = QVBoxLayout()
         column.setSpacing(3)
-        self.bar = QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.bar.setTextVisible(False)
-        self.bar.setFixedHeight(8)
-        self.bar.setAccessibleName("Progress")
-        policy = self.bar.sizePolicy()
-        policy.setRetainSizeWhenHidden(True)  # nothing jumps when it appears
-        self.bar.setSizePolicy(policy)
+        self.bar = make_progress_bar()
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.device = _small(QLabel())
