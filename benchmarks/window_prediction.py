@@ -104,7 +104,7 @@ class Window:
 
         from napari_unet.models.model import Model
         from napari_unet.nets.config import ModelConfig
-        from napari_unet.widgets.warm_up import is_warm
+        from napari_unet.widgets.training.warm_up import is_warm
 
         self.viewer: Any = napari.Viewer(show=True)
         self.viewer.window.resize(1200, 860)
@@ -138,7 +138,7 @@ class Window:
 
     def look_at(self, y: float, x: float) -> tuple[slice, ...]:
         """Move the view there, at one pixel of the image for one of the screen; returns what is in view."""
-        from napari_unet.widgets.view_region import visible_box
+        from napari_unet.widgets.results.view_region import visible_box
 
         self.viewer.scene.camera.zoom = 1
         self.viewer.scene.camera.center = (0, y * self.size, x * self.size)

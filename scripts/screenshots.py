@@ -42,7 +42,7 @@ def take_pictures() -> None:
 
     from napari_unet.data.simulated_strokes import simulate_strokes
     from napari_unet.data.synthetic import cells
-    from napari_unet.widgets.segment_dock import SegmentDock
+    from napari_unet.widgets.segment.dock import SegmentDock
 
     viewer = napari.Viewer(title="napari", show=True)
     viewer.window.resize(*SIZE)
@@ -100,7 +100,7 @@ def show_batch(viewer: Any, wait: Callable[[Callable[[], bool], float], None]) -
     """Send a folder of cells, and one broken file, through the network, and open one of them."""
     from napari_unet.data.files import write_image
     from napari_unet.data.synthetic import cells
-    from napari_unet.widgets.batch_dock import BatchDock
+    from napari_unet.widgets.batch.dock import BatchDock
 
     dock = BatchDock(viewer)
     area = viewer.window.add_dock_widget(dock, name="U-Net: Batch", area="right", tabify=True)

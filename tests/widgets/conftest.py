@@ -17,8 +17,8 @@ from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
 from superqt.utils import GeneratorWorker
 
-from napari_unet.widgets.scrolling_dock import ScrollingDock
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.parts.scrolling_dock import ScrollingDock
+from napari_unet.widgets.segment.dock import SegmentDock
 
 
 class Hand:

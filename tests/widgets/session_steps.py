@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers._source import layer_source
 from pytestqt.qtbot import QtBot
 
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.segment.dock import SegmentDock
 
 
 def wait_idle(dock: SegmentDock, qtbot: QtBot) -> None:

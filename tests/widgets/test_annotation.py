@@ -7,7 +7,7 @@ from napari.layers import Labels
 
 from napari_unet.data.axes import ImageLayout
 from napari_unet.errors import AnnotationError
-from napari_unet.widgets.annotation import (
+from napari_unet.widgets.annotate.annotation import (
     check_shape,
     colour_strokes,
     ensure_strokes_layer,
@@ -15,8 +15,8 @@ from napari_unet.widgets.annotation import (
     next_object_label,
     select_label,
 )
-from napari_unet.widgets.label_storage import PaintedFrames, new_label_array
-from napari_unet.widgets.source import read_source
+from napari_unet.widgets.annotate.label_storage import PaintedFrames, new_label_array
+from napari_unet.widgets.parts.source import read_source
 
 COLOURS = ("#0000ff", "#ff0000", "#00ff00")
 

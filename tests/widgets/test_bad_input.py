@@ -13,7 +13,7 @@ from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from superqt.utils import GeneratorWorker
 
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.segment.dock import SegmentDock
 
 Spots = Callable[..., Any]
 

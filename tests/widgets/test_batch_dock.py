@@ -21,10 +21,10 @@ from napari_unet.data.files import read_image, write_image
 from napari_unet.errors import InputError
 from napari_unet.models.model import Model
 from napari_unet.nets.config import ModelConfig
-from napari_unet.widgets import batch_job
-from napari_unet.widgets.batch_dock import BatchDock
-from napari_unet.widgets.scrolling_dock import ScrollingDock
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.batch import job as batch_job
+from napari_unet.widgets.batch.dock import BatchDock
+from napari_unet.widgets.parts.scrolling_dock import ScrollingDock
+from napari_unet.widgets.segment.dock import SegmentDock
 
 LONGEST_BLOCK_MS = 50
 QUIET_CORES = 0.4  # what others may use; the X server is one of them

@@ -7,8 +7,8 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 from napari_unet.errors import InputError
-from napari_unet.widgets.class_list import ClassList
-from napari_unet.widgets.class_table import ClassTable, choose_keys
+from napari_unet.widgets.annotate.class_list import ClassList
+from napari_unet.widgets.annotate.class_table import ClassTable, choose_keys
 
 
 def test_no_key_is_one_that_napari_uses() -> None:

@@ -10,8 +10,8 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 from pytestqt.qtbot import QtBot
 
-from napari_unet.widgets.layer_tools import read_role
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.parts.layer_tools import read_role
+from napari_unet.widgets.segment.dock import SegmentDock
 
 Path = list[tuple[float, ...]]
 

@@ -22,11 +22,11 @@ from superqt.utils import GeneratorWorker
 from napari_unet.assess.evaluation import evaluate_labels
 from napari_unet.assess.evaluation_config import EvaluationConfig
 from napari_unet.assess.object_errors import ERROR_KINDS, error_labels
-from napari_unet.widgets import score_job
-from napari_unet.widgets.error_layer import ERROR_COLOURS, ERROR_MEANINGS, is_error_layer
-from napari_unet.widgets.evaluate_dock import EvaluateDock
-from napari_unet.widgets.layer_tools import mark_layer
-from napari_unet.widgets.scrolling_dock import ScrollingDock
+from napari_unet.widgets.evaluate import score_job
+from napari_unet.widgets.evaluate.dock import EvaluateDock
+from napari_unet.widgets.evaluate.error_layer import ERROR_COLOURS, ERROR_MEANINGS, is_error_layer
+from napari_unet.widgets.parts.layer_tools import mark_layer
+from napari_unet.widgets.parts.scrolling_dock import ScrollingDock
 
 LONGEST_BLOCK_MS = 50
 QUIET_CORES = 0.4  # what others may use; the X server is one of them

@@ -9,8 +9,8 @@ from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.config import PredictConfig
 from napari_unet.settings import describe_settings
-from napari_unet.widgets.form import SettingsForm
-from napari_unet.widgets.window_config import WindowConfig
+from napari_unet.widgets.parts.form import SettingsForm
+from napari_unet.widgets.segment.window_config import WindowConfig
 
 
 @pytest.mark.parametrize("config", [TrainConfig, ModelConfig, PredictConfig, WindowConfig])

@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from pytestqt.qtbot import QtBot
 
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.segment.dock import SegmentDock
 
 
 @pytest.fixture

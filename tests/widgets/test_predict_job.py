@@ -18,12 +18,12 @@ from napari_unet.models.model import Model
 from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import PredictFinished, PredictRecovered, PredictStarted, TilePredicted
-from napari_unet.widgets.predict_job import PieceReady, PredictNote, PredictRequest, PredictSummary, predict
-from napari_unet.widgets.prediction_record import PredictionRecord
-from napari_unet.widgets.result_arrays import ResultArray
-from napari_unet.widgets.source import ImageSource, read_source
+from napari_unet.widgets.parts.source import ImageSource, read_source
+from napari_unet.widgets.results.arrays import ResultArray
+from napari_unet.widgets.results.predict_job import PieceReady, PredictNote, PredictRequest, PredictSummary, predict
+from napari_unet.widgets.results.record import PredictionRecord
 
-VIEW_FIRST = "napari_unet.widgets.predict_job.predict_view_first"
+VIEW_FIRST = "napari_unet.widgets.results.predict_job.predict_view_first"
 MODEL = Model.create(ModelConfig(features=2, depth=1))
 
 
@@ -127,7 +127,7 @@ def test_ids_outside_of_the_view_are_not_given_again(discs: np.ndarray, monkeypa
 
 def test_too_many_objects_are_told_and_still_shown(monkeypatch: pytest.MonkeyPatch, discs: np.ndarray) -> None:
     monkeypatch.setattr(VIEW_FIRST, predict_known(discs, 96))
-    monkeypatch.setattr("napari_unet.widgets.frame_labels._MOST_IDS", 3)
+    monkeypatch.setattr("napari_unet.widgets.results.frame_labels._MOST_IDS", 3)
     result = np.zeros(discs.shape, np.uint16)
     rest = run(request_for(read_source(Image(discs)), result))
     assert isinstance(rest[0], PredictNote)
@@ -138,7 +138,7 @@ def test_too_many_objects_are_told_and_still_shown(monkeypatch: pytest.MonkeyPat
 def test_ids_of_32_bits_never_run_out(monkeypatch: pytest.MonkeyPatch, discs: np.ndarray) -> None:
     truth = np.stack([discs, discs])
     monkeypatch.setattr(VIEW_FIRST, predict_known(truth, 32))
-    monkeypatch.setattr("napari_unet.widgets.frame_labels._MOST_IDS", 3)
+    monkeypatch.setattr("napari_unet.widgets.results.frame_labels._MOST_IDS", 3)
     result = np.zeros(truth.shape, np.uint32)
     assert run(request_for(read_source(Image(truth)), result)) == [PredictSummary("8 objects in 2 frames")]
     assert len(np.unique(result)) == 1 + 8
@@ -223,7 +223,7 @@ def test_a_prediction_stopped_before_its_objects_were_found_only_finds_these(
     result = np.zeros(discs.shape, np.uint16)
     request = request_for(read_source(Image(discs)), result)
     with monkeypatch.context() as patched:
-        patched.setattr("napari_unet.widgets.frame_labels.FrameLabeller.finish", lambda *_: iter(()))
+        patched.setattr("napari_unet.widgets.results.frame_labels.FrameLabeller.finish", lambda *_: iter(()))
         known.go(request)
     assert len(np.unique(result)) > 5
     assert known.go(request) == [PredictSummary("4 objects")]

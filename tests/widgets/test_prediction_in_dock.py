@@ -16,8 +16,8 @@ from superqt.utils import GeneratorWorker
 from napari_unet.models.model import Model
 from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.events import TilePredicted
-from napari_unet.widgets.predict_job import PredictRequest
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.results.predict_job import PredictRequest
+from napari_unet.widgets.segment.dock import SegmentDock
 
 TILE = 32
 
@@ -63,7 +63,7 @@ class Tiles:
 @pytest.fixture
 def tiles(monkeypatch: pytest.MonkeyPatch) -> Tiles:
     tiles = Tiles()
-    monkeypatch.setattr("napari_unet.widgets.predict_job.predict_view_first", tiles.predict)
+    monkeypatch.setattr("napari_unet.widgets.results.predict_job.predict_view_first", tiles.predict)
     return tiles
 
 
@@ -190,7 +190,7 @@ def test_a_full_disk_is_one_message_and_what_is_done_stays(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("napari_unet.widgets.result_arrays.ResultArray.write", full)
+        patched.setattr("napari_unet.widgets.results.arrays.ResultArray.write", full)
         tiles.let(1)
         do.wait(dock)
     assert len(do.messages()) == 1

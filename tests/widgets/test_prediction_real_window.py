@@ -14,9 +14,9 @@ from superqt.utils import GeneratorWorker
 
 from napari_unet.models.model import Model
 from napari_unet.nets.config import ModelConfig
-from napari_unet.widgets.segment_dock import SegmentDock
-from napari_unet.widgets.view_region import visible_box
-from napari_unet.widgets.warm_up import is_warm
+from napari_unet.widgets.results.view_region import visible_box
+from napari_unet.widgets.segment.dock import SegmentDock
+from napari_unet.widgets.training.warm_up import is_warm
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 

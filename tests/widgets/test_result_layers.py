@@ -5,8 +5,8 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
-from napari_unet.widgets.predict_job import PieceReady
-from napari_unet.widgets.result_layers import (
+from napari_unet.widgets.parts.source import ImageSource, read_source
+from napari_unet.widgets.results.layers import (
     ResultLayers,
     ensure_probability_layers,
     ensure_result_layer,
@@ -14,7 +14,7 @@ from napari_unet.widgets.result_layers import (
     record_of,
     usable_as_source,
 )
-from napari_unet.widgets.source import ImageSource, read_source
+from napari_unet.widgets.results.predict_job import PieceReady
 
 COLOURS = ("#0000ff", "#ff0000", "#00ff00")
 

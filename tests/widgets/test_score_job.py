@@ -12,8 +12,8 @@ from napari.layers import Labels
 from napari_unet.assess.evaluation_config import EvaluationConfig
 from napari_unet.assess.object_errors import error_labels
 from napari_unet.errors import InputError, MemoryLimitError
-from napari_unet.widgets import score_job
-from napari_unet.widgets.score_job import Scored, ScoreProgress, make_request, score
+from napari_unet.widgets.evaluate import score_job
+from napari_unet.widgets.evaluate.score_job import Scored, ScoreProgress, make_request, score
 
 
 def frames(count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 
 from napari_unet.models.model import Model
 from napari_unet.nets.config import ModelConfig
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.segment.dock import SegmentDock
 
 Spots = Callable[..., Any]
 

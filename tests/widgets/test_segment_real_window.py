@@ -16,8 +16,8 @@ from scipy import ndimage
 from superqt.utils import GeneratorWorker
 
 from napari_unet.widgets.launch import show_demo
-from napari_unet.widgets.segment_dock import SegmentDock
-from napari_unet.widgets.warm_up import is_warm
+from napari_unet.widgets.segment.dock import SegmentDock
+from napari_unet.widgets.training.warm_up import is_warm
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 

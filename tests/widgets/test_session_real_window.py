@@ -16,8 +16,8 @@ import pytest
 from pytestqt.qtbot import QtBot
 from superqt.utils import GeneratorWorker
 
-from napari_unet.widgets.segment_dock import SegmentDock
-from napari_unet.widgets.warm_up import is_warm
+from napari_unet.widgets.segment.dock import SegmentDock
+from napari_unet.widgets.training.warm_up import is_warm
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -32,7 +32,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from napari.layers._source import layer_source
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.segment.dock import SegmentDock
 
 def wait(seconds):
     end = time.monotonic() + seconds
@@ -130,7 +130,7 @@ def test_saving_large_strokes_does_not_hold_up_the_window(
     def longest(kept: bool) -> float:
         """Return the longest block in ms while a stroke is painted and in the second after it."""
         with monkeypatch.context() as patch:
-            patch.setattr("napari_unet.widgets.session_watch.autosave_wanted", lambda: kept)
+            patch.setattr("napari_unet.widgets.sessions.watch.autosave_wanted", lambda: kept)
             row = next(rows)
             gap_meter.start()
             hand.stroke([(row, 4000 + 20 * step) for step in range(6)])

@@ -6,7 +6,7 @@ import pytest
 from napari.layers import Image
 
 from napari_unet.errors import InputError
-from napari_unet.widgets.source import describe_source, guess_layer_axes, read_source
+from napari_unet.widgets.parts.source import describe_source, guess_layer_axes, read_source
 
 
 @pytest.mark.parametrize(

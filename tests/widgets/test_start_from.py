@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.segment.dock import SegmentDock
 
 
 def test_a_new_model_begins_with_the_starting_weights_and_is_gone_on_with(painted: SegmentDock, do: Any) -> None:

@@ -19,7 +19,7 @@ from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.segment import segment
 from napari_unet.predict.tile_store import TileStore
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.segment.dock import SegmentDock
 
 SIDE = 1088  # of an image just above the smallest limit, a million pixels
 

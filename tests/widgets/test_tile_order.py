@@ -16,11 +16,11 @@ from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import TilePredicted
 from napari_unet.predict.tiled import predict
-from napari_unet.widgets.predict_job import PredictRequest
-from napari_unet.widgets.prediction_record import PredictionRecord
-from napari_unet.widgets.result_arrays import ResultArray
-from napari_unet.widgets.source import read_source
-from napari_unet.widgets.tile_order import predict_view_first, split_view
+from napari_unet.widgets.parts.source import read_source
+from napari_unet.widgets.results.arrays import ResultArray
+from napari_unet.widgets.results.predict_job import PredictRequest
+from napari_unet.widgets.results.record import PredictionRecord
+from napari_unet.widgets.results.tile_order import predict_view_first, split_view
 
 MODEL = Model.create(ModelConfig(features=2, depth=1))
 

@@ -5,8 +5,8 @@ import math
 from pytestqt.qtbot import QtBot
 
 from napari_unet.learn.events import FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
-from napari_unet.widgets.training_plot import TrainingPlot
-from napari_unet.widgets.training_status import Curve, TrainingStatus
+from napari_unet.widgets.training.plot import TrainingPlot
+from napari_unet.widgets.training.status import Curve, TrainingStatus
 
 
 def trained() -> TrainingStatus:

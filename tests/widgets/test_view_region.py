@@ -8,8 +8,8 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_unet.errors import InputError
-from napari_unet.widgets.source import ImageSource, read_source
-from napari_unet.widgets.view_region import Look, choose_region, extents_for, visible_box
+from napari_unet.widgets.parts.source import ImageSource, read_source
+from napari_unet.widgets.results.view_region import Look, choose_region, extents_for, visible_box
 
 
 @pytest.fixture

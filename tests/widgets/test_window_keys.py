@@ -8,8 +8,8 @@ from napari.components import ViewerModel
 from napari.utils.shortcuts import default_shortcuts
 from qtpy.QtWidgets import QLabel
 
-from napari_unet.widgets.segment_dock import SegmentDock
-from napari_unet.widgets.window_keys import WindowKeys
+from napari_unet.widgets.parts.window_keys import WindowKeys
+from napari_unet.widgets.segment.dock import SegmentDock
 
 
 def test_no_key_is_one_that_napari_uses(make_dock: Callable[[], SegmentDock]) -> None:

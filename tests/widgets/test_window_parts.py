@@ -20,10 +20,10 @@ from qtpy.QtWidgets import QApplication
 
 import napari_unet
 from napari_unet.errors import InputError
-from napari_unet.widgets.layer_chooser import LayerChooser
-from napari_unet.widgets.memory_pauses import MemoryPauses
-from napari_unet.widgets.messages import MessageLine, in_words
-from napari_unet.widgets.warm_up import is_warm, warm_up
+from napari_unet.widgets.parts.layer_chooser import LayerChooser
+from napari_unet.widgets.parts.memory_pauses import MemoryPauses
+from napari_unet.widgets.parts.messages import MessageLine, in_words
+from napari_unet.widgets.training.warm_up import is_warm, warm_up
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_full_searches_wait_until_the_hand_rests(qtbot: QtBot, monkeypatch: pyte
 
 def test_torch_works_after_its_libraries_were_opened_beforehand() -> None:
     code = (
-        "from napari_unet.widgets.torch_loading import load_torch; load_torch(); load_torch();"
+        "from napari_unet.widgets.parts.torch_loading import load_torch; load_torch(); load_torch();"
         "import torch; print(torch.ones(2, 2).matmul(torch.ones(2, 2)).sum().item())"
     )
     folder = str(Path(napari_unet.__file__).parent.parent)
@@ -121,7 +121,7 @@ def test_warming_up_loads_everything_and_can_be_stopped() -> None:
 
 def test_the_dock_loads_no_torch() -> None:
     code = (
-        "import sys; import napari_unet.widgets.segment_dock, napari_unet.widgets.sample_data;"
+        "import sys; import napari_unet.widgets.segment.dock, napari_unet.widgets.sample_data;"
         "print([name for name in ('torch', 'skimage.segmentation') if name in sys.modules])"
     )
     folder = str(Path(napari_unet.__file__).parent.parent)

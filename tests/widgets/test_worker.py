@@ -18,7 +18,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QThread
 from superqt.utils import GeneratorWorker
 
-from napari_unet.widgets.worker import Job, StopCheck, Work
+from napari_unet.widgets.parts.worker import Job, StopCheck, Work
 
 
 class Listener:

@@ -9,7 +9,7 @@ import napari
 import numpy as np
 import numpy.typing as npt
 
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.segment.dock import SegmentDock
 
 __all__ = ["open_demo", "show_demo"]
 

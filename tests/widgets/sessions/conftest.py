@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
 from napari_unet.session.document import read_document
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.segment.dock import SegmentDock
 from tests.widgets.session_steps import close, image_on_disk, paint, wait_idle
 
 PLACE = {"scale": (0.5, 0.25), "translate": (3, 4), "rotate": 20, "units": ("um", "um"), "axis_labels": ("y", "x")}

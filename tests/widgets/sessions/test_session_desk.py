@@ -13,8 +13,8 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtWidgets import QFileDialog
 
 from napari_unet.session.library import SessionLibrary
-from napari_unet.widgets import session_watch
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.segment.dock import SegmentDock
+from napari_unet.widgets.sessions import watch as session_watch
 from tests.widgets.session_steps import close, crash, image_on_disk, paint, wait_idle
 
 

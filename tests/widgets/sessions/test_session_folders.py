@@ -15,8 +15,10 @@ from qtpy.QtWidgets import QFileDialog
 import napari_unet.data.storage as storage
 from napari_unet.session.library import SessionLibrary
 from napari_unet.session.recorder import Recorder
-from napari_unet.widgets import session_desk, session_settings, session_watch
-from napari_unet.widgets.segment_dock import SegmentDock
+from napari_unet.widgets.segment.dock import SegmentDock
+from napari_unet.widgets.sessions import desk as session_desk
+from napari_unet.widgets.sessions import settings as session_settings
+from napari_unet.widgets.sessions import watch as session_watch
 from tests.widgets.session_steps import close, image_on_disk, layer_names, paint, tiny_model, wait_idle
 
 
@@ -153,7 +155,7 @@ def test_autosave_can_be_switched_off(
 def test_the_preference_is_in_the_manifest(npe2pm: Any) -> None:
     import npe2
 
-    manifest = npe2.PluginManifest.from_file(Path(session_settings.__file__).parent.parent / "napari.yaml")
+    manifest = npe2.PluginManifest.from_file(Path(session_settings.__file__).parents[2] / "napari.yaml")
     (contribution,) = [manifest.contributions.configurations["session"]]
     assert contribution.properties["autosave"].default is True
     assert session_settings.autosave_wanted()

@@ -1,0 +1,1 @@
+"""Correcting a result by hand, and finding the place that is worth painting next."""

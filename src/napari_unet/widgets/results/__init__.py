@@ -1,0 +1,1 @@
+"""Predictions as layers: predicted tile by tile, in memory or in a store on disk."""

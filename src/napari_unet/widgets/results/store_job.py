@@ -1,0 +1,174 @@
+"""Prediction of an image that is too large to keep its result in memory: a generator that writes a store on the disk.
+
+The name of the store tells what it was made from, so that the same prediction, also after a restart, completes it, and
+no other is ever written over it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from napari_unet.data.storage import StorageError, check_writable
+from napari_unet.errors import InputError
+from napari_unet.predict.config import PredictConfig
+from napari_unet.widgets.parts.source import ImageSource
+from napari_unet.widgets.parts.torch_loading import load_torch
+from napari_unet.widgets.parts.worker import StopCheck
+from napari_unet.widgets.results.predict_job import FindingObjects, PieceReady, PredictNote, PredictSummary
+from napari_unet.widgets.results.view_region import Look
+from napari_unet.widgets.training.train_job import torch_threads
+
+if TYPE_CHECKING:
+    from napari_unet.models.model import Model
+    from napari_unet.predict.events import PredictEvent
+
+__all__ = ["StoreOpened", "StoreRequest", "predict_into_store"]
+
+
+@dataclass(frozen=True, eq=False)
+class StoreRequest:
+    """All that a prediction into a store needs to know, taken from the window before it starts.
+
+    Attributes
+    ----------
+    source : ImageSource
+        The image, seen by the model's network.
+    model : Model
+        A trained model.
+    task : {"objects", "classes"}
+        What the labels are.
+    look : Look
+        What the person looks at, now and while the prediction runs.
+    folder : Path or None
+        Where the store goes; None: a folder for temporary files.
+    stem : str
+        With what its name begins.
+    config : PredictConfig
+        How to predict.
+    threads : int
+        Cores for PyTorch.
+    """
+
+    source: ImageSource
+    model: Model
+    task: str
+    look: Look
+    folder: Path | None
+    stem: str
+    config: PredictConfig = field(default_factory=PredictConfig)
+    threads: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class StoreOpened:
+    """The store is there, and its result can be shown.
+
+    Attributes
+    ----------
+    path : Path
+        The store.
+    levels : tuple of array-like
+        The result, then versions of half, a quarter, ... the size; tiles that are not there yet read as 0.
+    """
+
+    path: Path
+    levels: tuple[Any, ...]
+
+
+def predict_into_store(request: StoreRequest, should_stop: StopCheck) -> Generator[Any, None, None]:
+    """Predict into a store; call it in a worker.
+
+    Yields
+    ------
+    PredictNote, StoreOpened, PieceReady, FindingObjects or PredictSummary
+        The summary comes last, where the prediction was not stopped.
+
+    Raises
+    ------
+    UNetError
+        If the image does not fit the model, or the disk can't be written.
+    """
+    load_torch()
+    yield None
+    try:
+        with torch_threads(request.threads):
+            yield from _predict(request, should_stop)
+    except InputError as error:
+        raise InputError(f"Image '{request.source.name}': {error}") from error
+
+
+def _predict(request: StoreRequest, should_stop: StopCheck) -> Iterator[Any]:
+    from napari_unet.predict.events import PredictFinished, PredictRecovered, PredictStarted, TileStored
+    from napari_unet.predict.store import predict_to_store
+
+    path, note = _choose_path(request)
+    if note:
+        yield PredictNote(note)
+    source, at_first = request.source, 0
+    events = predict_to_store(
+        request.model, source.array, path, source.axes, request.config,
+        task=cast("Literal['objects', 'classes']", request.task), spacing=source.spacing,
+        focus=request.look.focus, should_stop=should_stop,
+    )  # fmt: skip
+    for event in events:
+        share = event.done / max(1, event.total)
+        if isinstance(event, PredictStarted):
+            at_first = event.done
+            yield _opened(path)
+            if 0 < share < 1:
+                yield PredictNote(f"The prediction {path.name} goes on where it was stopped, at {100 * share:.0f} %.")
+        elif isinstance(event, TileStored):
+            position, _ = source.layout.split_box(event.box)
+            yield PieceReady(event.box, position, share, _seconds_left(event, at_first))
+        elif isinstance(event, PredictRecovered):
+            yield PredictNote(event.message)
+        elif isinstance(event, PredictFinished):
+            if not event.stopped:
+                yield PredictSummary(f"saved as {path.name}")
+        else:
+            yield FindingObjects(share)
+
+
+def _seconds_left(event: PredictEvent, at_first: int) -> float | None:
+    new = event.done - at_first
+    return event.seconds * (event.total - event.done) / new if new > 0 else None
+
+
+def _opened(path: Path) -> StoreOpened:
+    from napari_unet.predict.tile_store import TileStore
+
+    return StoreOpened(path, TileStore.open(path).tiles.levels)
+
+
+def _choose_path(request: StoreRequest) -> tuple[Path, str]:
+    """Return where the store goes, and what to tell of it."""
+    name = f"{request.stem}.{_fingerprint(request)}.zarr"
+    elsewhere = Path(tempfile.gettempdir(), "napari-unet-results", name)
+    if request.folder is None:
+        why = f"'{request.source.name}' comes from no file"
+    else:
+        try:
+            check_writable(request.folder / name)
+        except StorageError:
+            why = f"{request.folder} can't be written"
+        else:
+            return request.folder / name, ""
+    advice = "choose a folder for results under Advanced to keep it"
+    return elsewhere, f"{why}, so the result goes to {elsewhere}, a place for temporary files: {advice}."
+
+
+def _fingerprint(request: StoreRequest) -> str:
+    """Return a few letters that stand for all that the result depends on."""
+    from napari_unet.predict.fingerprint import image_checksum, model_checksum
+
+    source, config = request.source, request.config
+    parts = (
+        model_checksum(request.model), image_checksum(source.array, source.layout), source.layout.ndim, source.spacing,
+        request.task, config.averaging, config.precision, config.tile,
+    )  # fmt: skip
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]

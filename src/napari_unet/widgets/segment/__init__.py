@@ -1,0 +1,1 @@
+"""The dock "U-Net: Segment", which ties the other parts together."""

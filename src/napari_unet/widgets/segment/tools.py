@@ -1,0 +1,120 @@
+"""What helps a person beside training and prediction: correction tools, the next place to paint, and keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+from napari.layers import Image, Labels
+
+from napari_unet.errors import InputError
+from napari_unet.widgets.annotate.annotation import check_shape
+from napari_unet.widgets.correct.next_spot import NextSpot, view_middle
+from napari_unet.widgets.correct.spot_job import SpotRequest
+from napari_unet.widgets.correct.tools import CorrectionTarget, CorrectionTools
+from napari_unet.widgets.parts.source import ImageSource
+from napari_unet.widgets.results.layers import find_result_layer
+from napari_unet.widgets.segment.requests import NO_IMAGE, default_threads
+from napari_unet.widgets.segment.window_config import WindowConfig
+
+if TYPE_CHECKING:
+    from napari_unet.widgets.segment.dock import SegmentDock
+
+__all__ = ["SegmentTools"]
+
+
+class SegmentTools:
+    """Ties the tools to the dock.
+
+    Parameters
+    ----------
+    dock : SegmentDock
+        Knows the image, the strokes and what is looked for.
+
+    Attributes
+    ----------
+    corrections : CorrectionTools
+        The correction tools.
+    spots : NextSpot
+        Leads to where to paint next.
+    """
+
+    def __init__(self, dock: SegmentDock) -> None:
+        self.dock = dock
+        panel, keys = dock.panel, dock.keys
+        self.corrections = CorrectionTools(dock.viewer, panel.correct, dock.message, keys, self)
+        self.spots = NextSpot(dock.viewer, panel.spot, dock.message, keys, self)
+        keys.bind("Shift+T", "train, or stop the training", panel.train.click)
+        keys.bind("Shift+W", "segment what is chosen beside Predict", panel.predict.click)
+        keys.bind("Shift+H", "show or hide the result", self.toggle_result)
+        panel.key_list.show_keys(keys.entries)
+
+    def close(self) -> None:
+        """Put the tools away."""
+        self.corrections.close()
+        self.spots.close()
+
+    def correction_target(self) -> CorrectionTarget:
+        """Return what the correction tools work on.
+
+        Raises
+        ------
+        UNetError
+            If something is missing, or does not fit.
+        """
+        dock = self.dock
+        image, strokes, source = self._painted()
+        if dock.notes.meaning_of(strokes) == "ground truth":
+            raise InputError(f"'{strokes.name}' is read as a ground truth, not as strokes: correct it with the brush.")
+        if strokes.multiscale:
+            raise InputError(f"The layer '{strokes.name}' is multiscale and can't be painted on; choose another.")
+        return CorrectionTarget(image, strokes, self._result(), source.layout, dock.task, dock.desk.highest_label)
+
+    def strokes_corrected(self, strokes: Labels, labels: npt.NDArray[Any]) -> None:
+        """Take note of the labels that a correction painted."""
+        self.dock.desk.take_labels(strokes, labels)
+
+    def spot_request(self, visited: dict[Image, list[tuple[int, ...]]]) -> tuple[SpotRequest, Image, Labels]:
+        """Return what is searched for the next place to paint.
+
+        Raises
+        ------
+        UNetError
+            If something is missing, or does not fit.
+        """
+        dock = self.dock
+        image, strokes, source = self._painted()
+        window = WindowConfig(**dock.panel.window_form.values())
+        others = dock.notes.others_painted(image, source) if window.all_images else []
+        request = SpotRequest(
+            images=(dock.notes.painted(source, strokes), *others),
+            task=dock.task,
+            classes=dock.class_names(),
+            model=None if dock.runner.kind == "train" else dock.runner.model,
+            focus=view_middle(dock.viewer, strokes),
+            visited=tuple(visited.get(image, ())),
+            device=window.device,
+            threads=window.threads or default_threads(),
+        )
+        return request, image, strokes
+
+    def _painted(self) -> tuple[Image, Labels, ImageSource]:
+        dock = self.dock
+        image, strokes = dock.image, dock.strokes
+        if image is None or strokes is None or strokes not in dock.viewer.layers:
+            raise InputError(NO_IMAGE)
+        source = dock.read_image(image)
+        check_shape(strokes, source)
+        return image, strokes, source
+
+    def toggle_result(self) -> None:
+        """Show or hide the result of the image."""
+        result = self._result()
+        if result is not None:
+            result.visible = not result.visible
+
+    def _result(self) -> Labels | None:
+        dock = self.dock
+        if dock.image is None or dock.strokes is None:
+            return None
+        return find_result_layer(dock.viewer, dock.image, task=dock.task, strokes=dock.strokes)

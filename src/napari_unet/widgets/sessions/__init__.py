@@ -1,0 +1,1 @@
+"""Sessions in the window: saved as a person works, restored and opened again."""
