@@ -32,6 +32,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         os.environ["NAPARI_CONFIG"] = os.path.join(folder, "settings.yaml")
         os.environ["NAPARI_UNET_SESSIONS"] = os.path.join(folder, "sessions")
+        os.environ["NAPARI_UNET_SETTINGS"] = os.path.join(folder, "choices")
         take_pictures()
 
 

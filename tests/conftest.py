@@ -14,6 +14,7 @@ from pathlib import Path
 _SETTINGS_FOLDER = tempfile.TemporaryDirectory(prefix="napari-unet-tests-", ignore_cleanup_errors=True)
 os.environ["NAPARI_CONFIG"] = str(Path(_SETTINGS_FOLDER.name) / "settings.yaml")
 os.environ["NAPARI_UNET_SESSIONS"] = str(Path(_SETTINGS_FOLDER.name) / "sessions")
+os.environ["NAPARI_UNET_SETTINGS"] = str(Path(_SETTINGS_FOLDER.name) / "choices")
 if sys.platform == "linux" and not os.environ.get("DISPLAY") and shutil.which("Xvfb") is None:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 

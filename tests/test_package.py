@@ -67,11 +67,12 @@ def test_the_manifest_at_the_root_is_a_link_to_the_packaged_one() -> None:
     assert link.read_bytes() == (ROOT / "src" / "napari_unet" / "napari.yaml").read_bytes()
 
 
-def test_the_wheel_holds_the_manifest_the_licence_all_modules_and_weights(wheel: Path) -> None:
+def test_the_wheel_holds_the_manifest_the_licence_all_modules_weights_and_help(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    files = [path for ending in ("py", "safetensors") for path in (ROOT / "src").rglob(f"*.{ending}")]
+    files = [path for ending in ("py", "safetensors", "md") for path in (ROOT / "src").rglob(f"*.{ending}")]
     source = {path.relative_to(ROOT / "src").as_posix() for path in files}
+    assert "napari_unet/help/segment.md" in source
     assert source | {"napari_unet/napari.yaml", "napari_unet/py.typed"} <= names
     assert [name for name in names if name.endswith("licenses/LICENSE")]
 

@@ -66,6 +66,7 @@ class PaintDesk:
         self.image: Image | None = None
         self.task = "objects"
         self.painted: set[int] = set()
+        self.strokes_made = 0
         self._touched: WeakSet[Labels] = WeakSet()
         self._highest: WeakKeyDictionary[Labels, int] = WeakKeyDictionary()
         self.class_keys = choose_keys(taken_keys(viewer))
@@ -147,6 +148,7 @@ class PaintDesk:
         highest = int(labels.max(initial=0))
         self._highest[layer] = max(self._highest.get(layer, 0), highest)
         self._touched.add(layer)
+        self.strokes_made += 1
         if layer is self.layer:
             found = {int(label) for label in labels if label > 0}
             self.painted |= {min(label, FIRST_OBJECT) for label in found} if self.task == "objects" else found
@@ -180,6 +182,7 @@ class PaintDesk:
         if self.layer is None:
             return
         self._touched.add(self.layer)
+        self.strokes_made += 1
         label = int(self.layer.selected_label)
         if label > 0:
             self.painted.add(min(label, FIRST_OBJECT) if self.task == "objects" else label)

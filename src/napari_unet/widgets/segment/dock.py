@@ -21,6 +21,7 @@ from napari_unet.widgets.annotate.class_list import ClassList
 from napari_unet.widgets.annotate.class_table import ClassTable
 from napari_unet.widgets.annotate.image_notes import ImageNotes
 from napari_unet.widgets.annotate.paint_desk import PaintDesk, usable_for_strokes
+from napari_unet.widgets.guide.guide import Guide
 from napari_unet.widgets.parts.layer_chooser import LayerChooser
 from napari_unet.widgets.parts.progress_and_files import MODEL_FILES
 from napari_unet.widgets.parts.scrolling_dock import ScrollingDock
@@ -82,6 +83,7 @@ class SegmentDock(ScrollingDock):
         self.notes = ImageNotes(self.viewer)
         self._trained_on: Image | None = None
         self.session = SessionDesk(self)
+        self.guide = Guide(self)
         self._connect()
         self.desk.set_task(self.task)
         self.image_chooser.update_layers()
@@ -238,6 +240,7 @@ class SegmentDock(ScrollingDock):
     def update_hint(self) -> None:
         """Say what to do next."""
         self.panel.hint.setText(self._next_step())
+        self.guide.update()
 
     def _next_step(self) -> str:
         strokes, source = self.strokes, self._source

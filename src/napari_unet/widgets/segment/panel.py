@@ -25,6 +25,7 @@ from napari_unet.predict.config import PredictConfig
 from napari_unet.widgets.annotate.class_list import ClassList
 from napari_unet.widgets.correct.next_spot import SpotPanel
 from napari_unet.widgets.correct.panel import CorrectPanel
+from napari_unet.widgets.guide.strip import GuideStrip
 from napari_unet.widgets.parts.button_styles import START, STOP
 from napari_unet.widgets.parts.form import FoldedSection, SettingsForm
 from napari_unet.widgets.parts.layer_chooser import LayerChooser
@@ -81,6 +82,8 @@ class SegmentPanel(QWidget):
         layout.setSpacing(7)
         self.offer = OfferLine()
         layout.addWidget(self.offer)
+        self.guide = GuideStrip()
+        layout.addWidget(self.guide)
         layout.addLayout(self._make_source_rows())
         layout.addWidget(_line())
         layout.addWidget(self.classes)
@@ -162,7 +165,10 @@ class SegmentPanel(QWidget):
             [("Image", self.image), ("", self.info), ("Strokes", self.strokes), ("Find", self.task)]
         ):
             grid.addWidget(QLabel(label), row, 0)
-            grid.addWidget(part, row, 1)
+            grid.addWidget(part, row, 1, 1, 1 if part is self.image else 2)
+        self.help = QPushButton("Help")
+        self.help.setToolTip("What to do, the tools and the keys; offline.")
+        grid.addWidget(self.help, 0, 2)
         grid.addWidget(self.dims_label, 4, 0)
         grid.addWidget(self.dims, 4, 1)
         return grid

@@ -81,6 +81,8 @@ class SegmentRunner:
         The model that predicts and that a training goes on with.
     kind : {"", "train", "predict", "file"}
         What runs now.
+    predicted_all : bool
+        Whether a prediction that the person asked for went through more than the view.
     """
 
     def __init__(self, panel: SegmentPanel, supplier: Supplier) -> None:
@@ -91,6 +93,7 @@ class SegmentRunner:
         self.model_name = ""
         self.status = TrainingStatus()
         self.kind = ""
+        self.predicted_all = False
         self.results: ResultLayers | StoredLayer | None = None
         self._job: Job | None = None
         self._warming: WarmUp | None = None
@@ -101,6 +104,7 @@ class SegmentRunner:
         self._look: Look | None = None
         self._doing = "predicting"
         self._share = 0.0
+        self._wants_all = False
         self._left: float | None = None
         self._summary = ""
         self._pauses = MemoryPauses()
@@ -136,6 +140,7 @@ class SegmentRunner:
             self.panel.train.setText("Stopping…")
         elif self.kind:
             self._then = self._start_training
+            self._wants_all = False
             if self._job is not None:
                 self._job.stop()
         else:
@@ -176,6 +181,7 @@ class SegmentRunner:
     def toggle_prediction(self) -> None:
         """Start a prediction, or stop the one that runs."""
         if self.kind == "predict" and self._job is not None:
+            self._wants_all = False
             self._job.stop()
         elif not self.kind:
             self._start_prediction()
@@ -189,6 +195,7 @@ class SegmentRunner:
             if not after_training:
                 self.message.clear_message()
             self._look, self._summary = request.look, ""
+            self._wants_all = not after_training and self.panel.extent.currentData() != "view"
             self._doing, self._share, self._left = "predicting", 0.0, None
             work: Work = (
                 partial(predict_into_store, request) if isinstance(request, StoreRequest) else partial(predict, request)
@@ -214,11 +221,13 @@ class SegmentRunner:
             self._give_up_if_lost(results)
             results.finish()
             QTimer.singleShot(_DRAW_MS, results.update_thumbnails)
+        self.predicted_all |= self._wants_all and not self._failed
         self._end()
 
     def _give_up_if_lost(self, results: ResultLayers | StoredLayer) -> None:
         """Stop the prediction where its result is gone or has become the person's."""
         if self._job is not None and results.lost:
+            self._wants_all = False
             self._job.stop()
             self.message.note(results.lost)
 

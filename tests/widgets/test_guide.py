@@ -1,0 +1,69 @@
+"""The first steps in the dock, and its help page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_unet.widgets.correct.panel import TOOLS
+from napari_unet.widgets.guide.help_window import help_page
+from napari_unet.widgets.segment.dock import SegmentDock
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAPARI_UNET_SETTINGS", str(tmp_path / "choices"))
+
+
+def test_each_step_is_ticked_off_when_it_was_done_and_the_strip_goes_for_good(
+    viewer: ViewerModel, make_dock: Callable[[], SegmentDock], spots: Callable[..., Any], do: Any
+) -> None:
+    dock = make_dock()
+    strip = dock.panel.guide
+    assert dock.guide.done == set()
+    assert "Open Sample" in strip.how.text()
+    image, truth = spots((64, 64), count=8, radius=6.0)
+    viewer.add_image(image, name="spots")
+    do.qtbot.waitUntil(lambda: dock.guide.done == {"open"}, timeout=5000)
+    do.paint(dock, truth)
+    assert dock.guide.done == {"open", "background", "class"}
+    do.run(dock)
+    assert dock.guide.done == {"open", "background", "class", "train"}
+    assert dock.strokes is not None
+    dock.strokes.data_setitem((np.array([3]), np.array([3])), 1)
+    assert "correct" in dock.guide.done
+    assert not strip.isHidden()
+    dock.panel.predict.click()
+    do.wait(dock)
+    assert strip.isHidden()
+    assert make_dock().panel.guide.isHidden()
+
+
+def test_it_is_put_away_and_help_brings_it_back(make_dock: Callable[[], SegmentDock]) -> None:
+    dock = make_dock()
+    dock.panel.guide.put_away.click()
+    dock.update_hint()
+    assert dock.panel.guide.isHidden()
+    other = make_dock()
+    assert other.panel.guide.isHidden()
+    other.panel.help.click()
+    assert other.guide.help is not None
+    other.guide.help.first_steps.click()
+    assert not other.panel.guide.isHidden()
+    assert not make_dock().panel.guide.isHidden()
+
+
+def test_the_help_page_lists_the_tools_and_keys_that_there_are(make_dock: Callable[[], SegmentDock]) -> None:
+    dock = make_dock()
+    dock.panel.help.click()
+    assert dock.guide.help is not None
+    shown = dock.guide.help.page.toPlainText()
+    assert all(key in shown and does in shown for key, does in dock.keys.entries)
+    listed = re.findall(r"^- \*\*(.+?)\*\*", help_page("segment"), re.MULTILINE)
+    assert listed == [tool.title for tool in TOOLS.values()]
