@@ -60,11 +60,13 @@ class Guide:
             self.put_away()
         else:
             dock.panel.guide.show_steps(list(self.done))
+            dock.panel.hint.hide()  # the strip says the same
 
     def put_away(self) -> None:
         """Show the steps no more, in later windows neither."""
         self._active = False
         self.dock.panel.guide.hide()
+        self.dock.panel.hint.show()
         with self.dock.message.reporting("Remembering that the first steps were seen"):
             remember_first_steps()
 
