@@ -12,11 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reporting import arguments, report
+from benchmarks.window_process import in_a_window
 
-ROOT = Path(__file__).resolve().parent.parent
 LOOKS = ((0.15, 0.85), (0.85, 0.85), (0.85, 0.15))  # where the view goes, as shares of the image
 
 
@@ -41,18 +36,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         options.window.write_text(json.dumps(rows))
         return
     size, features = (1536, 2) if options.quick else (options.size, options.features)
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder, "rows.json")
-        command = [sys.executable, "-m", "benchmarks.window_prediction", "--size", str(size), "--features",
-                   str(features), "--device", options.device, "--threads", str(options.threads),
-                   "--window", str(answer)]  # fmt: skip
-        if sys.platform == "linux" and "DISPLAY" not in os.environ:
-            if shutil.which("xvfb-run") is None:
-                raise SystemExit("There is no display; install Xvfb, or run this in a desktop session.")
-            command = ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24", *command]
-        own = {"NAPARI_CONFIG": f"{folder}/settings.yaml", "NAPARI_UNET_SESSIONS": f"{folder}/sessions"}
-        subprocess.run(command, check=True, cwd=ROOT, env=os.environ | own)
-        rows = json.loads(answer.read_text())
+    rows = in_a_window(
+        "benchmarks.window_prediction", "--size", size, "--features", features, "--device", options.device, "--threads",
+        options.threads,
+    )  # fmt: skip
     title = f"prediction of {size} x {size} pixels in the window, features {features}"
     report("window_prediction", title, rows, options.out, threads=options.threads, device=options.device)
 

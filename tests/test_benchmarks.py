@@ -61,3 +61,16 @@ def test_the_benchmark_of_the_window_runs(tmp_path: Path) -> None:
     assert rows[-1]["what"].startswith("Predict again")
     assert rows[0]["seconds"] > 0
     assert rows[0]["longest block (ms)"] > 0
+
+
+@pytest.mark.window
+def test_the_benchmark_of_a_person_who_paints_runs(tmp_path: Path) -> None:
+    module = importlib.import_module("benchmarks.live.__main__")
+    module.main(["--quick", "--device", "cpu", "--threads", "2", "--out", str(tmp_path)])
+    rows = json.loads((tmp_path / "live.json").read_text())["rows"]
+    figures = {row["what"]: row["synthetic"] for row in rows}
+    assert figures["first result (s)"] > 0
+    assert figures["inputs to the first result"] <= 6
+    assert figures["longest block (ms)"] >= figures["99th percentile (ms)"] > 0
+    assert figures["frames per second in training"] > 0
+    assert 0 < figures["Dice in view after round 1"] <= 1

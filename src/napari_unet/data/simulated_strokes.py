@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from napari_unet.errors import InputError
 
-__all__ = ["add_stroke", "simulate_strokes"]
+__all__ = ["add_stroke", "simulate_strokes", "stroke_path"]
 
 Mask = npt.NDArray[np.bool_]
 Path = npt.NDArray[np.float64]
@@ -123,17 +123,56 @@ def add_stroke(
     >>> int(strokes[20, 20]), np.unique(strokes).tolist()
     (2, [0, 2])
     """
-    reach = int(2 * length + width)
-    box = tuple(slice(max(0, at - reach), at + reach + 1) for at in place)
-    start = np.array([at - part.start for at, part in zip(place, box, strict=True)])
+    box = _around(truth.shape, place, length, width)
+    corner = np.array([part.start for part in box])
+    path = stroke_path(truth, place, rng, length=length, width=width) - corner
     value = int(truth[place])
-    region = truth[box] == value
-    pieces, _ = ndimage.label(region)
+    _brush(annotation[box], value + 1, path, truth[box] == value, width)
+
+
+def stroke_path(
+    truth: npt.NDArray[Any], place: tuple[int, int], rng: np.random.Generator, *, length: float = 40.0,
+    width: float = 3.0,
+) -> Path:  # fmt: skip
+    """Return the way of a brush that stays in the class of a place, beginning there or as near as the brush fits.
+
+    Parameters
+    ----------
+    truth : numpy.ndarray
+        (Y, X) integers, the class of each pixel.
+    place : tuple of int
+        Row and column.
+    rng : numpy.random.Generator
+        Source of the numbers.
+    length, width : float
+        See `simulate_strokes`.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, 2) float64 rows and columns, one pixel apart.
+
+    Examples
+    --------
+    >>> truth = np.zeros((40, 40), int); truth[10:30, 10:30] = 1
+    >>> path = stroke_path(truth, (12, 20), np.random.default_rng(0), length=10)
+    >>> path.shape, path[0].tolist(), bool(truth[tuple(np.rint(path).astype(int).T)].all())
+    ((10, 2), [12.0, 20.0], True)
+    """
+    box = _around(truth.shape, place, length, width)
+    corner = np.array([part.start for part in box])
+    start = np.array(place) - corner
+    pieces, _ = ndimage.label(truth[box] == truth[place])
     room = _room(pieces == pieces[tuple(start)], width)
     free = np.argwhere(room)
     begin = free[((free - start) ** 2).sum(axis=1).argmin()]
-    walks = [_walk(room, begin, length, rng) for _ in range(_TRIES)]
-    _brush(annotation[box], value + 1, max(walks, key=len), region, width)
+    return max((_walk(room, begin, length, rng) for _ in range(_TRIES)), key=len) + corner
+
+
+def _around(shape: tuple[int, ...], place: tuple[int, int], length: float, width: float) -> tuple[slice, ...]:
+    """Return the part of an image that a stroke from a place can reach."""
+    reach = int(2 * length + width)
+    return tuple(slice(max(0, at - reach), min(n, at + reach + 1)) for at, n in zip(place, shape, strict=True))
 
 
 def _check(labels: npt.NDArray[Any], task: str, strokes: int, length: float, width: float) -> None:
