@@ -166,7 +166,8 @@ def stroke_path(
     room = _room(pieces == pieces[tuple(start)], width)
     free = np.argwhere(room)
     begin = free[((free - start) ** 2).sum(axis=1).argmin()]
-    return max((_walk(room, begin, length, rng) for _ in range(_TRIES)), key=len) + corner
+    path: Path = max((_walk(room, begin, length, rng) for _ in range(_TRIES)), key=len) + corner
+    return path
 
 
 def _around(shape: tuple[int, ...], place: tuple[int, int], length: float, width: float) -> tuple[slice, ...]:
