@@ -16,7 +16,7 @@ import torch
 import napari_unet as nu
 from napari_unet.errors import AnnotationError, InputError
 from napari_unet.learn.closed_form import ClosedForm
-from napari_unet.models import adapt as module
+from napari_unet.models import stroke_pixels
 from napari_unet.models.adapt import Adapter
 from napari_unet.nets.architectures import ARCHITECTURES
 from napari_unet.predict.feature_cache import FeatureCache
@@ -160,7 +160,7 @@ def test_many_pixels_are_thinned_evenly_and_those_chosen_stay(monkeypatch: pytes
     few, all_of_them = small(), small()
     nu.adapt(all_of_them, [nu.Sample(image, strokes)], task="classes", device="cpu")
     assert all_of_them.history["adapted"]["used"] == 20_000  # 10,000 of 30,000, and all 10,000
-    monkeypatch.setattr(module, "_MOST_PIXELS", 1000)
+    monkeypatch.setattr(stroke_pixels, "_MOST_PIXELS", 1000)
     cache = FeatureCache()
     nu.adapt(few, [nu.Sample(image, strokes)], task="classes", device="cpu", cache=cache)
     assert few.history["adapted"]["used"] == 2000

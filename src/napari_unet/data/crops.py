@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.intensity import FrameReader
+from napari_unet.data.place import PlaceLogits
 from napari_unet.errors import AnnotationError
 
 __all__ = ["AnnotatedFrame", "Batch", "CropSampler"]
@@ -45,6 +46,10 @@ class AnnotatedFrame:
     def keep(self, mask: npt.NDArray[np.bool_]) -> AnnotatedFrame:
         """Return the frame with the weights outside of `mask` (\\*part) set to 0."""
         return replace(self, weights=np.where(mask, self.weights, np.float32(0)))
+
+    def with_place(self, place: PlaceLogits | None) -> AnnotatedFrame:
+        """Return the frame read with the logits of the place as further channels, or without."""
+        return replace(self, reader=replace(self.reader, place=place))
 
     def read(
         self, start: tuple[int, ...], stop: tuple[int, ...]

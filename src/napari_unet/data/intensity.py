@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.axes import Box, ImageLayout
+from napari_unet.data.place import PlaceLogits
 from napari_unet.errors import InputError
 
 __all__ = ["FrameReader", "IntensityRange", "measure_range", "mirror_index", "spread_blocks"]
@@ -188,11 +189,14 @@ class FrameReader:
         Its axes.
     intensity : IntensityRange
         The grey values that become 0 and 1.
+    place : PlaceLogits or None
+        Gives further channels, which tell the place in the frame.
     """
 
     image: Any
     layout: ImageLayout
     intensity: IntensityRange
+    place: PlaceLogits | None = None
 
     @classmethod
     def open(cls, image: Any, layout: ImageLayout, low_percentile: float, high_percentile: float) -> FrameReader:
@@ -206,7 +210,7 @@ class FrameReader:
         Returns
         -------
         numpy.ndarray
-            (C, \\*(stop - start)) float32, contiguous.
+            (C, \\*(stop - start)) float32, contiguous; with `place` further channels.
         """
         spans = [mirror_index(a, b, n) for a, b, n in zip(start, stop, self.layout.frame_shape, strict=True)]
         corner = [int(span.min()) for span in spans]
@@ -215,4 +219,6 @@ class FrameReader:
         for axis, (span, a) in enumerate(zip(spans, corner, strict=True), start=1):
             if not np.array_equal(span - a, np.arange(block.shape[axis])):
                 block = block.take(span - a, axis=axis)
+        if self.place is not None:
+            return np.concatenate([block, self.place.box(start, stop, self.layout.frame_shape)])
         return np.ascontiguousarray(block)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -35,6 +35,9 @@ from napari_unet.nets.allocator import keep_freed_memory
 from napari_unet.nets.device import Device, choose_device, is_out_of_memory
 from napari_unet.nets.free_memory import free_memory
 from napari_unet.nets.registry import SegmentationModel
+
+if TYPE_CHECKING:
+    from napari_unet.nets.base import SegmentationNetwork
 
 __all__ = ["fit"]
 
@@ -110,7 +113,12 @@ def fit(
     run = _Run(model, config, place, should_stop or (lambda: False), checkpoint, processes, began)
     on_cpu = place.torch_device.type == "cpu"
     with processes.watch(checkpoint), keep_freed_memory() if on_cpu else nullcontext():
-        run.load(samples)
+        run.put_place_away()
+        try:
+            run.load(samples)
+        except BaseException:
+            run.restore_place()
+            raise
         try:
             yield from run.go()
         except GeneratorExit:
@@ -135,6 +143,16 @@ class _Run:
     progress: Progress = field(default_factory=Progress)
     stopped: bool = False
     used: float | None = None
+
+    def put_place_away(self) -> None:
+        """Train without the place in the image: crops do not tell where they are from."""
+        network = cast("SegmentationNetwork", self.model.network)
+        self._place = network.place
+        network.set_place(None)
+
+    def restore_place(self) -> None:
+        """Leave the model as it was."""
+        cast("SegmentationNetwork", self.model.network).set_place(self._place)
 
     def load(self, samples: Sequence[Sample]) -> None:
         """Prepare the data, the trainer and the scorer, and go to the checkpoint if there is one."""
@@ -366,6 +384,7 @@ class _Run:
     def hand_over(self, samples: Sequence[Sample]) -> None:
         """Give the model the best weights; without any it keeps its own."""
         if self.progress.best_state is None or self.trainer.steps == 0:
+            self.restore_place()
             return
         self.model.network.load_state_dict(self.progress.best_state)
         self.model.network.eval()

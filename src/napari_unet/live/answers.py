@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import cast
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from napari_unet.data.axes import Box, ImageLayout
 from napari_unet.data.intensity import FrameReader
+from napari_unet.learn.place_choice import SolvedHead
 from napari_unet.live.events import Source
 from napari_unet.live.images import AnnotatedImages, PaintedImage
 from napari_unet.models.adapt import Adapter
+from napari_unet.models.head import get_head, set_head
 from napari_unet.models.model import Model
 from napari_unet.predict.feature_cache import FeatureCache
 
 __all__ = ["Answers"]
 
 _TILES_AT_ONCE = 4
-
-Head = tuple[torch.Tensor, torch.Tensor]
 
 
 class Answers:
@@ -56,10 +55,10 @@ class Answers:
             self.adapter.cache.share_images(before.adapter.cache)
         self.trained = bool(model.history.get("steps"))
         self.scores: dict[Source, float] = {}
-        head = cast("nn.Conv2d", network.head)
-        self._own: Head = head.weight.detach().flatten(1).clone(), cast("torch.Tensor", head.bias).detach().clone()
-        self._solved: Head | None = None
-        self._without_held: Head | None = None
+        self._own = get_head(network)
+        self._solved: SolvedHead | None = None
+        self._without_held: SolvedHead | None = None
+        self._without_place: SolvedHead | None = None
 
     @property
     def is_solved(self) -> bool:
@@ -76,11 +75,14 @@ class Answers:
         held = images.held_pixels(strokes.pixels)
         self._solved = self.adapter.solve(strokes)
         self._without_held = self.adapter.solve(strokes, ~held) if held.any() else self._solved
+        self._without_place = self._without_held
+        if self._without_held.place is not None:
+            self._without_place = self.adapter.solve(strokes, ~held, place_may_count=False)
         self.scores = {}
 
     def forget_strokes(self) -> None:
         """Let go of the solution, where too little is painted for one."""
-        self._solved = self._without_held = None
+        self._solved = self._without_held = self._without_place = None
         self.scores = {}
 
     def probabilities(self, image: PaintedImage, region: Box | None, source: Source) -> npt.NDArray[np.float32]:
@@ -108,6 +110,11 @@ class Answers:
         """Return a copy of the network as it is scored: a closed form does not know the held-out strokes."""
         return self._copy(self._own if source == "network" else self._without_held)
 
+    def network_to_train(self) -> nn.Module:
+        """Return a copy of the network that a training begins with: without the place, which crops do not tell."""
+        head = self._own if self.trained else self._without_place
+        return self._copy(None if head is None else replace(head, place=None))
+
     def copy_model(self, source: Source) -> Model:
         """Return a model that predicts what is shown, and that nothing changes any more."""
         model = self.model
@@ -116,23 +123,16 @@ class Answers:
             dict(model.history), model.closed_form,
         )  # fmt: skip
 
-    def _copy(self, head: Head | None) -> nn.Module:
+    def _copy(self, head: SolvedHead | None) -> nn.Module:
         network = copy.deepcopy(self.model.network).eval()
         if head is not None:
-            _set_head(network, head)
+            set_head(network, head)
         return network
 
     def _use(self, source: Source) -> None:
         head = self._own if source == "network" else self._solved
         assert head is not None  # nothing is shown before it is solved
-        _set_head(self.model.network, head)
-
-
-def _set_head(network: nn.Module, head: Head) -> None:
-    target = cast("nn.Conv2d", network.head)
-    with torch.no_grad():
-        target.weight.copy_(head[0].reshape(target.weight.shape))
-        cast("torch.Tensor", target.bias).copy_(head[1])
+        set_head(self.model.network, head)
 
 
 def _frames_of(layout: ImageLayout, region: Box | None) -> Iterator[tuple[tuple[int, ...], Box]]:

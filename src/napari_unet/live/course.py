@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 
+from napari_unet.data.place import PlaceLogits
 from napari_unet.errors import MemoryLimitError
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.crop_plan import CropPlan, plan_crops, smaller_plan
@@ -19,6 +21,9 @@ from napari_unet.live.sampler import RecentSampler
 from napari_unet.models.model import Model
 from napari_unet.nets.device import Device
 from napari_unet.nets.free_memory import free_memory
+
+if TYPE_CHECKING:
+    from napari_unet.nets.base import SegmentationNetwork
 
 __all__ = ["Course"]
 
@@ -72,10 +77,18 @@ class Course:
         frames, plan = self._frames, self.plan
         return RecentSampler(frames.train, plan.crop, plan.reach, self.config.seed, frames.recent)
 
-    def _scorer(self) -> Scorer | None:
+    def _scorer(self, place: PlaceLogits | None = None) -> Scorer | None:
         if not self._frames.score:
             return None
-        return Scorer(self._frames.score, self.plan.crop, self.plan.reach, self._classes, self.device)
+        frames = self._frames.score if place is None else [frame.with_place(place) for frame in self._frames.score]
+        return Scorer(frames, self.plan.crop, self.plan.reach, self._classes, self.device)
+
+    def score(self, network: nn.Module) -> Iterator[float | None]:
+        """Score a network on the strokes that are held out; see `Scorer.run`."""
+        place = cast("SegmentationNetwork", network).place_logits
+        scorer = self.scorer if place is None else self._scorer(place)
+        assert scorer is not None
+        return scorer.run(network)
 
     def take(self, frames: TrainingFrames, start: nn.Module) -> None:
         """Go on with other strokes; where it holds on to something, then to the answer that they gave."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 
 import torch
@@ -144,7 +144,7 @@ class Schooling:
         """Give the training the strokes as they are now."""
         frames = images.training_frames(answers.read, answers.model.config.classes)
         yield
-        start = answers.network_for_score("network" if answers.trained else "closed form")
+        start = answers.network_to_train()
         device = choose_device(str(answers.adapter.device.torch_device), precision=self.config.precision)
         if self.course is None:
             model = answers.copy_model("network")
@@ -159,7 +159,7 @@ class Schooling:
         scores: dict[Source, float] = {}
         for source in sources:
             network = course.device.place(answers.network_for_score(source)).eval()
-            for score in self._run(course, network):
+            for score in course.score(network):
                 if score is None:
                     yield
                     continue
@@ -170,7 +170,7 @@ class Schooling:
     def _score(self, answers: Answers, course: Course) -> Work:
         """Score the network in training."""
         yield from course.network_to_score()
-        for score in self._run(course, course.trainer.averaged_network):
+        for score in course.score(course.trainer.averaged_network):
             if score is None:
                 yield
                 continue
@@ -182,10 +182,6 @@ class Schooling:
             if better:
                 self.found, self._found_score = course.best_weights(), score
                 self._news.append(partial(BetterNetwork, score=score))
-
-    def _run(self, course: Course, network: torch.nn.Module) -> Iterator[float | None]:
-        assert course.scorer is not None
-        return course.scorer.run(network)
 
     def _tell_score(self, source: Source, score: float, best: float) -> None:
         self.curves.add("network" if source == "network" else "closed_form", self.steps, score)

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from napari_unet.data.axes import Box, ImageLayout
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.data.intensity import FrameReader
+from napari_unet.data.place import CENTRES, place_basis
 from napari_unet.data.sample import Sample
 from napari_unet.errors import InputError
 from napari_unet.learn.closed_form import ClosedForm, solve_head
 from napari_unet.learn.config import TrainConfig
+from napari_unet.learn.place_choice import SolvedHead, solve_with_place
 from napari_unet.learn.prepare import prepare_frames
+from napari_unet.models.head import apply_head, set_head
 from napari_unet.models.model import Model
+from napari_unet.models.stroke_pixels import choose_pixels
 from napari_unet.nets.device import choose_device
 from napari_unet.predict.blend import Blender
 from napari_unet.predict.feature_cache import FeatureCache
 from napari_unet.predict.features import FeatureMaps
 from napari_unet.predict.tiled import image_layout
 
-__all__ = ["Adapter", "StrokeFeatures", "adapt", "apply_head"]
+if TYPE_CHECKING:
+    from napari_unet.nets.base import SegmentationNetwork
 
-_MOST_PIXELS = 10_000  # of one class in one frame
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio: its multiples are evenly spread
+__all__ = ["Adapter", "StrokeFeatures", "adapt"]
 
 
 def adapt(
@@ -39,6 +42,7 @@ def adapt(
     task: Literal["objects", "classes"] | None = None,
     device: str = "auto",
     cache: FeatureCache | None = None,
+    place_may_count: bool = True,
 ) -> None:
     """Make a model segment what is painted, without training: solve its last layer from the strokes.
 
@@ -62,6 +66,9 @@ def adapt(
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
     cache : FeatureCache or None
         Give the same one again, with the same images, to compute nothing twice.
+    place_may_count : bool
+        Whether the last layer may look at where in the image a pixel lies, relative to its size, if strokes that are
+        left out are then predicted better: so it is with organs in images that are all framed alike.
 
     Raises
     ------
@@ -82,7 +89,7 @@ def adapt(
     >>> nu.segment(model, image)[[4, 14], [4, 14]].tolist(), model.history["adapted"]["painted"]
     ([1, 2], 148)
     """
-    Adapter(model, device, cache=cache).adapt(samples, task=task)
+    Adapter(model, device, cache=cache, place_may_count=place_may_count).adapt(samples, task=task)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +106,18 @@ class StrokeFeatures:
         (n,) float32, how many painted pixels each stands for.
     pixels : tuple of numpy.ndarray
         For each frame the numbers of its pixels in the flattened frame.
+    strokes : numpy.ndarray
+        (n,) int64, which connected stroke each belongs to.
+    places : torch.Tensor
+        (n, B) float32, where each lies in its frame, see `napari_unet.data.place.place_basis`.
     """
 
     features: torch.Tensor
     classes: npt.NDArray[np.int64]
     weights: npt.NDArray[np.float32]
     pixels: tuple[npt.NDArray[np.int64], ...]
+    strokes: npt.NDArray[np.int64]
+    places: torch.Tensor
 
 
 class Adapter:
@@ -120,6 +133,8 @@ class Adapter:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
     cache : FeatureCache or None
         Remembers the features; None: a new one of 512 MB. `FeatureCache.forget` lets go of an image.
+    place_may_count : bool
+        See `adapt`.
 
     Examples
     --------
@@ -133,8 +148,11 @@ class Adapter:
     (2, 20, 32)
     """
 
-    def __init__(self, model: Model, device: str = "auto", *, cache: FeatureCache | None = None) -> None:
+    def __init__(
+        self, model: Model, device: str = "auto", *, cache: FeatureCache | None = None, place_may_count: bool = True
+    ) -> None:
         self.model = model
+        self.place_may_count = place_may_count
         self.device = choose_device(device)
         self.cache = FeatureCache() if cache is None else cache
 
@@ -142,7 +160,7 @@ class Adapter:
         """Solve the head of the model from all strokes so far; see `napari_unet.adapt`."""
         model = self.model
         strokes = self.painted(samples, task=task)
-        self.set_head(*self.solve(strokes))
+        set_head(model.network, self.solve(strokes))
         model.task, model.spacing = task or model.task, samples[0].spacing
         kept = {key: value for key, value in model.history.items() if key != "best_score"}  # that of the old head
         model.history = kept | {
@@ -171,36 +189,41 @@ class Adapter:
     def gather(self, frames: Sequence[AnnotatedFrame]) -> StrokeFeatures:
         """Return the features of what is painted on frames, which are read by what `FeatureCache.reader` returns."""
         self._place()
-        features, classes, weights, pixels = [], [], [], []
+        ndim = self.model.config.ndim
+        features, classes, weights, pixels, strokes, places = [], [], [], [], [], []
+        known = 0
         for frame in frames:
-            places, kinds, counts = _choose_pixels(frame, len(self.model.config.classes))
-            features.append(self._maps(frame.reader).gather(frame.position, places))
-            pixels.append(places)
+            numbers, kinds, counts, own = choose_pixels(frame, len(self.model.config.classes))
+            shape = frame.reader.layout.frame_shape
+            features.append(self._maps(frame.reader).gather(frame.position, numbers))
+            pixels.append(numbers)
             classes.append(kinds)
             weights.append(counts)
-        return StrokeFeatures(torch.cat(features), np.concatenate(classes), np.concatenate(weights), tuple(pixels))
+            strokes.append(known + own)
+            known += int(own.max(initial=-1)) + 1
+            places.append(torch.from_numpy(place_basis(numbers, shape, CENTRES[ndim])))
+        return StrokeFeatures(
+            torch.cat(features), np.concatenate(classes), np.concatenate(weights), tuple(pixels),
+            np.concatenate(strokes), torch.cat(places),
+        )  # fmt: skip
 
     def solve(
-        self, strokes: StrokeFeatures, chosen: npt.NDArray[np.bool_] | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return weight (K, D) and bias (K,) of the head that strokes give; `chosen` (n,) bool leaves pixels out."""
+        self, strokes: StrokeFeatures, chosen: npt.NDArray[np.bool_] | None = None, *, place_may_count: bool = True
+    ) -> SolvedHead:
+        """Return the head that strokes give; `chosen` (n,) bool leaves pixels out."""
         device = self.device.torch_device
         kept = np.ones(len(strokes.classes), bool) if chosen is None else chosen
         form = self.model.closed_form or ClosedForm()
-        return solve_head(
-            strokes.features if chosen is None else strokes.features[torch.from_numpy(kept).to(device)],
-            torch.from_numpy(strokes.classes[kept]).to(device),
-            len(self.model.config.classes),
-            weights=torch.from_numpy(strokes.weights[kept]).to(device),
-            ridge=form.ridge, scale=form.scale, offset=form.offset,
-        )  # fmt: skip
-
-    def set_head(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        """Give the model a head of weight (K, D) and bias (K,)."""
-        head = cast("nn.Conv2d", self.model.network.head)
-        with torch.no_grad():
-            head.weight.copy_(weight.reshape(head.weight.shape))
-            cast("torch.Tensor", head.bias).copy_(bias)
+        features = strokes.features if chosen is None else strokes.features[torch.from_numpy(kept).to(device)]
+        classes = torch.from_numpy(strokes.classes[kept]).to(device)
+        weights = torch.from_numpy(strokes.weights[kept]).to(device)
+        count = len(self.model.config.classes)
+        network = cast("SegmentationNetwork", self.model.network)
+        if not (place_may_count and self.place_may_count and network.takes_place):
+            known = {"ridge": form.ridge, "scale": form.scale, "offset": form.offset}
+            return SolvedHead(*solve_head(features, classes, count, weights=weights, **known))
+        places = strokes.places[torch.from_numpy(kept)]
+        return solve_with_place(features, places, strokes.strokes[kept], classes, count, weights=weights, form=form)
 
     def maps(self, image: Any, layout: ImageLayout) -> FeatureMaps:
         """Return the feature maps of an image."""
@@ -253,11 +276,9 @@ class Adapter:
     ) -> Iterator[tuple[Box, npt.NDArray[np.float32]]]:
         """Go through the tiles (box, probabilities) of a part of a frame."""
         blender = Blender(maps.overlap) if maps.overlap else None
-        head = cast("nn.Conv2d", self.model.network.head)
-        weight, bias = head.weight.detach().flatten(1), cast("torch.Tensor", head.bias).detach()
         for number, features in maps.read(position, maps.touching(space)):
-            block = apply_head(features, weight, bias)
             inner = maps.tiles[number].inner
+            block = apply_head(self.model.network, features, inner, maps.shape)
             yield inner, block if blender is None else blender.add(position, inner, block)
 
     def _place(self) -> None:
@@ -278,57 +299,3 @@ def _complete(region: Box | None, layout: ImageLayout) -> tuple[slice, ...]:
     if any(step != 1 or stop <= start for start, stop, step in spans):
         raise InputError(f"Expected `region` to hold pixels of the image, without steps, but got {given}.")
     return tuple(slice(start, stop) for start, stop, _ in spans)
-
-
-def _choose_pixels(
-    frame: AnnotatedFrame, classes: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Choose painted pixels of a frame, evenly spread where they are many.
-
-    Those chosen before stay chosen, or go, when strokes are added, so that their features are known.
-
-    Returns
-    -------
-    pixels : numpy.ndarray
-        (n,) numbers in the flattened frame, sorted.
-    kinds : numpy.ndarray
-        (n,) their classes.
-    weights : numpy.ndarray
-        (n,) how many painted pixels each stands for.
-    """
-    local = np.nonzero(frame.weights)
-    kinds = frame.classes[local].astype(np.int64)
-    places = tuple(axis + begin for axis, begin in zip(local, frame.origin, strict=True))
-    pixels = np.ravel_multi_index(places, frame.reader.layout.frame_shape)
-    rank = pixels.astype(np.uint64) * _SPREAD
-    chosen, weights = [], np.ones(len(pixels), np.float32)
-    for kind in range(classes):
-        own = np.flatnonzero(kinds == kind)
-        if len(own) > _MOST_PIXELS:
-            weights[own] = len(own) / _MOST_PIXELS
-            own = own[np.argpartition(rank[own], _MOST_PIXELS)[:_MOST_PIXELS]]
-        chosen.append(own)
-    kept = np.sort(np.concatenate(chosen))
-    return pixels[kept], kinds[kept], weights[kept]
-
-
-@torch.inference_mode()
-def apply_head(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> npt.NDArray[np.float32]:
-    """Return the probabilities (K, \\*space) of a map (D, \\*space) whose channels lie side by side.
-
-    Where the map is bfloat16, weights are split into two numbers of that format, which together are nearly as exact
-    as float32, so that the map need not be converted. The rest is left to NumPy: it waits for no other thread, as
-    PyTorch does in each operation while a training uses all cores.
-    """
-    rows = features.movedim(0, -1).reshape(-1, len(features)).T
-    if features.dtype == torch.bfloat16:
-        coarse = weight.to(torch.bfloat16)
-        parts = torch.cat([coarse, (weight - coarse).to(torch.bfloat16)]) @ rows
-    else:
-        parts = weight @ rows.float()
-    logits: npt.NDArray[np.float32] = parts.float().cpu().numpy().reshape(-1, len(weight), rows.shape[1]).sum(axis=0)
-    logits += bias.cpu().numpy()[:, None]
-    logits -= logits.max(axis=0)
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=0)
-    return logits.reshape(-1, *features.shape[1:])

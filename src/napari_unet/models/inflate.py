@@ -50,6 +50,8 @@ def inflate(model: Model) -> Model:
     layers = dict(model.network.named_modules())
     state = {}
     for key, value in model.network.state_dict().items():
+        if key == "place":
+            continue
         layer = layers[key.rpartition(".")[0]]
         is_kernel = isinstance(layer, _CONVOLUTIONS) and value.ndim == 4
         state[key] = _spread(layer, value) if is_kernel else value

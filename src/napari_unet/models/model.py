@@ -7,17 +7,21 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 import napari_unet
+from napari_unet.data.place import CENTRES
 from napari_unet.errors import InputError, ModelFileError
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.registry import build_network
 from napari_unet.nets.tensor_file import load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    from napari_unet.nets.base import SegmentationNetwork
 
 __all__ = ["Model"]
 
@@ -227,6 +231,8 @@ def _rebuild(config: ModelConfig, state: dict[str, torch.Tensor], name: str) -> 
     try:
         with torch.device("meta"), _NothingDrawn():
             expected = {key: tuple(value.shape) for key, value in _build(config, seed=0).state_dict().items()}
+        if "place" in state:
+            expected["place"] = (len(config.classes), CENTRES[config.ndim] ** config.ndim)
     except InputError as error:
         raise ModelFileError(f"{name} can't be opened by this version of napari-unet: {error}") from error
     for key in sorted(expected.keys() | state.keys()):
@@ -239,7 +245,8 @@ def _rebuild(config: ModelConfig, state: dict[str, torch.Tensor], name: str) -> 
             raise ModelFileError(
                 f"{name} has weights {key!r} of shape {found} where its network needs {expected[key]}."
             )
-    network = _build(config, seed=0)
+    network = cast("SegmentationNetwork", _build(config, seed=0))
+    network.set_place(state.get("place"))
     network.load_state_dict(state)
     return network.eval()
 

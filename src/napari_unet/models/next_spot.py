@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from napari_unet.data.axes import Box, ImageLayout
 from napari_unet.data.sample import Sample
 from napari_unet.learn.closed_form import ClosedForm
-from napari_unet.models.adapt import Adapter, apply_head
+from napari_unet.models.adapt import Adapter
+from napari_unet.models.head import apply_head
 from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.features import FeatureMaps
 from napari_unet.predict.tiled import image_layout
@@ -152,11 +152,9 @@ def _look(
     maps: FeatureMaps, config: ModelConfig, position: Position, numbers: list[int], annotation: Any, layout: ImageLayout
 ) -> Iterator[tuple[Box, Candidates, npt.NDArray[np.float32]]]:
     """Go through tiles of a frame: their box in the image, their cells, and how uncertain their pixels are."""
-    head = cast("nn.Conv2d", maps.network.head)
-    weight, bias = head.weight.detach().flatten(1), cast("Any", head.bias).detach()
     for number, features in maps.read(position, numbers):
         inner = maps.tiles[number].inner
-        probabilities = apply_head(features, weight, bias)
+        probabilities = apply_head(maps.network, features, inner, maps.shape)
         painted = layout.read_labels(annotation, position, inner) > 0
         uncertainty = layout.to_label_order(entropy(probabilities)[np.newaxis])[0]
         yield layout.label_box(position, inner), make_candidates(features, probabilities, painted, inner), uncertainty

@@ -7,8 +7,9 @@ from typing import Self
 import torch
 from torch import nn
 
+from napari_unet.data.place import PlaceLogits
 from napari_unet.errors import InputError
-from napari_unet.nets.blocks import he_init_
+from napari_unet.nets.blocks import center_crop, he_init_
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.reach import measure_reach
 
@@ -40,9 +41,12 @@ class SegmentationNetwork(nn.Module):
         1x1 convolution from the last feature map to the classes.
     encoder : tuple of str
         Names of the parts that make up the contracting path, down to the deepest map.
+    place : torch.Tensor or None
+        (class, B) float32: what the place of a pixel adds to its logits, see `set_place`.
     """
 
     head: nn.Module
+    place: torch.Tensor | None
     encoder: tuple[str, ...] = ("down",)
 
     def __init__(self, config: ModelConfig) -> None:
@@ -52,6 +56,7 @@ class SegmentationNetwork(nn.Module):
         self.halo = (0, 0)
         self.exact_tiling = config.norm not in ("instance", "group")
         self._frozen = False
+        self.register_buffer("place", None)
 
     def complete(self) -> None:
         """Start the weights, and measure how far the network looks (if it is padded)."""
@@ -66,7 +71,8 @@ class SegmentationNetwork(nn.Module):
         Parameters
         ----------
         x : torch.Tensor
-            (N, C, \\*space). For a padded network each side must be a multiple of `divisor`.
+            (N, C, \\*space). For a padded network each side must be a multiple of `divisor`. Where the place counts,
+            the logits of the place are further channels, which `napari_unet.data.intensity.FrameReader` makes.
         auxiliary : bool
             Whether to return the logits of the inner results, too, for deep supervision: a training loop that finds
             ``config.deep_supervision`` asks for them and takes the mean of the losses.
@@ -81,8 +87,37 @@ class SegmentationNetwork(nn.Module):
         InputError
             If the network can't take that size.
         """
-        logits: torch.Tensor = self.head(self.features(x))
+        channels = self.config.in_channels
+        image = x if self.place is None else x[:, :channels]
+        logits: torch.Tensor = self.head(self.features(image))
+        if self.place is not None:
+            if x.shape[1] != channels + len(self.place):
+                raise InputError("The place in the image counts for this network, but it was not given the place.")
+            logits = logits + center_crop(x[:, channels:], logits.shape[2:])
         return logits.unsqueeze(0) if auxiliary else logits
+
+    def set_place(self, place: torch.Tensor | None) -> None:
+        """Say what the place of a pixel adds to its logits, from now on.
+
+        Parameters
+        ----------
+        place : torch.Tensor or None
+            (class, B), coefficients of `napari_unet.data.place.place_basis`; None: the place does not count.
+        """
+        self.place = None if place is None else place.detach().clone()
+
+    @property
+    def place_logits(self) -> PlaceLogits | None:
+        """What makes the logits of the place, if the place counts."""
+        if self.place is None:
+            return None
+        centres = round(self.place.shape[1] ** (1 / self.config.ndim))
+        return PlaceLogits(self.place.cpu().numpy().reshape(-1, *(centres,) * self.config.ndim))
+
+    @property
+    def takes_place(self) -> bool:
+        """Whether the place in the image can count: not where there are inner results."""
+        return type(self).forward is SegmentationNetwork.forward
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """Map an image (N, C, \\*space) to the last feature map (N, channel, \\*space), before the head."""

@@ -135,7 +135,7 @@ def _checksum(network: nn.Module) -> tuple[int, ...]:
     PyTorch's own counter of changes misses those by fused optimisers. On the CPU NumPy sums, which waits for no other
     thread.
     """
-    weights = (value for key, value in network.state_dict().items() if not key.startswith("head."))
+    weights = (value for key, value in network.state_dict().items() if not key.startswith("head.") and key != "place")
     bits = [value.view(_WHOLE_NUMBERS[value.element_size()]) for value in weights]
     if all(part.device.type == "cpu" for part in bits):
         return tuple(int(np.add.reduce(part.numpy(), axis=None, dtype=part.numpy().dtype)) for part in bits)

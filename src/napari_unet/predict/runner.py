@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from napari_unet.data.axes import Box, ImageLayout
-from napari_unet.data.intensity import FrameReader, IntensityRange
+from napari_unet.data.intensity import FrameReader, IntensityRange, measure_range
 from napari_unet.errors import InputError, MemoryLimitError
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.device import Device, is_out_of_memory
@@ -94,9 +94,10 @@ class TileRunner:
         self.batch_pixels = 0 if turns else batch_pixels(device, budget)
         self.tile = self._choose_tile(config.tile, layout.frame_shape, budget)
         if intensity is None:
-            self._reader = FrameReader.open(image, layout, made.low_percentile, made.high_percentile)
-        else:
-            self._reader = FrameReader(image, layout, intensity)
+            intensity = measure_range(
+                image, layout, low_percentile=made.low_percentile, high_percentile=made.high_percentile
+            )
+        self._reader = FrameReader(image, layout, intensity, getattr(model.network, "place_logits", None))
         self._turned = [TurnedFrames(self._reader, turn) for turn in turns]
         self._blender = Blender(self.geometry.overlap) if self.geometry.overlap else None
         self._network = _place(device, model.network)

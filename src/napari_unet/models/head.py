@@ -1,0 +1,78 @@
+"""The last layer of a network: set, and applied to features that are known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from napari_unet.data.axes import Box
+from napari_unet.learn.place_choice import SolvedHead
+
+if TYPE_CHECKING:
+    from napari_unet.nets.base import SegmentationNetwork
+
+__all__ = ["apply_head", "get_head", "set_head"]
+
+
+def get_head(network: nn.Module) -> SolvedHead:
+    """Return a copy of the last layer of a network."""
+    head, place = cast("nn.Conv2d", network.head), cast("SegmentationNetwork", network).place
+    return SolvedHead(
+        head.weight.detach().flatten(1).clone(),
+        cast("torch.Tensor", head.bias).detach().clone(),
+        None if place is None else place.clone(),
+    )
+
+
+def set_head(network: nn.Module, solved: SolvedHead) -> None:
+    """Give a network a last layer."""
+    head, whole = cast("nn.Conv2d", network.head), cast("SegmentationNetwork", network)
+    with torch.no_grad():
+        head.weight.copy_(solved.weight.reshape(head.weight.shape))
+        cast("torch.Tensor", head.bias).copy_(solved.bias)
+    whole.set_place(solved.place)
+
+
+@torch.inference_mode()
+def apply_head(
+    network: nn.Module, features: torch.Tensor, inner: Box, frame_shape: tuple[int, ...]
+) -> npt.NDArray[np.float32]:
+    """Return the probabilities (K, \\*inner) of a map (D, \\*inner) whose channels lie side by side.
+
+    Where the map is bfloat16, weights are split into two numbers of that format, which together are nearly as exact
+    as float32, so that the map need not be converted. The rest is left to NumPy: it waits for no other thread, as
+    PyTorch does in each operation while a training uses all cores.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Has the last layer.
+    features : torch.Tensor
+        Its last feature map.
+    inner : tuple of slice
+        Which box of the frame the map is of.
+    frame_shape : tuple of int
+        Size of the frame.
+    """
+    head = cast("nn.Conv2d", network.head)
+    weight, bias = head.weight.detach().flatten(1), cast("torch.Tensor", head.bias).detach()
+    rows = features.movedim(0, -1).reshape(-1, len(features)).T
+    if features.dtype == torch.bfloat16:
+        coarse = weight.to(torch.bfloat16)
+        parts = torch.cat([coarse, (weight - coarse).to(torch.bfloat16)]) @ rows
+    else:
+        parts = weight @ rows.float()
+    logits: npt.NDArray[np.float32] = parts.float().cpu().numpy().reshape(-1, len(weight), rows.shape[1]).sum(axis=0)
+    logits += bias.cpu().numpy()[:, None]
+    place = cast("SegmentationNetwork", network).place_logits
+    if place is not None:
+        box = place.box(tuple(part.start for part in inner), tuple(part.stop for part in inner), frame_shape)
+        logits += box.reshape(len(weight), -1)
+    logits -= logits.max(axis=0)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=0)
+    return logits.reshape(-1, *features.shape[1:])

@@ -1,0 +1,93 @@
+"""Which painted pixels a last layer is solved from, and which stroke each of them belongs to."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from napari_unet.data.crops import AnnotatedFrame
+
+__all__ = ["choose_pixels", "number_strokes"]
+
+_MOST_PIXELS = 10_000  # of one class in one frame
+_MOST_CELLS = 500_000  # of a frame in which strokes are told apart
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio: its multiples are evenly spread
+
+
+def choose_pixels(
+    frame: AnnotatedFrame, classes: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Choose painted pixels of a frame, evenly spread where they are many.
+
+    Those chosen before stay chosen, or go, when strokes are added, so that their features are known.
+
+    Returns
+    -------
+    pixels : numpy.ndarray
+        (n,) numbers in the flattened frame, sorted.
+    kinds : numpy.ndarray
+        (n,) their classes.
+    weights : numpy.ndarray
+        (n,) how many painted pixels each stands for.
+    strokes : numpy.ndarray
+        (n,) which stroke of the frame each belongs to, see `number_strokes`.
+    """
+    local = np.nonzero(frame.weights)
+    kinds = frame.classes[local].astype(np.int64)
+    places = tuple(axis + begin for axis, begin in zip(local, frame.origin, strict=True))
+    pixels = np.ravel_multi_index(places, frame.reader.layout.frame_shape)
+    rank = pixels.astype(np.uint64) * _SPREAD
+    chosen, weights = [], np.ones(len(pixels), np.float32)
+    for kind in range(classes):
+        own = np.flatnonzero(kinds == kind)
+        if len(own) > _MOST_PIXELS:
+            weights[own] = len(own) / _MOST_PIXELS
+            own = own[np.argpartition(rank[own], _MOST_PIXELS)[:_MOST_PIXELS]]
+        chosen.append(own)
+    kept = np.sort(np.concatenate(chosen))
+    strokes = number_strokes(pixels, kinds, frame.reader.layout.frame_shape)
+    return pixels[kept], kinds[kept], weights[kept], strokes[kept]
+
+
+def number_strokes(
+    pixels: npt.NDArray[np.int64], kinds: npt.NDArray[np.int64], shape: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
+    """Tell connected strokes of each class apart, in cells of some pixels where the frame is large.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        (n,) numbers in the flattened frame.
+    kinds : numpy.ndarray
+        (n,) their classes.
+    shape : tuple of int
+        Size of the frame.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) int64, 0 and up: the same for pixels of the same stroke.
+
+    Examples
+    --------
+    >>> number_strokes(np.array([0, 1, 3, 9]), np.array([0, 0, 0, 1]), (2, 5)).tolist()
+    [0, 0, 1, 2]
+    """
+    number = np.zeros(len(pixels), np.int64)
+    if len(pixels) == 0:
+        return number
+    places = np.stack(np.unravel_index(pixels, shape))
+    places -= places.min(axis=1, keepdims=True)
+    extent = places.max(axis=1) + 1
+    side = max(1, int(np.ceil((np.prod(extent, dtype=np.float64) / _MOST_CELLS) ** (1 / len(shape)))))
+    cells = tuple(places // side)
+    known = 0
+    for kind in np.unique(kinds):
+        own = kinds == kind
+        painted = np.zeros(tuple(-(-extent // side)), bool)
+        painted[tuple(axis[own] for axis in cells)] = True
+        labels, count = ndimage.label(painted, np.ones((3,) * len(shape)))
+        number[own] = known + labels[tuple(axis[own] for axis in cells)] - 1
+        known += count
+    return number

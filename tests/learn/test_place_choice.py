@@ -1,0 +1,76 @@
+"""Whether the place counts is decided by strokes that were left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_unet.learn.closed_form import ClosedForm, solve_head
+from napari_unet.learn.place_choice import _WEIGHTS, _Moments, choose_place_weight, solve_with_place
+
+FORM = ClosedForm(ridge=0.1, scale=2.5, offset=0.4)
+
+
+def strokes(informative: str, seed: int = 0, classes: int = 2, each: int = 6) -> dict[str, object]:
+    """Return strokes whose class shows in the features, in the place, or in neither."""
+    rng = np.random.default_rng(seed)
+    count = classes * each
+    kinds = np.repeat(np.arange(count) % classes, 15)
+    features = rng.normal(size=(len(kinds), 4))
+    places = np.repeat(rng.uniform(size=(count, 3)), 15, axis=0)
+    if informative == "features":
+        features[:, 0] += 4 * kinds
+    if informative == "place":
+        places[:, 0] = 2.0 * kinds + 0.1 * rng.normal(size=len(kinds))
+    return {
+        "features": torch.from_numpy(features).float(),
+        "places": torch.from_numpy(places).float(),
+        "strokes": np.repeat(np.arange(count), 15),
+        "classes": torch.from_numpy(kinds),
+        "count": classes,
+    }
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("weight", _WEIGHTS)
+def test_the_loss_is_that_of_solving_anew_without_each_stroke(classes: int, weight: float) -> None:
+    given = strokes("place", classes=classes, each=4)
+    f, places, kinds, names = given["features"], given["places"], given["classes"], given["strokes"]
+    z = torch.cat([f, places, torch.ones(len(f), 1)], dim=1).double()
+    found = _Moments(z, kinds, torch.from_numpy(names), classes).left_out_loss(4, weight, FORM)
+    both = torch.cat([f, weight * places], dim=1) if weight else f
+    losses: list[list[float]] = [[] for _ in range(classes)]
+    for name in np.unique(names):
+        out = torch.from_numpy(names == name)
+        head = solve_head(both[~out], kinds[~out], classes, ridge=FORM.ridge, scale=FORM.scale, offset=FORM.offset)
+        logits = both[out] @ head[0].T + head[1]
+        loss = torch.nn.functional.cross_entropy(logits, kinds[out], reduction="none").clamp(max=5)
+        losses[int(kinds[out][0])].append(float(loss.mean()))
+    assert found == pytest.approx(np.mean([np.mean(part) for part in losses]), abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_place_counts_only_where_it_predicts_strokes(seed: int) -> None:
+    assert choose_place_weight(**strokes("place", seed), form=FORM) > 0
+    assert choose_place_weight(**strokes("features", seed, each=20), form=FORM) == 0
+
+
+def test_too_few_strokes_say_nothing_of_the_place() -> None:
+    assert choose_place_weight(**strokes("place", each=2), form=FORM) == 0
+    alone = strokes("place")
+    alone["classes"] = torch.zeros_like(alone["classes"])
+    assert choose_place_weight(**alone, form=FORM) == 0
+
+
+def test_the_solution_is_one_regression_on_both() -> None:
+    given = strokes("place")
+    solved = solve_with_place(**given, form=FORM)
+    weight = choose_place_weight(**given, form=FORM)
+    both = torch.cat([given["features"], weight * given["places"]], dim=1)
+    known = {"ridge": FORM.ridge, "scale": FORM.scale, "offset": FORM.offset}
+    head, bias = solve_head(both, given["classes"], 2, **known)
+    logits = given["features"] @ solved.weight.T + given["places"] @ solved.place.T + solved.bias
+    assert torch.allclose(logits, both @ head.T + bias, atol=1e-5)
+    plain = strokes("features")
+    assert solve_with_place(**plain, form=FORM).place is None
