@@ -8,7 +8,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["keep_freed_memory", "share_freed_memory"]
+import psutil
+
+__all__ = ["FreedMemory", "keep_freed_memory", "return_freed_memory", "share_freed_memory"]
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # parameters of mallopt, from malloc.h
 _ARENA_MAX = -8
@@ -24,6 +26,10 @@ _AFTERWARDS = {
     _MMAP_THRESHOLD: 32 * 2**20,  # as it grows to
     _MMAP_MAX: 2**16,
 }
+
+_SETTLED = 2  # steps after which a step finds all the memory that it needs
+_GROWTH = 1.1
+_SMALL = 64 * 2**20  # bytes that are never worth it
 
 _lock = threading.Lock()
 _users = 0
@@ -65,6 +71,49 @@ def share_freed_memory() -> Iterator[None]:
     finally:
         if library is not None:
             library.mallopt(_ARENA_MAX, 0)  # as many as glibc sees fit
+
+
+def return_freed_memory() -> None:
+    """Give all freed memory back to the system, also what lies between pieces in use.
+
+    Works within `keep_freed_memory`, too, and takes 10 to 30 ms where 100 MB are given back. Elsewhere than on Linux
+    with glibc this does nothing.
+    """
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
+class FreedMemory:
+    """Gives freed memory back where it has grown over many steps that need the same; ask it after each step.
+
+    Freed memory falls into pieces over dozens of tiles that are predicted and compressed, so that large blocks don't
+    fit any more and new memory is taken, though what is in use stays the same. Giving all back after each tile would
+    end that, at up to a fifth of the time of a small network, as the next tile has to take it again. So this is done
+    only when the memory of the process is a tenth over that of the second step after the last time: about once in ten
+    tiles of 1024 x 1024 pixels.
+
+    Examples
+    --------
+    >>> freed = FreedMemory()
+    >>> for step in range(3):
+    ...     freed.return_if_grown()
+    """
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._before = self._process.memory_info().rss
+        self._steps, self._needed = 0, 0
+
+    def return_if_grown(self) -> None:
+        """Count a step, and return the memory if it has grown."""
+        held = self._process.memory_info().rss - self._before
+        self._steps += 1
+        if self._steps <= _SETTLED:
+            self._needed = held
+        elif held > _GROWTH * max(self._needed, _SMALL):
+            return_freed_memory()
+            self._steps = 0
 
 
 def _enter(library: ctypes.CDLL) -> None:
