@@ -207,6 +207,8 @@ def make_dock(viewer: ViewerModel, docks: list[ScrollingDock]) -> Callable[[], S
         dock = SegmentDock(viewer)  # type: ignore[arg-type]
         dock.panel.model_form.set_values({"features": 4, "depth": 1})
         dock.panel.train_form.set_values({"max_steps": 3, "crop": 32, "batch_size": 2, "validate_every": 2})
+        dock.panel.seconds.setValue(60)
+        dock.panel.window_form.set_values({"answers": False})
         docks.append(dock)
         notification_manager.records.clear()
         return dock

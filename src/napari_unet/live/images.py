@@ -17,7 +17,7 @@ from napari_unet.errors import AnnotationError, InputError
 from napari_unet.learn.border_weights import border_weights
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.prepare import balance_classes, fit_shape, relative_spacing
-from napari_unet.live.painted import FREE, HELD, LEARNT, PaintedPart
+from napari_unet.live.painted import FREE, HELD, LEARNT, PaintedPart, ReadStrokes
 from napari_unet.live.stable_holdout import divide_strokes
 
 __all__ = ["AnnotatedImages", "PaintedImage", "TrainingFrames"]
@@ -92,6 +92,8 @@ class AnnotatedImages:
     ----------
     config : TrainConfig
         What strokes mean, how borders are weighted, and the share held out.
+    read_strokes : callable or None
+        See `PaintedPart.decode`.
 
     Attributes
     ----------
@@ -101,8 +103,8 @@ class AnnotatedImages:
         See `napari_unet.live.stable_holdout.divide_strokes`.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
+    def __init__(self, config: TrainConfig, read_strokes: ReadStrokes | None = None) -> None:
+        self.config, self._read_strokes = config, read_strokes
         self.images: dict[Hashable, PaintedImage] = {}
         self.lacking: dict[int, int] = {}
         self._rng = np.random.default_rng(config.seed)
@@ -129,7 +131,7 @@ class AnnotatedImages:
         """
         for image, _, part in self.parts():
             try:
-                part.decode(self.config.task, classes)
+                part.decode(self.config.task, classes, self._read_strokes)
             except AnnotationError as error:
                 raise AnnotationError(f"{image.sample.name or 'The image'}: {error}") from error
         self.lacking = divide_strokes([part for *_, part in self.parts()], self.config.holdout, self._rng)

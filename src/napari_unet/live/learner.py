@@ -26,6 +26,7 @@ from napari_unet.live.events import (
 )
 from napari_unet.live.images import AnnotatedImages, PaintedImage
 from napari_unet.live.missing import words_for_answer, words_for_score
+from napari_unet.live.painted import ReadStrokes
 from napari_unet.live.schooling import Schooling
 from napari_unet.live.stable_holdout import strokes_lacking
 from napari_unet.models.model import Model
@@ -61,6 +62,8 @@ class LiveLearner:
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
     feature_bytes : int
         Memory for remembered features; twice as much while a better network's replace them.
+    read_strokes : callable or None
+        Is given the labels painted on a frame and returns them in the annotation encoding; None: they have it.
 
     Attributes
     ----------
@@ -87,7 +90,7 @@ class LiveLearner:
 
     def __init__(
         self, model: Model, config: TrainConfig | None = None, *, device: str = "auto",
-        feature_bytes: int = _FEATURE_BYTES,
+        feature_bytes: int = _FEATURE_BYTES, read_strokes: ReadStrokes | None = None,
     ) -> None:  # fmt: skip
         self.config = config or TrainConfig()
         self.curves = Curves()
@@ -98,7 +101,7 @@ class LiveLearner:
         self._calls: deque[Callable[[], None]] = deque()
         self._called = threading.Event()
         self._out: list[LiveEvent] = []
-        self._images = AnnotatedImages(self.config)
+        self._images = AnnotatedImages(self.config, read_strokes)
         self._view: tuple[Hashable, Box | None] | None = None
         self._unsolved = self._unshown = False
         self._told: tuple[str, bool] = ("", False)

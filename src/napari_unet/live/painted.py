@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,9 @@ from napari_unet.data.strokes import Targets, decode_strokes
 from napari_unet.learn.holdout import number_strokes
 from napari_unet.learn.prepare import bounding_box
 
-__all__ = ["FREE", "HELD", "LEARNT", "PaintedPart"]
+__all__ = ["FREE", "HELD", "LEARNT", "PaintedPart", "ReadStrokes"]
+
+ReadStrokes = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 FREE, LEARNT, HELD = 0, 1, 2  # fate of a pixel: not used yet, trained on, held out for the score
 
@@ -139,8 +141,10 @@ class PaintedPart:
         self.origin = low
         self.targets = None
 
-    def decode(self, task: Literal["objects", "classes"], classes: int) -> Targets:
+    def decode(self, task: Literal["objects", "classes"], classes: int, read: ReadStrokes | None = None) -> Targets:
         """Say what is to be learnt, and number the strokes; a pixel of another class than before is free again.
+
+        `read` changes labels before they are understood, where they do not have the annotation encoding yet.
 
         Raises
         ------
@@ -148,7 +152,7 @@ class PaintedPart:
             If there are values that the encoding does not have.
         """
         if self.targets is None:
-            targets = decode_strokes(self.labels, task, classes)
+            targets = decode_strokes(self.labels if read is None else read(self.labels), task, classes)
             kinds = np.where(targets.valid, targets.classes + np.uint8(1), np.uint8(0))
             self.fate[kinds != self.kinds] = FREE
             self.kinds = kinds

@@ -22,6 +22,7 @@ from napari_unet.widgets.annotate.class_table import ClassTable
 from napari_unet.widgets.annotate.image_notes import ImageNotes
 from napari_unet.widgets.annotate.paint_desk import PaintDesk, usable_for_strokes
 from napari_unet.widgets.guide.guide import Guide
+from napari_unet.widgets.live.desk import LiveDesk
 from napari_unet.widgets.parts.layer_chooser import LayerChooser
 from napari_unet.widgets.parts.progress_and_files import MODEL_FILES
 from napari_unet.widgets.parts.scrolling_dock import ScrollingDock
@@ -76,12 +77,13 @@ class SegmentDock(ScrollingDock):
         self._put_into_scroll_area(self.panel)
         self.message = self.panel.message
         self.keys = WindowKeys(self.viewer)
-        self.desk = PaintDesk(self.viewer, self.classes, self.message, self.keys, self.update_hint)
+        self.desk = PaintDesk(self.viewer, self.classes, self.message, self.keys, self._on_painted)
         self.runner = SegmentRunner(self.panel, self)
         self.tools = SegmentTools(self)
         self._source: ImageSource | None = None
         self.notes = ImageNotes(self.viewer)
         self._trained_on: Image | None = None
+        self.live = LiveDesk(self)
         self.session = SessionDesk(self)
         self.guide = Guide(self)
         self._connect()
@@ -132,7 +134,14 @@ class SegmentDock(ScrollingDock):
         _close_parts(*self._parts())
 
     def _parts(self) -> tuple[tuple[LayerChooser, ...], tuple[Any, ...]]:
-        return (self.image_chooser, self.strokes_chooser), (self.session, self.runner, self.tools, self.desk, self.keys)
+        return (self.image_chooser, self.strokes_chooser), (
+            self.live,
+            self.session,
+            self.runner,
+            self.tools,
+            self.desk,
+            self.keys,
+        )
 
     # ---- choosing
 
@@ -158,6 +167,7 @@ class SegmentDock(ScrollingDock):
                 self.panel.window_form.set_values({"axes": self.notes.axes_of(image)})
         self._show_extents()
         self.update_hint()
+        self.live.look()
 
     def read_image(self, image: Image, ndim: int | None = None) -> ImageSource:
         """Describe an image as the network of the dock sees it."""
@@ -208,6 +218,7 @@ class SegmentDock(ScrollingDock):
     def _on_classes_changed(self) -> None:
         self.desk.update_colours()
         self.update_hint()
+        self.live.look()  # before a stroke of a new class can come
 
     def _on_window_form(self) -> None:
         values = self.panel.window_form.values()
@@ -220,9 +231,10 @@ class SegmentDock(ScrollingDock):
 
     def _on_probabilities(self, wanted: bool) -> None:
         if wanted and self.image is not None and self._source is not None:
-            self._probability_layers(self.image, self._source, self.class_names())
+            self.probability_layers(self.image, self._source, self.class_names())
 
-    def _probability_layers(self, image: Image, source: ImageSource, names: tuple[str, ...]) -> list[Image]:
+    def probability_layers(self, image: Image, source: ImageSource, names: tuple[str, ...]) -> list[Image]:
+        """Return the layers for probabilities, one for each class but background; none if they are not wanted."""
         if not self.panel.probabilities.isChecked():
             return []
         colours = self.classes.table.colours
@@ -236,6 +248,10 @@ class SegmentDock(ScrollingDock):
             for extent in extents_for(self._source):
                 self.panel.extent.addItem(extent.title, extent.key)
         self.panel.extent.setCurrentIndex(max(0, self.panel.extent.findData(chosen)))
+
+    def _on_painted(self) -> None:
+        self.update_hint()
+        self.live.strokes_changed()
 
     def update_hint(self) -> None:
         """Say what to do next."""
@@ -260,6 +276,8 @@ class SegmentDock(ScrollingDock):
         if missing and (0 in missing or len(missing) == len(names) - 1):
             wanted = missing[0]
             return f"Now paint a few strokes of {names[wanted]}" + (f" (key {keys[wanted]})." if keys[wanted] else ".")
+        if self.live.training:
+            return "Where the result is wrong, paint a few more strokes: they are taken up at once."
         if self.runner.model is not None:
             return "Where the result is wrong, paint a few more strokes and press Train again."
         if self.task == "objects" and self.desk.next_key:
@@ -320,7 +338,7 @@ class SegmentDock(ScrollingDock):
             return store_request(self.panel, image, source, model, look), stored
         region = choose_region(look.view, source, extent)
         labels = ensure_result_layer(self.viewer, image, source, task=self.task, colours=colours)
-        layers = ResultLayers(self.viewer, labels, self._probability_layers(image, source, model.config.classes))
+        layers = ResultLayers(self.viewer, labels, self.probability_layers(image, source, model.config.classes))
         return predict_request(self.panel, source, model, look, region, layers), layers
 
     def take_model(self, model: Model) -> None:

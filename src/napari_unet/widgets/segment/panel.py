@@ -39,7 +39,6 @@ from napari_unet.widgets.training.plot import TrainingPlot
 __all__ = ["Choice", "SegmentPanel"]
 
 _MUTED = "rgb(140, 140, 145)"  # readable on dark and on light
-_DEFAULT_SECONDS = 60
 
 
 class Choice(QWidget):
@@ -127,7 +126,7 @@ class SegmentPanel(QWidget):
         self.train.setToolTip(
             "End the training now and keep the best model so far."
             if training
-            else "Train on the strokes, then show the result. Press again later to go on with new strokes."
+            else "Train on the strokes; the result gets better while you look at it and paint on."
         )
         self.predict.setText("Stop" if predicting else "Predict")
         self.predict.setEnabled(not training)
@@ -179,13 +178,16 @@ class SegmentPanel(QWidget):
         self.train = QPushButton("Train")
         self.train.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.seconds = QSpinBox()
-        self.seconds.setRange(1, 1_000_000)
-        self.seconds.setValue(_DEFAULT_SECONDS)
+        self.seconds.setRange(0, 1_000_000)
+        self.seconds.setSpecialValueText("until I stop")
+        self.seconds.setPrefix("for ")
         self.seconds.setSuffix(" s")
         self.seconds.setSingleStep(30)
-        self.seconds.setToolTip("How long to train. The best model is kept; Stop ends the training earlier.")
+        self.seconds.setToolTip(
+            "'until I stop': the training goes on while you paint, takes up each new stroke, and rests when the score "
+            "no longer rises.\nA number: a single training of so many seconds on the strokes as they are now."
+        )
         row.addWidget(self.train, 1)
-        row.addWidget(QLabel("for"))
         row.addWidget(self.seconds)
         return row
 
@@ -197,9 +199,13 @@ class SegmentPanel(QWidget):
         self.status.setWordWrap(True)
         self.device = _small(QLabel())
         self.device.setWordWrap(True)
+        self.shown = _small(QLabel())
+        self.shown.setWordWrap(True)
+        self.shown.hide()
         self.plot = TrainingPlot()
         column.addWidget(self.bar)
         column.addWidget(self.status)
+        column.addWidget(self.shown)
         column.addWidget(self.device)
         column.addSpacing(4)
         column.addWidget(self.plot)

@@ -79,7 +79,7 @@ def train_request(
         choose_width=choose_width,
         own_network=own,
         starting_weights=window.start == "starting weights",
-        config=TrainConfig(**panel.train_form.values(), task=task, max_seconds=float(panel.seconds.value())),
+        config=TrainConfig(**panel.train_form.values(), task=task, max_seconds=float(panel.seconds.value()) or None),
         device=window.device,
         threads=window.threads or default_threads(),
     )

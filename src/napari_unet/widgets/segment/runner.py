@@ -1,7 +1,6 @@
 """Runs the dock's jobs one at a time: training, prediction, reading and writing model files.
 
-It holds the model, decides what follows what, and shows how far things are. What a job needs is asked from the dock
-when it starts; from then on the job does not depend on any layer.
+It holds the model and shows how far things are. What a job needs is asked from the dock when it starts.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from napari_unet.widgets.results.store_job import StoreOpened, StoreRequest, pre
 from napari_unet.widgets.results.stored import StoredLayer
 from napari_unet.widgets.results.view_region import Look
 from napari_unet.widgets.segment.panel import SegmentPanel
-from napari_unet.widgets.training.status import TrainingStatus
+from napari_unet.widgets.training.status import TrainingStatus, describe_model
 from napari_unet.widgets.training.train_job import ModelMade, TrainRequest, train
 from napari_unet.widgets.training.warm_up import WarmUp, is_warm
 from napari_unet.words import clock
@@ -83,6 +82,10 @@ class SegmentRunner:
         What runs now.
     predicted_all : bool
         Whether a prediction that the person asked for went through more than the view.
+    live : bool
+        Whether the training goes on in a worker of its own, beside which `model` does not change.
+    on_train, on_model : callable or None
+        Asked first when Train or Stop is pressed, whether that is dealt with; called when another model is taken.
     """
 
     def __init__(self, panel: SegmentPanel, supplier: Supplier) -> None:
@@ -94,13 +97,15 @@ class SegmentRunner:
         self.status = TrainingStatus()
         self.kind = ""
         self.predicted_all = False
+        self.live = False
+        self.on_train: Callable[[], bool] | None = None
+        self.on_model: Callable[[], None] | None = None
         self.results: ResultLayers | StoredLayer | None = None
         self._job: Job | None = None
+        self._closed = self._failed = False
         self._warming: WarmUp | None = None
-        self._closed = False
         self._then: Callable[[], None] | None = None
         self._in_training: Model | None = None
-        self._failed = False
         self._look: Look | None = None
         self._doing = "predicting"
         self._share = 0.0
@@ -132,8 +137,21 @@ class SegmentRunner:
 
     # ---- training
 
+    @property
+    def model_changes(self) -> bool:
+        """Whether a training changes the model at the moment."""
+        return self.kind == "train" and not self.live
+
+    def set_live(self, live: bool) -> None:
+        """Show that a training goes on which is not one of these jobs, or that it is over."""
+        if live != self.live:
+            self.live, self.kind = live, "train" if live else ""
+            self.show_state()
+
     def toggle_training(self) -> None:
         """Start a training, or bring the one that runs to a good end."""
+        if self.on_train is not None and self.on_train():
+            return
         if self.kind == "train" and self._job is not None:
             self._job.stop()
             self.panel.train.setEnabled(False)
@@ -270,18 +288,21 @@ class SegmentRunner:
 
     def adopt(self, model: Model, name: str) -> None:
         """Go on with a model that is there already."""
-        self.model, self.model_name = model, name
-        self.status = TrainingStatus()
-        self.show_state()
+        self._use(model, name)
 
     def start_over(self) -> None:
         """Put the model away."""
         if self.kind == "train":
             return
-        self.model, self.model_name = None, ""
-        self.status = TrainingStatus()
         self.message.note("The next training begins with a new model.")
+        self._use(None, "")
+
+    def _use(self, model: Model | None, name: str) -> None:
+        self.model, self.model_name = model, name
+        self.status = TrainingStatus()
         self.show_state()
+        if self.on_model is not None:
+            self.on_model()
 
     def _start_file(self, work: Work, done: Callable[[Any], None]) -> None:
         if self.kind:
@@ -347,7 +368,7 @@ class SegmentRunner:
         """Show what runs and which model there is."""
         self.panel.train.setEnabled(True)
         self.panel.show_running(training=self.kind == "train", predicting=self.kind == "predict")
-        self.panel.model_text.setText(self._describe_model())
+        self.panel.model_text.setText(describe_model(self.model, self.model_name))
         self.show_progress()
 
     def show_progress(self) -> None:
@@ -371,18 +392,3 @@ class SegmentRunner:
             words = [status.headline] if status.steps else []
             panel.status.setText("\n".join([*words, self._summary] if self._summary else words) or "not trained yet")
         panel.plot.show_status(status)
-
-    def _describe_model(self) -> str:
-        model = self.model
-        if model is None:
-            return "No model yet: Train makes one."
-        config = model.config
-        words = [
-            self.model_name or "not saved yet",
-            f"{config.ndim}D, {config.in_channels} channel{'s' * (config.in_channels > 1)}, width {config.features}",
-            ", ".join(config.classes),
-        ]
-        best = model.history.get("best_score")
-        if isinstance(best, float):
-            words.append(f"score {best:.2f}")
-        return " · ".join(words)

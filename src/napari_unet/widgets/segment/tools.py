@@ -90,7 +90,7 @@ class SegmentTools:
             images=(dock.notes.painted(source, strokes), *others),
             task=dock.task,
             classes=dock.class_names(),
-            model=None if dock.runner.kind == "train" else dock.runner.model,
+            model=None if dock.runner.model_changes else dock.runner.model,
             focus=view_middle(dock.viewer, strokes),
             visited=tuple(visited.get(image, ())),
             device=window.device,

@@ -27,7 +27,12 @@ class WindowConfig:
     all_images: bool = setting(
         True, "All painted images", "Train on the strokes of all images of this kind in the window, not only this one."
     )
-    predict_after: bool = setting(True, "Predict after training", "Show the result as soon as the training ends.")
+    answers: bool = setting(
+        True, "Answer while painting", "Show a result of what is in view at every stroke, also before Train is pressed."
+    )
+    predict_after: bool = setting(
+        True, "Predict the rest", "Predict what is not in view when the training ends, and while you pause."
+    )
     start: str = setting(
         "starting weights", "Start from",
         "What a new model begins with. 'starting weights': those that come with napari-unet, trained for strokes. "

@@ -270,13 +270,13 @@ class SessionWatch:
         model, status = runner.model, runner.status
         if model is None:
             self._model, self._model_of = None, (None, None)
-        elif runner.kind != "train" and (model is not self._model_of[0] or status is not self._model_of[1]):
+        elif not runner.model_changes and (model is not self._model_of[0] or status is not self._model_of[1]):
             self._model_of = model, status
             version = 1 if self._model is None else self._model.version + 1
             self._model = ModelToKeep(
                 version,
                 runner.model_name,
                 model.save,
-                lambda: runner.model is model and runner.status is status and runner.kind != "train",
+                lambda: runner.model is model and runner.status is status and not runner.model_changes,
             )
         return self._model

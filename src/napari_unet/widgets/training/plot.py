@@ -15,6 +15,7 @@ __all__ = ["TrainingPlot", "nice_ceiling"]
 
 _SCORE_COLOUR = QColor("#2bb58a")
 _LOSS_COLOUR = QColor("#e69f00")
+_SOLVED_COLOUR = QColor("#56b4e9")
 
 
 def nice_ceiling(value: float) -> float:
@@ -77,6 +78,8 @@ class TrainingPlot(QWidget):
             painter.setPen(muted)
             between = QRectF(frame.left(), frame.top() + frame.height() / 4, frame.width(), frame.height() / 4)
             painter.drawText(between, Qt.AlignmentFlag.AlignCenter, "the training shows here")
+        self._draw_marks(painter, frame, seconds, faint)
+        self._draw_line(painter, frame, self._status.closed_form.points, (seconds, 1.0), _SOLVED_COLOUR)
         self._draw_line(painter, frame, self._status.loss.points, (seconds, highest), _LOSS_COLOUR)
         self._draw_line(painter, frame, self._status.score.points, (seconds, 1.0), _SCORE_COLOUR)
         painter.end()
@@ -86,6 +89,12 @@ class TrainingPlot(QWidget):
         for part in range(5):
             y = frame.top() + frame.height() * part / 4
             painter.drawLine(QPointF(frame.left(), y), QPointF(frame.right(), y))
+
+    def _draw_marks(self, painter: QPainter, frame: QRectF, seconds: float, colour: QColor) -> None:
+        painter.setPen(QPen(colour, 1, Qt.PenStyle.DashLine))
+        for mark in self._status.marks:
+            x = frame.left() + min(1.0, mark / seconds) * frame.width()
+            painter.drawLine(QPointF(x, frame.top()), QPointF(x, frame.bottom()))
 
     def _draw_numbers(
         self, painter: QPainter, frame: QRectF, metrics: QFontMetrics, colour: QColor, scale: tuple[float, float]
@@ -110,6 +119,9 @@ class TrainingPlot(QWidget):
         painter.drawText(row, Qt.AlignmentFlag.AlignLeft, "loss")
         painter.setPen(_SCORE_COLOUR)
         painter.drawText(row, Qt.AlignmentFlag.AlignRight, "held-out score")
+        if self._status.closed_form.points:
+            painter.setPen(_SOLVED_COLOUR)
+            painter.drawText(row, Qt.AlignmentFlag.AlignHCenter, "of the closed form")
 
     def _draw_line(
         self,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
 from napari_unet.words import clock
 
-__all__ = ["Curve", "TrainingStatus"]
+if TYPE_CHECKING:
+    from napari_unet.models.model import Model
+
+__all__ = ["Curve", "TrainingStatus", "describe_model"]
 
 _MOST_POINTS = 400
 
@@ -36,12 +40,16 @@ class TrainingStatus:
 
     Attributes
     ----------
-    loss, score : Curve
-        Over the seconds of training.
+    loss, score, closed_form : Curve
+        Over the seconds of training; the last is the held-out score of the closed form.
+    marks : list of float
+        Seconds at which strokes were added to a training that runs.
     """
 
     loss: Curve = field(default_factory=Curve)
     score: Curve = field(default_factory=Curve)
+    closed_form: Curve = field(default_factory=Curve)
+    marks: list[float] = field(default_factory=list)
     device: str = ""
     note: str = ""
     seconds: float = 0.0
@@ -94,3 +102,19 @@ class TrainingStatus:
     def headline(self) -> str:
         """All of it in one line."""
         return " · ".join(part for part in (self.score_text, self.time_text) if part)
+
+
+def describe_model(model: Model | None, name: str) -> str:
+    """Say in one line what a model is; `name` is that of its file, empty where it is not saved."""
+    if model is None:
+        return "No model yet: Train makes one."
+    config = model.config
+    words = [
+        name or "not saved yet",
+        f"{config.ndim}D, {config.in_channels} channel{'s' * (config.in_channels > 1)}, width {config.features}",
+        ", ".join(config.classes),
+    ]
+    best = model.history.get("best_score")
+    if isinstance(best, float):
+        words.append(f"score {best:.2f}")
+    return " · ".join(words)

@@ -23,7 +23,16 @@ from napari_unet.widgets.parts.worker import StopCheck
 if TYPE_CHECKING:
     from napari_unet.models.model import Model
 
-__all__ = ["ModelMade", "PaintedImage", "TrainRequest", "copy_strokes", "fits_request", "torch_threads", "train"]
+__all__ = [
+    "ModelMade",
+    "PaintedImage",
+    "TrainRequest",
+    "copy_strokes",
+    "fits_request",
+    "model_for",
+    "torch_threads",
+    "train",
+]
 
 _FEATURES_CPU = 16
 _FEATURES_GPU = 32
@@ -126,7 +135,7 @@ def train(request: TrainRequest, should_stop: StopCheck) -> Generator[Any, None,
     from napari_unet.learn.fit import fit
 
     with torch_threads(request.threads):
-        made = _model_for(request)
+        made = model_for(request)
         yield made
         try:
             yield from fit(made.model, samples, request.config, device=request.device, should_stop=should_stop)
@@ -154,7 +163,7 @@ def fits_request(config: ModelConfig, wanted: ModelConfig, *, choose_width: bool
     return config == (replace(same, features=config.features) if choose_width else same)
 
 
-def _model_for(request: TrainRequest) -> ModelMade:
+def model_for(request: TrainRequest) -> ModelMade:
     """Return the model to go on with, renamed classes taken over, or one that keeps what fits of it, or a new one."""
     from napari_unet.models.model import Model
     from napari_unet.models.transfer import transfer

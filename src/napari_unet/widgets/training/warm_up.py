@@ -41,6 +41,7 @@ def warm_up(should_stop: StopCheck) -> Generator[None, None, None]:
     from napari_unet.widgets.training.train_job import torch_threads
 
     yield None
+    import napari_unet.live.learner
     import napari_unet.predict.instances
     import napari_unet.predict.tiled  # noqa: F401
 

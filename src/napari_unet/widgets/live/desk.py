@@ -1,0 +1,386 @@
+"""The dock's live loop: answers at every stroke, a training that takes up strokes, and what the dock says of both."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
+
+from napari_unet.data.axes import Box
+from napari_unet.errors import UNetError
+from napari_unet.widgets.live.feed import StrokesFeed, key_of
+from napari_unet.widgets.live.target import LiveTargets
+from napari_unet.widgets.live.work import LearnerReady, LiveMail, ModelNow, RestPiece, ViewWritten, learn
+from napari_unet.widgets.parts.worker import Job
+from napari_unet.widgets.results.predict_job import PieceReady
+from napari_unet.widgets.training.status import TrainingStatus
+from napari_unet.widgets.training.train_job import TrainRequest
+
+if TYPE_CHECKING:
+    from napari_unet.live.learner import LiveLearner
+    from napari_unet.widgets.segment.dock import SegmentDock
+
+__all__ = ["LiveDesk", "ShownAnswer"]
+
+_LOG = logging.getLogger(__name__)
+_LOOK_MS = 100
+_FEED_TURNS = 10  # looks between two searches for layers that came or went
+_PLOT_SECONDS = 0.5
+_SOURCES = {"closed form": "solved from your strokes at once", "network": "by the trained network"}
+
+
+@dataclass(frozen=True)
+class ShownAnswer:
+    """A result that has just come into view.
+
+    Attributes
+    ----------
+    image : str
+        Unique id of the image layer.
+    source : {"closed form", "network"}
+        Whose result it is.
+    change : int
+        Changes of strokes, classes and images that it has taken in.
+    step : int
+        Training steps until then.
+    at : float
+        When it was handed to the canvas, on `time.perf_counter`.
+    """
+
+    image: str
+    source: str
+    change: int
+    step: int
+    at: float
+
+
+class LiveDesk(QObject):
+    """Keeps the live worker, tells it what the person does, and shows what it finds.
+
+    Parameters
+    ----------
+    dock : SegmentDock
+        Has layers, fields and the runner, which holds the model.
+
+    Attributes
+    ----------
+    refreshed : Signal
+        Emitted with a `ShownAnswer` when the result of what is in view was drawn anew.
+    told : Signal
+        Emitted with each event of the learner; see `napari_unet.live.events`.
+    answer : ShownAnswer or None
+        The last one.
+    training : bool
+        Whether it trains.
+    missing : str
+        What is still to be painted, in words; empty where nothing is.
+    resting : str
+        Why nothing goes on at the moment; empty while something does.
+    """
+
+    refreshed = Signal(object)
+    told = Signal(object)
+
+    def __init__(self, dock: SegmentDock) -> None:
+        super().__init__()
+        self.dock, self.runner, self.panel = dock, dock.runner, dock.panel
+        self.answer: ShownAnswer | None = None
+        self.training = False
+        self.missing = self.resting = ""
+        self._job: Job | None = None
+        self._mail = LiveMail()
+        self._learner: LiveLearner | None = None
+        self._feed: StrokesFeed | None = None
+        self._targets = LiveTargets(dock, self._mail)
+        self._looked: tuple[Any, ...] = ()
+        self._focus: tuple[float, ...] | None = None
+        self._made_for: tuple[Any, ...] = ()
+        self._turn = 0
+        self._began = self._plotted = 0.0
+        self._scores: dict[str, float] = {}
+        self._last_problem = ""
+        self._failed = False
+        self._ending = False
+        self._timer = QTimer()
+        self._timer.setInterval(_LOOK_MS)
+        self._timer.timeout.connect(self._on_turn)
+        self.runner.on_train = self.on_train
+        self.runner.on_model = self.restart
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a worker that answers strokes."""
+        return self._job is not None
+
+    # ---- what the person does
+
+    def on_train(self) -> bool:
+        """Start or stop the training; returns False where a single training is wanted instead."""
+        if self.training:
+            self._set_training(False)
+            return True
+        if self.panel.seconds.value() > 0:
+            if not self.runner.kind:
+                self.end()
+            return False
+        if self.runner.kind:
+            return False
+        self._failed = False
+        self.dock.message.clear_message()
+        if self._job is not None and self._made_for != self._wish():
+            self.end()
+        if self._job is None:
+            self._start()
+        if self._job is not None:
+            self._set_training(True)
+        return True
+
+    def strokes_changed(self) -> None:
+        """Answer from now on, if enough is painted and that is wanted."""
+        if self._job is not None or self._failed or self.runner.kind or self.dock.image is None:
+            return
+        painted = self.dock.desk.painted
+        if len(painted) > 1 and self.panel.window_form.values()["answers"]:
+            self._start()
+
+    def look(self) -> None:
+        """Look at once whether another image, class or task is chosen."""
+        if self._job is not None:
+            self._turn = 0
+            self._on_turn()
+
+    def restart(self) -> None:
+        """Begin anew, after the model was replaced or put away."""
+        if self._job is not None:
+            self.end()
+        self.strokes_changed()
+
+    def end(self) -> None:
+        """End the worker; the model that was handed over last stays."""
+        if self._job is not None:
+            self._job.abort()
+        self._put_away()
+
+    def close(self) -> None:
+        """End, and follow the window no more."""
+        self.runner.on_train = self.runner.on_model = None
+        self._failed = True
+        self.training = False
+        if self._job is not None:
+            self._job.abort()
+        self._let_go()
+
+    # ---- the worker
+
+    def _wish(self) -> tuple[Any, ...]:
+        """Return all that a learner can't be told later."""
+        dock, panel = self.dock, self.panel
+        image = dock.image
+        layout = None if image is None else dock.read_image(image).layout
+        window = panel.window_form.values()
+        kind = None if layout is None else (layout.ndim, layout.channels)
+        fields = (panel.model_form.values(), panel.train_form.values())
+        return dock.task, kind, window["device"], window["threads"], window["start"], fields
+
+    def _start(self) -> None:
+        with self.dock.message.reporting("Learning"):
+            request: TrainRequest = self.dock.train_request(self.runner.model)
+            request = replace(request, config=replace(request.config, max_seconds=None, max_steps=None))
+            self._made_for = self._wish()
+            self._mail = LiveMail(touched=time.monotonic())
+            self._targets = LiveTargets(self.dock, self._mail)
+            self._scores, self._looked, self.resting = {}, (), ""
+            self._job = Job(
+                partial(learn, request, self._mail),
+                on_event=self._on_event,
+                on_error=self._on_error,
+                on_finished=self._on_finished,
+            )
+            self._timer.start()
+
+    def _set_training(self, training: bool) -> None:
+        self.training = training
+        if training:
+            self._began = time.monotonic()
+            self.runner.status = TrainingStatus()
+            self.resting = ""
+        if self._learner is not None:
+            (self._learner.start_training if training else self._learner.stop_training)()
+        self._mail.model_wanted = not training
+        self.runner.set_live(training)
+        self.dock.update_hint()
+        self._show()
+
+    def _on_error(self, error: Exception) -> None:
+        self._failed = True
+        self.dock.message.failure(error, "Learning")
+
+    def _on_finished(self) -> None:
+        self._put_away()
+
+    def _put_away(self) -> None:
+        self._let_go()
+        self.training = False
+        self.runner.set_live(False)
+        self._show()
+
+    def _let_go(self) -> None:
+        self._timer.stop()
+        if self._feed is not None:
+            self._feed.close()
+        self._targets.close()
+        self._job = self._learner = self._feed = None
+
+    # ---- a look at the window now and then
+
+    def _on_turn(self) -> None:
+        if self._learner is None or self._feed is None:
+            return
+        with self.dock.message.reporting("Learning", otherwise=self.end):
+            image = self.dock.image
+            if image is None or image not in self.dock.viewer.layers:
+                return
+            if self._turn == 0:
+                if self._made_for != self._wish():
+                    self._begin_anew()
+                    return
+                self._mail.rest = bool(self.panel.window_form.values()["predict_after"])
+                self._feed.update(image, self.dock.read_image(image))
+                self._targets.forget_images()
+            self._turn = (self._turn + 1) % _FEED_TURNS
+            self._look_at(image)
+        if self.training and time.monotonic() - self._plotted > _PLOT_SECONDS:
+            self._show()
+
+    def _begin_anew(self) -> None:
+        """Go on with another learner, since task, kind of image or settings are others."""
+        training = self.training
+        self.end()
+        self._start()
+        if training and self._job is not None:
+            self._set_training(True)
+
+    def _look_at(self, image: Image) -> None:
+        target = self._targets.of(image)
+        part = target.part_in_view(self._focus)
+        self._targets.keep_current(target)
+        if part is None or self._learner is None:
+            return
+        looked = key_of(image), part, id(target.request)
+        if looked != self._looked:
+            self._looked = looked
+            self._mail.touched = time.monotonic()
+            self._learner.look_at(key_of(image), part)
+
+    def _on_strokes(self, box: Box | None) -> None:
+        self._mail.touched = time.monotonic()
+        self._focus = None if box is None else tuple((span.start + span.stop) / 2 for span in box)
+        if self.training:
+            self.runner.status.marks.append(time.monotonic() - self._began)
+
+    # ---- what the worker tells
+
+    def _on_event(self, event: Any) -> None:
+        if isinstance(event, LearnerReady):
+            self._take_learner(event)
+        elif isinstance(event, ViewWritten):
+            self._draw(event)
+        elif isinstance(event, RestPiece):
+            self._draw_rest(event)
+        elif isinstance(event, ModelNow):
+            if self.runner.model is not None:
+                event.model.history.setdefault("start", self.runner.model.history.get("start"))
+            self.runner.model = event.model
+            self.runner.model_name = ""
+            self.runner.show_state()
+            self.dock.update_hint()
+        else:
+            self._take(event)
+            self.told.emit(event)
+
+    def _take_learner(self, event: LearnerReady) -> None:
+        image = self.dock.image
+        if image is None:
+            self.end()
+            return
+        self._learner = event.learner
+        self._feed = StrokesFeed(self.dock, event.learner, self._on_strokes)
+        self.runner.status.device = event.device
+        if event.note:
+            self.dock.message.note(event.note)
+        self.look()
+        if self.training:
+            event.learner.start_training()
+
+    def _draw(self, event: ViewWritten) -> None:
+        target = self._targets.get(event.key)
+        if target is None:
+            return
+        position, _ = target.source.layout.split_box(event.box)
+        target.layers.note(PieceReady(event.box, position, 1.0, None))
+        target.layers.draw()
+        self._last_problem = ""
+        self.answer = ShownAnswer(str(event.key), event.source, event.change, event.step, time.perf_counter())
+        self._show()
+        self.refreshed.emit(self.answer)
+
+    def _draw_rest(self, event: RestPiece) -> None:
+        target = self._targets.get(event.key)
+        if target is None:
+            return
+        if event.piece is None:
+            target.layers.update_thumbnails()
+        else:
+            target.layers.note(event.piece)
+            target.layers.draw()
+
+    def _take(self, event: Any) -> None:
+        from napari_unet.live import events
+
+        status, seconds = self.runner.status, time.monotonic() - self._began
+        if isinstance(event, events.StepTaken):
+            self.resting = ""
+            status.steps, status.seconds = event.step, seconds
+            status.loss.add(seconds, event.loss)
+        elif isinstance(event, events.Scored):
+            self._scores[event.source] = event.score
+            curve = status.score if event.source == "network" else status.closed_form
+            curve.add(seconds, event.score)
+            status.last_score, status.best_score = event.score, event.best
+        elif isinstance(event, events.StrokesMissing):
+            self.missing = event.text
+        elif isinstance(event, events.Idle):
+            self.resting = event.reason
+        elif isinstance(event, events.Recovered):
+            self.dock.message.note(event.message)
+        elif isinstance(event, events.Problem) and event.message != self._last_problem:
+            self._last_problem = event.message
+            if not isinstance(event.error, UNetError):
+                _LOG.error("%s", event.message, exc_info=event.error)
+            self.dock.message.problem(event.message)
+        if not isinstance(event, events.StepTaken):
+            self._show()
+
+    def _show(self) -> None:
+        self._plotted = time.monotonic()
+        words = [self.describe_answer(), self.missing if self._job is not None else ""]
+        if self.training:
+            words.append(self.resting)
+        self.panel.shown.setText("\n".join(word for word in words if word))
+        self.panel.shown.setVisible(any(words))
+        if not self.training:
+            return
+        self.runner.show_progress()
+
+    def describe_answer(self) -> str:
+        """Say whose result is shown, and the scores of both on the strokes that are held out."""
+        if self._job is None or self.answer is None:
+            return ""
+        names = {"closed form": "at once", "network": "trained"}
+        scores = [f"{names[source]} {score:.2f}" for source, score in sorted(self._scores.items())]
+        return f"Shown: {_SOURCES[self.answer.source]}" + (f" (held-out score {', '.join(scores)})" if scores else "")

@@ -1,0 +1,251 @@
+"""Live learning as the dock runs it: one worker that answers strokes, trains, and predicts the rest in pauses.
+
+PyTorch is loaded only inside, since that takes a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Hashable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_unet.data.axes import Box
+from napari_unet.errors import InputError
+from napari_unet.widgets.annotate.annotation import interpret
+from napari_unet.widgets.parts.torch_loading import load_torch
+from napari_unet.widgets.parts.worker import StopCheck
+from napari_unet.widgets.results.frame_labels import FrameLabeller
+from napari_unet.widgets.results.predict_job import PieceReady, PredictRequest, predict
+from napari_unet.widgets.results.record import PredictionRecord
+from napari_unet.widgets.training.train_job import TrainRequest, model_for, torch_threads
+
+if TYPE_CHECKING:
+    from napari_unet.live.events import LiveEvent, RegionAnswered
+    from napari_unet.live.learner import LiveLearner
+    from napari_unet.models.model import Model
+
+__all__ = ["LearnerReady", "LiveMail", "ModelNow", "RestPiece", "ViewWritten", "learn"]
+
+_PAUSE_SECONDS = 2.0  # without strokes and moves after which the rest is predicted
+_BETWEEN_RESTS = 10.0  # seconds, where only the network has become better
+_REST_TILE = 320  # pixels: so small that a stroke need not wait long for one
+_WAIT_SECONDS = 0.1
+
+
+@dataclass(eq=False)
+class LiveMail:
+    """What the window leaves for the work to find.
+
+    Attributes
+    ----------
+    targets : dict
+        For each image where its result goes; the model in it is not used.
+    touched : float
+        When the person painted or moved the view last, on the monotonic clock.
+    rest : bool
+        Whether what is not in view is to be predicted in pauses.
+    model_wanted : bool
+        Whether the model is to be handed over now.
+    """
+
+    targets: dict[Hashable, PredictRequest] = field(default_factory=dict)
+    touched: float = 0.0
+    rest: bool = True
+    model_wanted: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LearnerReady:
+    """The learner takes calls from now on.
+
+    Attributes
+    ----------
+    learner : LiveLearner
+        Its calls may be made from the window's thread.
+    device : str
+        Where it computes, in words.
+    note : str
+        What was kept of the model before, where it no longer fits.
+    """
+
+    learner: LiveLearner
+    device: str
+    note: str
+
+
+@dataclass(frozen=True, eq=False)
+class ViewWritten:
+    """The result of what is in view was written.
+
+    Attributes
+    ----------
+    key : hashable
+        The image.
+    box : tuple of slice
+        Where, in the labels' space.
+    source : {"closed form", "network"}
+        Whose result it is.
+    change : int
+        How many changes of strokes, classes and images it has taken in.
+    step : int
+        Training steps until then.
+    """
+
+    key: Hashable
+    box: Box
+    source: str
+    change: int
+    step: int
+
+
+@dataclass(frozen=True, eq=False)
+class RestPiece:
+    """Something that is not in view was written, or the rest is done: then `piece` is None."""
+
+    key: Hashable
+    piece: PieceReady | None
+
+
+@dataclass(frozen=True, eq=False)
+class ModelNow:
+    """A copy of the model whose result is shown."""
+
+    model: Model
+
+
+def learn(request: TrainRequest, mail: LiveMail, should_stop: StopCheck) -> Generator[Any, None, None]:
+    """Learn live; call it in a worker.
+
+    Yields
+    ------
+    LearnerReady, ViewWritten, RestPiece, ModelNow or LiveEvent
+        First `LearnerReady`; of the learner's events all but `RegionAnswered`, which becomes `ViewWritten`.
+
+    Raises
+    ------
+    UNetError
+        If there can be no such model, or no such device.
+    """
+    load_torch()
+    yield None
+    from napari_unet.live.learner import LiveLearner
+    from napari_unet.nets.allocator import keep_freed_memory
+    from napari_unet.nets.device import choose_device
+
+    with torch_threads(request.threads):
+        made = model_for(request)
+        device = choose_device(request.device)
+        read = partial(interpret, meaning="strokes", task=request.config.task)
+        learner = LiveLearner(made.model, request.config, device=request.device, read_strokes=read)
+        yield LearnerReady(learner, device.description, made.note)
+        with keep_freed_memory() if device.torch_device.type == "cpu" else nullcontext():
+            yield from _Work(learner, mail).run(should_stop)
+
+
+class _Work:
+    """Steps the learner, writes what it sees, and goes on with the rest where there is time."""
+
+    def __init__(self, learner: LiveLearner, mail: LiveMail) -> None:
+        self.learner, self.mail = learner, mail
+        self._labellers: dict[Hashable, tuple[PredictRequest, FrameLabeller]] = {}
+        self._seen: Hashable = None  # the image that is looked at
+        self._frame: Hashable = None  # and its frame
+        self._version = self._done = (0, 0)
+        self._rest: Iterator[Any] | None = None
+        self._rest_version = (0, 0)
+        self._rested_at = 0.0
+
+    def run(self, should_stop: StopCheck) -> Iterator[Any]:
+        """Go on until it should stop."""
+        while not should_stop():
+            for event in self.learner.step():
+                yield from self._take(event)
+            if self.mail.model_wanted:
+                self.mail.model_wanted = False
+                yield from self._hand_over()
+            busy = yield from self._go_on_with_rest(should_stop)
+            if self.learner.idle and not busy:
+                self.learner.wait(_WAIT_SECONDS)
+        yield from self._hand_over()
+
+    def _take(self, event: LiveEvent) -> Iterator[Any]:
+        from napari_unet.live.events import BetterNetwork, RegionAnswered, SourceChanged, StrokesMissing
+
+        if isinstance(event, RegionAnswered):
+            yield from self._write(event)
+            return
+        if isinstance(event, SourceChanged | BetterNetwork):
+            self._outdate()
+        elif isinstance(event, StrokesMissing) and event.for_answer:
+            self._rest, self._done = None, self._version
+        yield event
+
+    def _write(self, event: RegionAnswered) -> Iterator[ViewWritten]:
+        request = self.mail.targets.get(event.key)
+        if request is None:
+            return
+        frame = event.key, request.source.layout.split_box(event.region)[0]
+        if event.change != self._version[0] or frame != self._frame:
+            self._version, self._seen, self._frame = (event.change, self._version[1] + 1), event.key, frame
+            self._rest = None
+        if self._labeller(event.key, request).take(event.region, event.probabilities):
+            request.record.key = None  # what it noted is no longer there
+            yield ViewWritten(event.key, event.region, event.source, event.change, event.step)
+
+    def _labeller(self, key: Hashable, request: PredictRequest) -> FrameLabeller:
+        known = self._labellers.get(key)
+        if known is None or known[0] is not request:
+            record = PredictionRecord()
+            record.begin("live", request.source.layout, 1)
+            known = request, FrameLabeller(replace(request, record=record))
+            self._labellers[key] = known
+        return known[1]
+
+    def _outdate(self) -> None:
+        self._version = self._version[0], self._version[1] + 1
+
+    def _hand_over(self) -> Iterator[ModelNow]:
+        try:
+            yield ModelNow(self.learner.current_model())
+        except InputError:
+            return  # too little is painted
+
+    def _go_on_with_rest(self, should_stop: StopCheck) -> Generator[Any, None, bool]:
+        """Predict another piece of what is not in view, if the person pauses; returns whether there was one."""
+        if self._rest is None and not self._rest_is_due():
+            return False
+        if self._rest is None:
+            self._rest = self._begin_rest(should_stop)
+        try:
+            event = next(self._rest)
+        except StopIteration:
+            self._rest, self._done, self._rested_at = None, self._rest_version, time.monotonic()
+            yield RestPiece(self._seen, None)
+            return False
+        if isinstance(event, PieceReady):
+            yield RestPiece(self._seen, event)
+        elif isinstance(event, ModelNow):
+            yield event
+        return True
+
+    def _rest_is_due(self) -> bool:
+        if self._version == self._done or self._seen is None:
+            return False
+        now = time.monotonic()
+        new_strokes = self._version[0] != self._done[0]
+        return now - self.mail.touched > _PAUSE_SECONDS and (new_strokes or now - self._rested_at > _BETWEEN_RESTS)
+
+    def _begin_rest(self, should_stop: StopCheck) -> Iterator[Any]:
+        self._rest_version = self._version
+        request = self.mail.targets.get(self._seen)
+        for handed in self._hand_over():
+            yield handed
+            if request is None or not self.mail.rest:
+                return
+            tile = request.config.tile or (_REST_TILE if request.source.layout.ndim == 2 else None)
+            yield from predict(
+                replace(request, model=handed.model, config=replace(request.config, tile=tile)), should_stop
+            )
