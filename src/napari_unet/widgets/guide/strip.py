@@ -31,8 +31,8 @@ STEPS = {
     "open": Step("open an image", "Drop an image into the window, or take one of File > Open Sample > U-Net."),
     "background": Step("paint background", "The brush is in hand: paint a stroke or two where nothing is to be found."),
     "class": Step("paint a class", "Click the next class in the list, or press its key, and paint on a few objects."),
-    "train": Step("train", "Press Train. The result comes into view when the training ends; Stop ends it earlier."),
-    "correct": Step("correct", "Look for a mistake, and paint a stroke of the right class there. Then train again."),
+    "train": Step("train", "Press Train. The result gets better while you look at it and paint on; Stop ends it."),
+    "correct": Step("correct", "Look for a mistake, and paint a stroke of the right class there.."),
     "segment": Step("segment all", "Choose how much beside Predict, and press Predict."),
 }
 
