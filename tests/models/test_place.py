@@ -14,7 +14,7 @@ import napari_unet as nu
 from napari_unet.errors import InputError, ModelFileError
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.models.adapt import Adapter
-from napari_unet.models.stroke_pixels import number_strokes
+from napari_unet.models.stroke_pixels import strokes_of_pixels
 from napari_unet.nets.base import SegmentationNetwork
 
 CPU = nu.PredictConfig(device="cpu", precision="float32")
@@ -130,9 +130,9 @@ def test_a_training_goes_on_without_it() -> None:
 def test_strokes_are_told_apart_in_large_frames_and_volumes() -> None:
     def numbers(places: list[tuple[int, ...]], kinds: list[int], shape: tuple[int, ...]) -> list[int]:
         pixels = np.ravel_multi_index(tuple(np.array(places).T), shape)
-        return number_strokes(pixels, np.array(kinds), shape).tolist()
+        return strokes_of_pixels(pixels, np.array(kinds), shape).tolist()
 
     near, far = [(5000, 5000), (5000, 5001)], [(100, 19_000), (19_000, 19_000)]
     assert numbers(near + far, [0, 0, 0, 1], (20_000, 20_000)) in ([1, 1, 0, 2], [0, 0, 1, 2])
     assert numbers([(0, 1, 1), (1, 2, 2), (3, 2, 2)], [1, 1, 1], (4, 5, 6)) == [0, 0, 1]
-    assert number_strokes(np.zeros(0, np.int64), np.zeros(0, np.int64), (4, 4)).tolist() == []
+    assert strokes_of_pixels(np.zeros(0, np.int64), np.zeros(0, np.int64), (4, 4)).tolist() == []

@@ -113,12 +113,7 @@ def fit(
     run = _Run(model, config, place, should_stop or (lambda: False), checkpoint, processes, began)
     on_cpu = place.torch_device.type == "cpu"
     with processes.watch(checkpoint), keep_freed_memory() if on_cpu else nullcontext():
-        run.put_place_away()
-        try:
-            run.load(samples)
-        except BaseException:
-            run.restore_place()
-            raise
+        run.load(samples)
         try:
             yield from run.go()
         except GeneratorExit:
@@ -144,16 +139,6 @@ class _Run:
     stopped: bool = False
     used: float | None = None
 
-    def put_place_away(self) -> None:
-        """Train without the place in the image: crops do not tell where they are from."""
-        network = cast("SegmentationNetwork", self.model.network)
-        self._place = network.place
-        network.set_place(None)
-
-    def restore_place(self) -> None:
-        """Leave the model as it was."""
-        cast("SegmentationNetwork", self.model.network).set_place(self._place)
-
     def load(self, samples: Sequence[Sample]) -> None:
         """Prepare the data, the trainer and the scorer, and go to the checkpoint if there is one."""
         begun = self.model.history.get("start", {}).get("encoder_kept") or self.model.history.get("steps")
@@ -162,6 +147,8 @@ class _Run:
                 "The contracting path of this model has learnt nothing that could be kept: start from a trained model, "
                 "or switch 'Keep encoder' (freeze_encoder) off."
             )
+        self.start = cast("SegmentationNetwork", copy.deepcopy(self.model.network))
+        self.start.set_place(None)  # crops do not tell where they are from
         frames = prepare_frames(samples, self.model.config, self.config)
         self.split: Holdout = hold_out(frames, self.config.holdout, self.model.config.classes, self.config.seed)
         shapes = [frame.reader.layout.frame_shape for frame in frames]
@@ -170,12 +157,12 @@ class _Run:
         painted = sum(int((frame.weights > 0).sum()) for frame in frames)
         sparse = painted < _SPARSE * sum(math.prod(shape) for shape in shapes)
         held = self.model.closed_form if sparse and self.config.hold_on > 0 else None
-        self.plan = plan_crops(self.config, self.model.network, largest, self.device, free, wide=held is not None)
+        self.plan = plan_crops(self.config, self.start, largest, self.device, free, wide=held is not None)
         if self.processes.size > 1:
             self.processes.check_same(fingerprint(frames), "The processes do not see the same images and strokes.")
         sampler = self._make_sampler(self.plan)
         self.trainer = Trainer(
-            self.model.network, sampler, self.config, self.plan.batch, self.device, self.processes,
+            self.start, sampler, self.config, self.plan.batch, self.device, self.processes,
             held,
         )  # fmt: skip
         self.scorer = self._make_scorer(self.plan)
@@ -238,7 +225,7 @@ class _Run:
     def _begin(self) -> Iterator[FitEvent]:
         """Begin at the solved last layer, or at a model that was trained before as it is, whichever scores better."""
         form = cast("ClosedForm", self.model.closed_form)
-        start = self.device.place(copy.deepcopy(self.model.network)).eval()
+        start = self.device.place(copy.deepcopy(self.start)).eval()
         new, trained = self.trainer.steps == 0, "steps" in self.model.history
         if trained and new and self.scorer is not None:
             yield from self._compare(start, self.scorer)
@@ -275,7 +262,7 @@ class _Run:
 
     def _try_memory(self) -> Iterator[FitEvent]:
         """Halve the batch until a step fits into the memory of every process, before the first that they share."""
-        network, channels = self.model.network, self.model.config.in_channels
+        network, channels = self.start, self.model.config.in_channels
         while True:
             fits = step_fits(network, (self.plan.batch, channels, *self.plan.crop), self.device)
             if not self.processes.any(not fits):
@@ -363,7 +350,7 @@ class _Run:
     def _shrink(self, error: BaseException) -> FitEvent:
         """Halve the batch, then the crop, after the memory was not enough."""
         before = self.plan
-        smaller = smaller_plan(before, int(self.model.network.divisor))  # type: ignore[arg-type]
+        smaller = smaller_plan(before, self.start.divisor)
         if smaller is None:
             raise MemoryLimitError(
                 f"The network does not fit into the memory of {self.device.description}; "
@@ -384,8 +371,8 @@ class _Run:
     def hand_over(self, samples: Sequence[Sample]) -> None:
         """Give the model the best weights; without any it keeps its own."""
         if self.progress.best_state is None or self.trainer.steps == 0:
-            self.restore_place()
             return
+        cast("SegmentationNetwork", self.model.network).set_place(None)
         self.model.network.load_state_dict(self.progress.best_state)
         self.model.network.eval()
         self.model.task = self.config.task

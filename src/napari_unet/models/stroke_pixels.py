@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from napari_unet.data.crops import AnnotatedFrame
 
-__all__ = ["choose_pixels", "number_strokes"]
+__all__ = ["choose_pixels", "strokes_of_pixels"]
 
 _MOST_PIXELS = 10_000  # of one class in one frame
 _MOST_CELLS = 500_000  # of a frame in which strokes are told apart
@@ -31,7 +31,7 @@ def choose_pixels(
     weights : numpy.ndarray
         (n,) how many painted pixels each stands for.
     strokes : numpy.ndarray
-        (n,) which stroke of the frame each belongs to, see `number_strokes`.
+        (n,) which stroke of the frame each belongs to, see `strokes_of_pixels`.
     """
     local = np.nonzero(frame.weights)
     kinds = frame.classes[local].astype(np.int64)
@@ -46,11 +46,11 @@ def choose_pixels(
             own = own[np.argpartition(rank[own], _MOST_PIXELS)[:_MOST_PIXELS]]
         chosen.append(own)
     kept = np.sort(np.concatenate(chosen))
-    strokes = number_strokes(pixels, kinds, frame.reader.layout.frame_shape)
+    strokes = strokes_of_pixels(pixels, kinds, frame.reader.layout.frame_shape)
     return pixels[kept], kinds[kept], weights[kept], strokes[kept]
 
 
-def number_strokes(
+def strokes_of_pixels(
     pixels: npt.NDArray[np.int64], kinds: npt.NDArray[np.int64], shape: tuple[int, ...]
 ) -> npt.NDArray[np.int64]:
     """Tell connected strokes of each class apart, in cells of some pixels where the frame is large.
@@ -71,7 +71,7 @@ def number_strokes(
 
     Examples
     --------
-    >>> number_strokes(np.array([0, 1, 3, 9]), np.array([0, 0, 0, 1]), (2, 5)).tolist()
+    >>> strokes_of_pixels(np.array([0, 1, 3, 9]), np.array([0, 0, 0, 1]), (2, 5)).tolist()
     [0, 0, 1, 2]
     """
     number = np.zeros(len(pixels), np.int64)
