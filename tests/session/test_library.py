@@ -49,6 +49,14 @@ def test_only_sessions_that_nobody_works_on_and_that_were_not_closed_are_offered
     assert newer in [kept.folder for kept in library.sessions()]
 
 
+def test_sessions_of_the_same_second_are_in_order(library: SessionLibrary, state_of: Any) -> None:
+    folders = [library.new_folder() for _ in range(4)]
+    for folder in folders:
+        writer = SessionWriter(folder, locked=False)
+        writer.save(state_of({"s1": np.ones((9, 9), np.uint8)}), closed=False)
+    assert [kept.folder for kept in library.sessions()] == folders[::-1]
+
+
 def test_a_session_without_strokes_is_not_offered(library: SessionLibrary, state_of: Any) -> None:
     folder = add(library, state_of)
     document = read_document(folder)

@@ -175,7 +175,7 @@ def write_document(folder: Path, document: SessionDocument) -> SessionDocument:
     napari_unet.data.storage.StorageError
         If it can't be written.
     """
-    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    now = datetime.now().astimezone().isoformat(timespec="microseconds")
     document = replace(document, saved=now, created=document.created or now)
     content = {"format": _FORMAT, "version": _VERSION, "package_version": napari_unet.__version__, **asdict(document)}
     text = json.dumps(content, indent=1, allow_nan=False)
