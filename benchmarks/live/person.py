@@ -85,9 +85,9 @@ class Person:
         self.inputs += 1
         self.keys += 1
 
-    def paint_class(self, kind: int, box: tuple[slice, ...], width: float) -> float:
+    def paint_class(self, kind: int, box: tuple[slice, ...], width: float, *, choose: bool = True) -> float:
         """Paint a stroke in the most spacious part of a class in view; returns when it was finished."""
-        return self._paint(self._think(roomy_stroke, self.truth[box], kind, width), box)
+        return self._paint(self._think(roomy_stroke, self.truth[box], kind, width), box, choose=choose)
 
     def paint_error(self, shown: npt.NDArray[np.bool_], box: tuple[slice, ...], width: float) -> float:
         """Paint where what is shown in view is most wrong; returns when the stroke was finished."""
@@ -101,9 +101,10 @@ class Person:
         result: tuple[int, Path] = answer.result()
         return result
 
-    def _paint(self, stroke: tuple[int, Path], box: tuple[slice, ...]) -> float:
+    def _paint(self, stroke: tuple[int, Path], box: tuple[slice, ...], *, choose: bool = True) -> float:
         kind, path = stroke
-        self.choose_class(kind)
+        if choose:
+            self.choose_class(kind)
         self._drag(path + [part.start for part in box])
         self.strokes += 1
         self.inputs += 1

@@ -19,6 +19,7 @@ __all__ = ["Session"]
 
 _SHOWN_BY_ITSELF = 3.0  # seconds after which a person who sees nothing presses Train
 _PATIENCE = 60.0
+_PLAIN_STROKES = 4  # in napari alone
 _WARM_UP = 0.2  # part of a long run after which its memory is taken as the beginning
 
 
@@ -62,11 +63,9 @@ class Session:
 
     def run(self, rounds: int, minutes: float) -> dict[str, Any]:
         """Go through it; returns what was measured."""
-        alone = self._frames_per_second()
-        layers = self._pan_with_plain_layers()
+        found: dict[str, Any] = {"frames per second without the plugin": self._frames_per_second()}
+        found |= self._work_without_the_plugin()
         self._open_dock()
-        found: dict[str, Any] = {"frames per second without the plugin": alone}
-        found["the same with two empty labels layers"] = layers
         with self.heartbeat.counting():
             found["first result (s)"] = self._first_result()
             found["inputs to the first result"] = self.person.inputs
@@ -218,16 +217,28 @@ class Session:
         camera.center = centre
         return (self.frames.drawn - before) / seconds
 
-    def _pan_with_plain_layers(self) -> float:
-        """Return the frames a second with two labels layers as napari makes them."""
+    def _work_without_the_plugin(self) -> dict[str, Any]:
+        """Pan and paint with two labels layers as napari makes them; returns what the dock is compared with."""
         shape = self.scene.truth.shape
         layers = [self.viewer.add_labels(np.zeros(shape, np.uint8), name=f"empty {number}") for number in (1, 2)]
+        layers[1].mode, layers[1].brush_size = "paint", 10
         self.person.wait(0.3)
-        drawn = self._frames_per_second()
+        frames = self._frames_per_second()
+        box = self._view()
+        with self.heartbeat.counting():
+            for number in range(_PLAIN_STROKES):
+                self.person.paint_class(number % 2, box, 10, choose=False)
+                self.person.wait(0.3)
+        longest, usual = self.heartbeat.blocks_ms()
         for layer in layers:
             self.viewer.layers.remove(layer)
         self.viewer.layers.selection.active = self.image
-        return drawn
+        self.person.strokes = self.person.inputs = 0
+        return {
+            "the same with two empty labels layers": frames,
+            "longest block of napari alone, painting (ms)": longest,
+            "99th percentile of napari alone, painting (ms)": usual,
+        }
 
     def _until(self, condition: Callable[[], bool], seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -91,15 +91,47 @@ def test_full_searches_wait_until_the_hand_rests(qtbot: QtBot, monkeypatch: pyte
     monkeypatch.setattr(gc, "collect", lambda *args: searches.append(1))
     monkeypatch.setattr(QApplication, "mouseButtons", lambda: Qt.MouseButton.NoButton)
     pauses = MemoryPauses()
-    pauses.hold()
+    pauses.hold("job")
     assert gc.get_threshold()[2] > 100_000
-    pauses.release()
+    pauses.release("job")
     assert searches == []
     qtbot.waitUntil(lambda: bool(searches), timeout=6000)
     assert gc.get_threshold() == before
-    pauses.hold()
+    pauses.hold("job")
     pauses.close()
     assert gc.get_threshold() == before
+
+
+def test_the_docks_hold_full_searches_back_together() -> None:
+    before = gc.get_threshold()
+    first, second = MemoryPauses(), MemoryPauses()
+    first.hold("job")
+    second.hold("live")
+    first.close()
+    assert gc.get_threshold()[2] > 100_000
+    second.close()
+    assert gc.get_threshold() == before
+
+
+def test_while_something_runs_a_full_search_waits_for_a_long_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches: list[int] = []
+    now = [1000.0]
+    monkeypatch.setattr(gc, "collect", lambda *args: searches.append(1))
+    monkeypatch.setattr(QApplication, "mouseButtons", lambda: Qt.MouseButton.NoButton)
+    monkeypatch.setattr("napari_unet.widgets.parts.memory_pauses.time.monotonic", lambda: now[0])
+    pauses = MemoryPauses()
+    pauses.hold("live")
+    pauses._look()
+    now[0] += 200
+    pauses.touch()
+    now[0] += 10
+    pauses._look()
+    assert searches == []
+    now[0] += 10
+    pauses._look()
+    pauses._look()
+    assert searches == [1]
+    pauses.close()
 
 
 def test_torch_works_after_its_libraries_were_opened_beforehand() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -203,3 +204,17 @@ def test_the_work_and_what_it_starts_go_after_the_window(qtbot: QtBot, listener:
 
     assert listener.heard == [min(19, before + 10)] * 2 + ["finished"]
     assert niceness() == before
+
+
+def test_a_program_that_ends_without_telling_its_jobs_does_end() -> None:
+    code = """
+import itertools, time
+from qtpy.QtWidgets import QApplication
+from napari_unet.widgets.parts.worker import Job
+application = QApplication([])
+job = Job(lambda stop: itertools.count(), on_event=print, on_error=print, on_finished=print)
+time.sleep(1)  # more events wait than there is room for
+"""
+    environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr

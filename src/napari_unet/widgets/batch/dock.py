@@ -189,7 +189,7 @@ class BatchDock(ScrollingDock):
         return trained[-1]
 
     def _run(self, work: Work, on_event: Any, doing: str) -> None:
-        self._pauses.hold()
+        self._pauses.hold("job")
         job = Job(
             work,
             on_event=on_event,
@@ -228,7 +228,7 @@ class BatchDock(ScrollingDock):
 
     def _end(self) -> None:
         self._jobs.clear()
-        self._pauses.release()
+        self._pauses.release("job")
         self.panel.show_running(False)
 
     # ---- opening

@@ -153,7 +153,7 @@ class EvaluateDock(ScrollingDock):
             self.panel.show_running(True)
 
     def _run(self, work: Work, doing: str) -> None:
-        self._pauses.hold()
+        self._pauses.hold("job")
         job = Job(
             work,
             on_event=self._on_event,
@@ -187,7 +187,7 @@ class EvaluateDock(ScrollingDock):
         scored, layers = self._scored, self._scoring
         self._scored, self._scoring = None, None
         self._jobs.clear()
-        self._pauses.release()
+        self._pauses.release("job")
         self.panel.show_running(False)
         if scored is not None and layers is not None:
             self._show(scored, *layers)

@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 from napari_unet.data.axes import Box
 from napari_unet.errors import UNetError
 from napari_unet.widgets.live.feed import StrokesFeed, key_of
+from napari_unet.widgets.live.hand import Hand
 from napari_unet.widgets.live.target import LiveTargets
 from napari_unet.widgets.live.work import LearnerReady, LiveMail, ModelNow, RestPiece, ViewWritten, learn
 from napari_unet.widgets.parts.worker import Job
@@ -93,6 +94,7 @@ class LiveDesk(QObject):
         self.training = False
         self.missing = self.resting = ""
         self._job: Job | None = None
+        self._hand = Hand(dock.viewer)
         self._mail = LiveMail()
         self._learner: LiveLearner | None = None
         self._feed: StrokesFeed | None = None
@@ -174,6 +176,7 @@ class LiveDesk(QObject):
         if self._job is not None:
             self._job.abort()
         self._let_go()
+        self._hand.close()
 
     # ---- the worker
 
@@ -192,7 +195,7 @@ class LiveDesk(QObject):
             request: TrainRequest = self.dock.train_request(self.runner.model)
             request = replace(request, config=replace(request.config, max_seconds=None, max_steps=None))
             self._made_for = self._wish()
-            self._mail = LiveMail(touched=time.monotonic())
+            self._mail = LiveMail(touched=time.monotonic(), hand_moves=self._hand.moves)
             self._targets = LiveTargets(self.dock, self._mail)
             self._scores, self._looked, self.resting = {}, (), ""
             self._job = Job(
@@ -202,6 +205,7 @@ class LiveDesk(QObject):
                 on_finished=self._on_finished,
             )
             self._timer.start()
+            self.runner.pauses.hold("live")
 
     def _set_training(self, training: bool) -> None:
         self.training = training
@@ -234,6 +238,7 @@ class LiveDesk(QObject):
         if self._feed is not None:
             self._feed.close()
         self._targets.close()
+        self.runner.pauses.release("live")
         self._job = self._learner = self._feed = None
 
     # ---- a look at the window now and then
@@ -274,11 +279,15 @@ class LiveDesk(QObject):
         looked = key_of(image), part, id(target.request)
         if looked != self._looked:
             self._looked = looked
-            self._mail.touched = time.monotonic()
+            self._touch()
             self._learner.look_at(key_of(image), part)
 
-    def _on_strokes(self, box: Box | None) -> None:
+    def _touch(self) -> None:
         self._mail.touched = time.monotonic()
+        self.runner.pauses.touch()
+
+    def _on_strokes(self, box: Box | None) -> None:
+        self._touch()
         self._focus = None if box is None else tuple((span.start + span.stop) / 2 for span in box)
         if self.training:
             self.runner.status.marks.append(time.monotonic() - self._began)

@@ -6,7 +6,7 @@ PyTorch is loaded only inside, since that takes a second.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,6 +33,7 @@ _PAUSE_SECONDS = 2.0  # without strokes and moves after which the rest is predic
 _BETWEEN_RESTS = 10.0  # seconds, where only the network has become better
 _REST_TILE = 320  # pixels: so small that a stroke need not wait long for one
 _WAIT_SECONDS = 0.1
+_LONGEST_WAIT = 1.0  # seconds for which a hand that does not rest keeps the learning waiting
 
 
 @dataclass(eq=False)
@@ -49,12 +50,15 @@ class LiveMail:
         Whether what is not in view is to be predicted in pauses.
     model_wanted : bool
         Whether the model is to be handed over now.
+    hand_moves : callable
+        Tells whether the person paints or moves the view at this moment.
     """
 
     targets: dict[Hashable, PredictRequest] = field(default_factory=dict)
     touched: float = 0.0
     rest: bool = True
     model_wanted: bool = False
+    hand_moves: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +165,7 @@ class _Work:
     def run(self, should_stop: StopCheck) -> Iterator[Any]:
         """Go on until it should stop."""
         while not should_stop():
+            self._let_hand_go_first(should_stop)
             for event in self.learner.step():
                 yield from self._take(event)
             if self.mail.model_wanted:
@@ -170,6 +175,12 @@ class _Work:
             if self.learner.idle and not busy:
                 self.learner.wait(_WAIT_SECONDS)
         yield from self._hand_over()
+
+    def _let_hand_go_first(self, should_stop: StopCheck) -> None:
+        """Leave all cores to the drawing of what the person paints or moves."""
+        end = time.monotonic() + _LONGEST_WAIT
+        while self.mail.hand_moves() and time.monotonic() < end and not should_stop():
+            time.sleep(0.01)
 
     def _take(self, event: LiveEvent) -> Iterator[Any]:
         from napari_unet.live.events import BetterNetwork, RegionAnswered, SourceChanged, StrokesMissing

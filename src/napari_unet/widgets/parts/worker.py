@@ -55,6 +55,14 @@ class JobWorker(GeneratorWorker[Any, Any, Any]):
     It derives from superqt's class, which napari's own workers are, so that napari waits for it when it closes.
     """
 
+    def run(self) -> None:
+        """Work, and tell of it; called in the worker's thread."""
+        try:
+            super().run()
+        except RuntimeError:  # where Qt's objects are gone already
+            if not _program_ends():
+                raise
+
     def work(self) -> Any:
         """Go through the generator; called in the worker's thread."""
         generator = self._gen
@@ -173,7 +181,7 @@ class _Pump(threading.Thread):
             return
         let_window_go_first()
         try:
-            events = work(self._stop_event.is_set)
+            events = work(lambda: self._stop_event.is_set() or _program_ends())
             try:
                 for event in events:
                     if not self._put(False, event):
@@ -188,13 +196,18 @@ class _Pump(threading.Thread):
             self._put(True, None)
 
     def _put(self, last: bool, value: Any) -> bool:
-        while not self._abandoned.is_set():
+        while not self._abandoned.is_set() and not _program_ends():
             try:
                 self.outlet.put((last, value), timeout=_TURN_SECONDS)
             except queue.Full:
                 continue
             return True
         return False
+
+
+def _program_ends() -> bool:
+    """Return whether Python waits for its threads to end, as after a script that closed its window by itself."""
+    return not threading.main_thread().is_alive()
 
 
 def _forward(work: Work, stop: threading.Event, room: threading.Semaphore) -> Generator[Any, None, None]:
@@ -211,6 +224,8 @@ def _forward(work: Work, stop: threading.Event, room: threading.Semaphore) -> Ge
             if last:
                 break
             while value is not None and not room.acquire(timeout=_TURN_SECONDS):
+                if _program_ends():
+                    return
                 yield None
             yield value
             value = None

@@ -112,7 +112,7 @@ class SegmentRunner:
         self._wants_all = False
         self._left: float | None = None
         self._summary = ""
-        self._pauses = MemoryPauses()
+        self.pauses = MemoryPauses()
         self._timer = QTimer()
         self._timer.setInterval(_DRAW_MS)
         self._timer.timeout.connect(self._draw)
@@ -122,7 +122,7 @@ class SegmentRunner:
         """Load in the background what the first training needs."""
         if is_warm() or self._warming is not None or self._closed:
             return
-        self._pauses.hold()
+        self.pauses.hold("warm-up")
         self._warming = WarmUp()
         self._warming.start()
         QTimer.singleShot(_LOOK_MS, self._look_whether_warm)
@@ -132,8 +132,7 @@ class SegmentRunner:
             QTimer.singleShot(_LOOK_MS, self._look_whether_warm)
             return
         self._warming = None
-        if not self.kind and not self._closed:
-            self._pauses.release()
+        self.pauses.release("warm-up")
 
     # ---- training
 
@@ -320,7 +319,7 @@ class SegmentRunner:
     def close(self) -> None:
         """End what runs, within a second, and show nothing any more."""
         self._timer.stop()
-        self._pauses.close()
+        self.pauses.close()
         self._then = None
         self._closed = True
         if self._job is not None:
@@ -338,7 +337,7 @@ class SegmentRunner:
             self._failed = True
             self.message.failure(error, doing)
 
-        self._pauses.hold()
+        self.pauses.hold("job")
         self._job = Job(work, on_event=on_event, on_error=on_error, on_finished=on_finished)
         self._timer.setInterval(_DRAW_MS)
         self._timer.start()
@@ -346,7 +345,7 @@ class SegmentRunner:
 
     def _end(self) -> None:
         self._timer.stop()
-        self._pauses.release()
+        self.pauses.release("job")
         self._job, self.kind = None, ""
         self.show_state()
         self.supplier.update_hint()
