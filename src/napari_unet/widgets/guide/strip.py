@@ -32,7 +32,7 @@ STEPS = {
     "background": Step("paint background", "The brush is in hand: paint a stroke or two where nothing is to be found."),
     "class": Step("paint a class", "Click the next class in the list, or press its key, and paint on a few objects."),
     "train": Step("train", "Press Train. The result gets better while you look at it and paint on; Stop ends it."),
-    "correct": Step("correct", "Look for a mistake, and paint a stroke of the right class there.."),
+    "correct": Step("correct", "Look for a mistake, and paint a stroke of the right class there."),
     "segment": Step("segment all", "Choose how much beside Predict, and press Predict."),
 }
 
