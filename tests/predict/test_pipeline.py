@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from napari_unet.nets.device import choose_device
 from napari_unet.predict import runner, tiled
 from napari_unet.predict.budget import batch_pixels, pixel_budget
 from napari_unet.predict.config import PredictConfig
-from napari_unet.predict.events import PredictEvent, PredictRecovered, TilePredicted
+from napari_unet.predict.events import PredictEvent, PredictFinished, PredictRecovered, TilePredicted
 from napari_unet.predict.pipeline import OutOfMemory, Pipeline, Stopped
 from napari_unet.predict.tiled import predict, predict_tiles
 
@@ -149,6 +150,37 @@ class Slow(nn.Module):
         time.sleep(0.005 * (len(self.batches) % 3))
         result: torch.Tensor = self.network(x)
         return result
+
+
+def test_a_tile_is_given_up_within_the_network(
+    make_model: MakeModel, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, made = make_model(), []
+    layers = [module for module in model.network.modules() if isinstance(module, nn.Conv2d)]
+    reached: list[nn.Module] = []
+
+    def note(layer: nn.Module, given: Any) -> None:
+        reached.append(layer)
+        with suppress(Stopped):
+            for _ in range(int(100 * WAIT) if layer is layers[1] else 0):
+                time.sleep(0.01)
+                made[0].check()
+
+    class Noted(Pipeline[Any, Any, Any]):
+        def __init__(self, *given: Any, **others: Any) -> None:
+            super().__init__(*given, **others)
+            made.append(self)
+
+    for layer in layers:
+        layer.register_forward_pre_hook(note)
+    monkeypatch.setattr(tiled, "_in_main_thread", never)
+    monkeypatch.setattr(tiled, "Pipeline", Noted)
+    events = predict_tiles(model, rng.random((16, 16)), "YX", PLAIN, should_stop=lambda: layers[1] in reached)
+    last = list(events)[-1]
+    assert isinstance(last, PredictFinished)
+    assert last.stopped
+    assert reached == layers[:2]
+    assert len(layers) > 2
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])

@@ -98,7 +98,7 @@ def test_the_view_comes_first_and_the_prediction_follows_the_look(
             f"{[round(b) for b in blocks[:5]]}, when going on {[round(b) for b in again[:3]]}, "
             f"napari alone {drawing:.0f}; other programs used {others:.1f} cores"
         )
-    assert whole <= (LONGEST_SECONDS if others < QUIET_CORES else BUSY_SECONDS)
+    assert max(whole, followed) <= (LONGEST_SECONDS if others < QUIET_CORES else BUSY_SECONDS)
     allowed = max(LONGEST_BLOCK_MS, drawing) if others < QUIET_CORES else BUSY_BLOCK_MS
     assert max(blocks[0], again[0]) <= allowed
 

@@ -90,9 +90,12 @@ class PredictRecovered(PredictEvent):
     ----------
     message : str
         What happened and what was done, in words for the person.
+    tile : tuple of int
+        Shape of the boxes of the tiles from now on, as in `PredictStarted`.
     """
 
     message: str
+    tile: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ Focus = Point | Callable[[], Point | None] | None
 Skip = Callable[[Box], bool] | None
 
 Corners = npt.NDArray[np.intp]  # (tiles, axes)
+Squares = npt.NDArray[np.float64]  # (tiles,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,15 @@ class PendingTiles:
         self._open += _count_open(pieces)
         self._point = None
 
+    def overtakes(self, pieces: Iterable[Piece]) -> bool:
+        """Say whether a tile that is left lies nearer to the focus, where it is now, than some that were taken."""
+        self._aim()
+        taken = list(pieces)
+        if not taken or not self._left or self._point is None:
+            return False
+        nearest, *others = zip(*self._distances([self._left[-1], *taken]), strict=True)
+        return any(nearest < other for other in others)
+
     def box(self, piece: Piece) -> Box:
         """Say where a tile lies in the space along the label axes."""
         box: Box = self.layout.label_box(piece.position, piece.tile.inner)
@@ -206,18 +216,22 @@ class PendingTiles:
         point = None if wanted is None else tuple(float(entry) for entry in wanted)
         if point is None or point == self._point:
             return
-        frame = np.array(self._pick("focus", point, self.layout.space_letters))
-        stack = np.array(self._pick("focus", point, self.layout.stack_letters))
         self._point = point
         if not self._left:
             return
-        starts, stops = _corners([piece.tile for piece in self._left])
-        positions = np.array([piece.position for piece in self._left], float)
-        near = ((starts + stops) / 2 - frame) ** 2
-        far = ((positions - stack) ** 2).sum(axis=1)
+        far, near = self._distances(self._left)
         later = np.arange(len(self._left), 0, -1)  # of two that are equally near, the one that came first
-        order = np.lexsort((later, near.sum(axis=1), far))[::-1]
+        order = np.lexsort((later, near, far))[::-1]
         self._left = [self._left[i] for i in order]
+
+    def _distances(self, pieces: Sequence[Piece]) -> tuple[Squares, Squares]:
+        """Return how far tiles are from the focus: in the stack, which counts first, and in their frames; squared."""
+        assert self._point is not None
+        frame = np.array(self._pick("focus", self._point, self.layout.space_letters))
+        stack = np.array(self._pick("focus", self._point, self.layout.stack_letters))
+        starts, stops = _corners([piece.tile for piece in pieces])
+        positions = np.array([piece.position for piece in pieces], float)
+        return ((positions - stack) ** 2).sum(axis=1), (((starts + stops) / 2 - frame) ** 2).sum(axis=1)
 
 
 def _count_open(pieces: Sequence[Piece]) -> int:

@@ -20,6 +20,7 @@ from napari_unet.nets.device import choose_device
 from napari_unet.nets.registry import SegmentationModel
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import PredictEvent, PredictFinished, PredictRecovered, PredictStarted, TilePredicted
+from napari_unet.predict.interrupt import AskedBeforeOperations
 from napari_unet.predict.pending import Focus, PendingTiles, Skip
 from napari_unet.predict.pipeline import OutOfMemory, Pipeline, Stopped
 from napari_unet.predict.runner import Batch, Blocks, Fetch, TileRunner
@@ -122,8 +123,8 @@ def predict_tiles(
     intensity : IntensityRange or None
         The grey values that become 0 and 1, where they were measured before; None: they are measured now.
     should_stop : callable or None
-        Asked before each tile and ten times a second while one is waited for. True ends the prediction, as soon as
-        the network has done the tile that it is at.
+        Asked before each tile and ten times a second while one is waited for. True ends the prediction: in the main
+        thread, or on a GPU, as soon as the network has done the tile that it is at; else within that tile.
 
     Yields
     ------
@@ -163,8 +164,10 @@ def _go_through(
         return done, total, time.monotonic() - began
 
     def compute(blocks: Blocks) -> list[Fetch]:
-        return runner.compute(blocks, pipeline.check)
+        with nullcontext() if waits_for_tile else AskedBeforeOperations(pipeline.check):
+            return runner.compute(blocks, pipeline.check)
 
+    waits_for_tile = inline or runner.device.torch_device.type != "cpu"
     pipeline = Pipeline(runner.read, compute, should_stop=should_stop, inline=inline)
     with pipeline, suppress(Stopped):
         while done < total and not should_stop():
@@ -178,8 +181,11 @@ def _go_through(
                 if smaller != left.tile:
                     left.cut(smaller)
                 total = done + len(left)
-                yield PredictRecovered(*progress(), f"The memory was not enough; the prediction goes on with {words}.")
+                message = f"The memory was not enough; the prediction goes on with {words}."
+                yield PredictRecovered(*progress(), message, left.layout.label_tile(left.tile))
                 continue
+            if left.overtakes(piece for batch in pipeline.works for piece in batch):
+                left.give_back([piece for batch in pipeline.take_back() for piece in batch])
             _fill(pipeline, left, runner)  # so that the network is busy while the listener is
             for number, (piece, result) in enumerate(zip(batch, results, strict=True)):
                 later = chain(batch[number + 1 :], *pipeline.works, left)

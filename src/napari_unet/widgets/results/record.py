@@ -51,6 +51,8 @@ class PredictionRecord:
         Position in the stack -> what is done there.
     last_id : int
         The largest id that was given to an object of a result with 32 bits.
+    tile : tuple of int or None
+        Sides of the tiles that were chosen for it; those of a prediction that goes on are the same.
 
     Examples
     --------
@@ -70,13 +72,14 @@ class PredictionRecord:
     layout: ImageLayout | None = None
     frames: dict[Position, FrameRecord] = field(default_factory=dict)
     last_id: int = 0
+    tile: tuple[int, ...] | None = None
 
     def begin(self, key: Hashable, layout: ImageLayout, cell: int) -> bool:
         """Start or go on; returns whether what was done before still counts, and forgets it if not."""
         if (key, layout, cell) == (self.key, self.layout, self.cell):
             return True
         self.key, self.layout, self.cell = key, layout, cell
-        self.frames = {}
+        self.frames, self.tile = {}, None
         return False
 
     def frame(self, position: Position) -> FrameRecord:
@@ -102,6 +105,19 @@ class PredictionRecord:
             return False
         touched = tuple(slice(span.start // self.cell, -(-span.stop // self.cell)) for span in box)
         return bool(self.frames[position].cells[touched].all())
+
+    def missing(self, position: Position, box: Box) -> Box | None:
+        """Return the smallest box around all that is not done of a box of a frame, to a cell; None if all is."""
+        touched = tuple(slice(span.start // self.cell, -(-span.stop // self.cell)) for span in box)
+        places = np.argwhere(~self.frame(position).cells[touched])
+        if not len(places):
+            return None
+        return tuple(
+            slice(
+                max(span.start, (cells.start + first) * self.cell), min(span.stop, (cells.start + last + 1) * self.cell)
+            )
+            for span, cells, first, last in zip(box, touched, places.min(axis=0), places.max(axis=0), strict=True)
+        )
 
     def count(self, position: Position, box: Box) -> int:
         """Count the pixels of a box of a frame that are done, to a cell."""

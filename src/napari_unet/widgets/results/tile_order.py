@@ -1,10 +1,14 @@
-"""In which order and size the window has its tiles predicted: small ones of what is in view first, then large ones."""
+"""In which order and size the window has its tiles predicted: small ones of what is in view first, then large ones.
+
+A large tile costs less for each of its pixels, but a person would wait for it. So when the view is moved to what is not
+done yet, the large tile under way is given up, and small ones of the new view come first again.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,45 +21,62 @@ if TYPE_CHECKING:
     from napari_unet.predict.tiles import TileGeometry
     from napari_unet.widgets.results.predict_job import PredictRequest
 
-__all__ = ["predict_view_first", "split_view"]
+__all__ = ["predict_view_first", "split_part", "view_middle"]
 
 _FIRST_SIDE = 448  # pixels, of the first tiles at most
 _FIRST_VIEW = 1344  # of a view that is larger only the middle comes first
+_LEAST_SIDE = 256  # of a part that comes first: for less, nearly all that is computed would lie around it
 _FIRST_SECONDS = 1.5  # after which larger tiles take over
-_TILE_SECONDS = 1.0  # that a later tile may take: so long it is until the prediction follows a person's look
+_TILE_SECONDS = 1.0  # that a later tile may take
+
+Position = tuple[int, ...]
 
 
-def split_view(view: Box, divisor: int) -> tuple[Box, tuple[int, ...]]:
-    """Choose what comes first of a view, and the tiles for it.
+def view_middle(view: Box) -> Box:
+    """Return the part of a view that comes first: all of it, unless it is very large.
+
+    Examples
+    --------
+    >>> view_middle((slice(0, 8192), slice(0, 900)))
+    (slice(3424, 4768, None), slice(0, 900, None))
+    """
+    over = [max(0, span.stop - span.start - _FIRST_VIEW) // 2 for span in view]
+    return tuple(slice(span.start + cut, span.stop - cut) for span, cut in zip(view, over, strict=True))
+
+
+def split_part(part: Box, shape: Sequence[int], divisor: int) -> tuple[Box, tuple[int, ...]]:
+    """Choose the tiles for a part of a frame that is wanted soon.
 
     Parameters
     ----------
-    view : tuple of slice
-        The part of a frame that is in view.
+    part : tuple of slice
+        Part of the frame.
+    shape : sequence of int
+        Size of the frame.
     divisor : int
         Tiles begin at multiples of this many pixels.
 
     Returns
     -------
-    first : tuple of slice
-        The view, or its middle, grown to the divisor.
+    box : tuple of slice
+        The part, grown to the divisor and, where it is very narrow, a little more.
     tile : tuple of int
         Sides of its tiles.
 
     Examples
     --------
-    >>> split_view((slice(4000, 4810), slice(0, 900)), divisor=16)
+    >>> split_part((slice(4000, 4810), slice(0, 900)), (8192, 8192), divisor=16)
     ((slice(4000, 4816, None), slice(0, 912, None)), (416, 304))
     """
-    first, tile = [], []
-    for span in view:
-        over = max(0, span.stop - span.start - _FIRST_VIEW) // 2
-        start = (span.start + over) // divisor * divisor
-        stop = -(-(span.stop - over) // divisor) * divisor
+    box, tile = [], []
+    for span, size in zip(part, shape, strict=True):
+        more = max(0, _LEAST_SIDE - (span.stop - span.start)) // 2
+        start = max(0, span.start - more) // divisor * divisor
+        stop = -(-min(size, span.stop + more) // divisor) * divisor
         parts = math.ceil((stop - start) / _FIRST_SIDE)
-        first.append(slice(start, stop))
+        box.append(slice(start, stop))
         tile.append(-(-(stop - start) // (parts * divisor)) * divisor)
-    return tuple(first), tuple(tile)
+    return tuple(box), tuple(tile)
 
 
 def predict_view_first(
@@ -63,16 +84,17 @@ def predict_view_first(
 ) -> Iterator[PredictEvent]:
     """Predict what is in view, then all that was asked for, the nearest to the view first; leave out what is done.
 
-    Where the result depends on the tiles, or the settings name their size, all are alike.
+    Where the view moves to what is not done, that comes first from then on. Where the result depends on the tiles, or
+    the settings name their size, all are alike.
     """
     from napari_unet.predict.runner import tile_geometry
     from napari_unet.predict.tiled import predict_tiles
 
-    model, layout = request.model, request.source.layout
+    model, layout, record = request.model, request.source.layout, request.record
     geometry = tile_geometry(model.network, model.config)
 
     def is_done(box: Box) -> bool:
-        return request.record.has(*layout.split_box(box))
+        return record.has(*layout.split_box(box))
 
     def run(region: Box | None, tile: Any, stop: StopCheck) -> Iterator[PredictEvent]:
         return predict_tiles(
@@ -81,19 +103,70 @@ def predict_view_first(
             should_stop=stop,
         )  # fmt: skip
 
-    tile: Any = request.config.tile
-    view = request.look.view if request.region is None else _intersect(request.look.view, request.region)
-    if tile is None and layout.ndim == 2 and not geometry.overlap and all(s.stop > s.start for s in view):
-        position, spans = layout.split_box(view)
-        first, sides = split_view(spans, geometry.divisor)
-        speed = _Speed(sum(geometry.halo))
-        until = time.monotonic() + _FIRST_SECONDS
-        for event in run(layout.label_box(position, first), sides, lambda: should_stop() or time.monotonic() > until):
-            speed.take(event)
+    if request.config.tile is not None or layout.ndim != 2 or geometry.overlap:
+        yield from run(request.region, request.config.tile, should_stop)
+        return
+    views, speed = _Views(request), _Speed(sum(geometry.halo))
+    enough = False
+
+    def stop_early() -> bool:
+        return enough or should_stop()
+
+    while not should_stop():
+        position, part = views.take()
+        if part is not None:
+            box, tile = split_part(part, layout.frame_shape, geometry.divisor)
+            until, enough = time.monotonic() + _FIRST_SECONDS, False
+            for event in run(layout.label_box(position, box), tile, stop_early):
+                yield event
+                enough = speed.take(event) and (time.monotonic() > until or views.have_moved())
+        if views.have_moved():
+            continue
+        record.tile = record.tile or speed.choose_tile(request, geometry)
+        for event in run(request.region, record.tile, lambda: should_stop() or views.have_moved()):
+            record.tile = _tile_of(event, request) or record.tile
             yield event
-        tile = speed.choose_tile(request, geometry)
-    if not should_stop():
-        yield from run(request.region, tile, should_stop)
+        if not views.have_moved():
+            return
+
+
+def _tile_of(event: PredictEvent, request: PredictRequest) -> tuple[int, ...]:
+    """Return the sides of the tiles from an event on, if it tells of them."""
+    layout = request.source.layout
+    sides = getattr(event, "tile", ())
+    return tuple(sides[layout.label_axes.index(letter)] for letter in layout.space_letters) if sides else ()
+
+
+class _Views:
+    """What the person looks at, one view after the other, as far as it is asked for and not done."""
+
+    def __init__(self, request: PredictRequest) -> None:
+        self._look, self._record = request.look, request.record
+        self._layout, self._region = request.source.layout, request.region
+        self._known: Box | None = None
+
+    def take(self) -> tuple[Position, Box | None]:
+        """Return where the frame in view is, and the part of it that comes first; None if there is none."""
+        self._known = self._look.view
+        return self._wanted(self._known)
+
+    def have_moved(self) -> bool:
+        """Say whether there is a new view, with something in it that is to come first."""
+        view = self._look.view
+        if view == self._known:
+            return False
+        if self._wanted(view)[1] is not None:
+            return True
+        self._known = view
+        return False
+
+    def _wanted(self, view: Box) -> tuple[Position, Box | None]:
+        if self._region is not None:
+            view = _intersect(view, self._region)
+        position, spans = self._layout.split_box(view)
+        if any(span.stop <= span.start for span in view):
+            return position, None
+        return position, self._record.missing(position, view_middle(spans))
 
 
 class _Speed:
@@ -104,8 +177,8 @@ class _Speed:
         self._seconds: list[float] = []
         self._pixels: list[int] = []
 
-    def take(self, event: PredictEvent) -> None:
-        """Learn from an event: tiles, and the start."""
+    def take(self, event: PredictEvent) -> bool:
+        """Learn from an event, the start or a tile; returns whether it was a tile."""
         from napari_unet.predict.events import PredictStarted, TilePredicted
 
         if isinstance(event, TilePredicted):
@@ -114,6 +187,7 @@ class _Speed:
             self._seconds.append(event.seconds)
         elif isinstance(event, PredictStarted):
             self._pixels, self._seconds = [0], [event.seconds]
+        return isinstance(event, TilePredicted)
 
     def choose_tile(self, request: PredictRequest, geometry: TileGeometry) -> tuple[int, ...] | None:
         """Choose tiles that take no longer than they should; None where nothing was measured."""
