@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
+from torch import nn
 
-__all__ = ["FreedMemory", "keep_freed_memory", "return_freed_memory", "share_freed_memory"]
+__all__ = ["keep_freed_memory", "limit_freed_memory", "share_freed_memory"]
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # parameters of mallopt, from malloc.h
 _ARENA_MAX = -8
@@ -27,8 +28,7 @@ _AFTERWARDS = {
     _MMAP_MAX: 2**16,
 }
 
-_SETTLED = 2  # steps after which a step finds all the memory that it needs
-_GROWTH = 1.1
+_MOST_HELD = 1.6  # times what was in use at most
 _SMALL = 64 * 2**20  # bytes that are never worth it
 
 _lock = threading.Lock()
@@ -73,47 +73,77 @@ def share_freed_memory() -> Iterator[None]:
             library.mallopt(_ARENA_MAX, 0)  # as many as glibc sees fit
 
 
-def return_freed_memory() -> None:
-    """Give all freed memory back to the system, also what lies between pieces in use.
+@contextmanager
+def limit_freed_memory(network: nn.Module) -> Iterator[None]:
+    """Give freed memory back while a network runs, whenever too much of it is kept.
 
-    Works within `keep_freed_memory`, too, and takes 10 to 30 ms where 100 MB are given back. Elsewhere than on Linux
-    with glibc this does nothing.
+    Freed memory falls into pieces over dozens of tiles that are read, predicted and compressed: large maps of features
+    don't fit any more, and new memory is taken for them, though what is in use stays the same. Giving all back after
+    each tile costs a fifth of the time and leaves what one tile breaks into pieces. So the memory is looked at after
+    each layer, and given back where the process holds far more than was ever in use. Elsewhere than on Linux with
+    glibc 2.33 or later this does nothing.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        It runs on the CPU, in this process.
     """
     library = _glibc()
-    if library is not None:
-        library.malloc_trim(0)
+    if library is None or not hasattr(library, "mallinfo2"):
+        yield
+        return
+    limit = _MemoryLimit(library)
+    layers = [module for module in network.modules() if not any(module.children())]
+    hooks = [layer.register_forward_hook(lambda *_: limit.keep()) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
-class FreedMemory:
-    """Gives freed memory back where it has grown over many steps that need the same; ask it after each step.
+class _MemoryLimit:
+    """Keeps the memory that the process has taken near to what it needs."""
 
-    Freed memory falls into pieces over dozens of tiles that are predicted and compressed, so that large blocks don't
-    fit any more and new memory is taken, though what is in use stays the same. Giving all back after each tile would
-    end that, at up to a fifth of the time of a small network, as the next tile has to take it again. So this is done
-    only when the memory of the process is a tenth over that of the second step after the last time: about once in ten
-    tiles of 1024 x 1024 pixels.
-
-    Examples
-    --------
-    >>> freed = FreedMemory()
-    >>> for step in range(3):
-    ...     freed.return_if_grown()
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+        library.mallinfo2.restype = _Mallinfo2
         self._process = psutil.Process()
-        self._before = self._process.memory_info().rss
-        self._steps, self._needed = 0, 0
+        self._before, self._in_use_before = self._held(), self._in_use()
+        self._needed, self._other = 0, _SMALL
 
-    def return_if_grown(self) -> None:
-        """Count a step, and return the memory if it has grown."""
-        held = self._process.memory_info().rss - self._before
-        self._steps += 1
-        if self._steps <= _SETTLED:
-            self._needed = held
-        elif held > _GROWTH * max(self._needed, _SMALL):
-            return_freed_memory()
-            self._steps = 0
+    def keep(self) -> None:
+        """Give freed memory back if the limit is passed."""
+        if self._is_passed():
+            self._needed = max(self._needed, self._in_use() - self._in_use_before)
+            if self._is_passed():
+                self._library.malloc_trim(0)
+                left = self._held() - self._before - (self._in_use() - self._in_use_before)
+                self._other = max(self._other, left)  # of Python, say, which would have it passed over and over
+
+    def _is_passed(self) -> bool:
+        return self._held() - self._before > _MOST_HELD * self._needed + self._other
+
+    def _held(self) -> int:
+        """Return the bytes in pages of the process, without those of files."""
+        memory = self._process.memory_info()
+        return int(memory.rss - memory.shared)
+
+    def _in_use(self) -> int:
+        """Return the bytes that are taken and not freed."""
+        found = self._library.mallinfo2()
+        return int(found.uordblks + found.hblkhd)
+
+
+class _Mallinfo2(ctypes.Structure):
+    """struct mallinfo2 of malloc.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    )  # fmt: skip
 
 
 def _enter(library: ctypes.CDLL) -> None:

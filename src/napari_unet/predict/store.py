@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from napari_unet.data.tile_array import Index
-from napari_unet.nets.allocator import share_freed_memory
+from napari_unet.nets.allocator import limit_freed_memory, share_freed_memory
 from napari_unet.nets.device import choose_device
 from napari_unet.nets.registry import SegmentationModel
 from napari_unet.predict.cluster import predict_on_cluster
@@ -133,7 +133,7 @@ def predict_to_store(
             focus=focus, skip=lambda box: store.index(box) not in left, intensity=store.record.intensity,
             should_stop=should_stop,
         )  # fmt: skip
-        with share_freed_memory():
+        with share_freed_memory(), limit_freed_memory(model.network):
             yield from _write_tiles(store, left, events, progress)
     stopped = bool(left)
     if progress.done < progress.total and not stopped:

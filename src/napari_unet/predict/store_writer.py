@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from napari_unet.data.axes import Box
 from napari_unet.data.tile_array import Index
-from napari_unet.nets.allocator import FreedMemory
 from napari_unet.predict.events import TilePredicted
 from napari_unet.predict.tile_store import TileStore
 
@@ -37,7 +36,6 @@ class TileWriter:
     def __init__(self, store: TileStore) -> None:
         self.store = store
         self._assembler = TileAssembler(store)
-        self._freed = FreedMemory()
         self._writing: deque[tuple[Future[None], Index]] = deque()
 
     def __enter__(self) -> TileWriter:
@@ -52,7 +50,7 @@ class TileWriter:
         block = self._assembler.add(event)
         if block is not None:
             index = self.store.index(event.box)
-            self._writing.append((self._thread.submit(self._keep, index, block), index))
+            self._writing.append((self._thread.submit(self.store.keep, index, block), index))
 
     def written(self, *, wait_for_all: bool = False) -> Iterator[Index]:
         """Go through the tiles that have been written, and wait for those that are more than may wait."""
@@ -63,10 +61,6 @@ class TileWriter:
             first.result()
             self._writing.popleft()
             yield index
-
-    def _keep(self, index: Index, block: npt.NDArray[np.float32]) -> None:
-        self.store.keep(index, block)
-        self._freed.return_if_grown()
 
 
 class TileAssembler:
