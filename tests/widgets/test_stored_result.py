@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.layers import Labels
+from napari.layers import Image, Labels
 from napari.layers._source import layer_source
 from pytestqt.qtbot import QtBot
 
+from napari_unet.data.storage import StorageError
+from napari_unet.data.tile_array import DurableStore
 from napari_unet.models.model import Model
 from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.segment import segment
 from napari_unet.predict.tile_store import TileStore
+from napari_unet.predict.tiled import predict
+from napari_unet.widgets.results import store_job
 from napari_unet.widgets.segment.dock import SegmentDock
 
 SIDE = 1088  # of an image just above the smallest limit, a million pixels
@@ -168,3 +174,84 @@ def test_only_the_whole_of_a_large_image_goes_to_the_disk(
     do.wait(dock)
     assert not list(file.parent.glob("*.zarr"))
     assert do.result_of(viewer, "areas: slide").data.all()
+
+
+@pytest.mark.parametrize("task", ["classes", "objects"])
+def test_probabilities_are_stored_beside_the_result_and_shown_at_every_zoom(
+    task: str, viewer: ViewerModel, make_dock: Callable[[], SegmentDock], image: np.ndarray, file: Path, do: Any
+) -> None:
+    open_image(viewer, image, file)
+    dock = make_dock()
+    model = prepare(dock, task)
+    dock.panel.probabilities.setChecked(True)
+    assert "takes up to" in dock.message.text()
+    assert not [layer for layer in viewer.layers if layer.name.startswith("p(")]  # nothing takes memory
+    dock.panel.predict.click()
+    do.wait(dock)
+
+    (layer,) = (layer for layer in viewer.layers if layer.name.startswith("p("))
+    assert isinstance(layer, Image)
+    assert layer.name == "p(foreground) on disk: slide"
+    assert layer.multiscale
+    whole, half = (np.asarray(level) for level in layer.data)
+    expected = predict(model, image, "YX", PredictConfig(tile=256, device="cpu", precision="float32"))[1]
+    assert whole.dtype == np.float32
+    np.testing.assert_allclose(whole, expected, atol=0.5 / 255 + 1e-5)
+    np.testing.assert_array_equal(half, whole[::2, ::2])
+    (path,) = file.parent.glob("*.zarr")
+    assert sum(entry.stat().st_size for entry in (path / "probabilities").rglob("*")) < 2 * SIDE**2
+
+    dock.panel.predict.click()
+    do.wait(dock)
+    assert [each for each in viewer.layers if each.name.startswith("p(")] == [layer]
+    dock.panel.probabilities.setChecked(False)
+    dock.panel.predict.click()
+    do.wait(dock)
+    assert len(list(file.parent.glob("*.zarr"))) == 2
+    assert do.messages() == []
+
+
+def test_what_does_not_fit_onto_the_disk_is_said_before_it_is_written(
+    viewer: ViewerModel, make_dock: Callable[[], SegmentDock], image: np.ndarray, file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    open_image(viewer, image, file)
+    dock = make_dock()
+    prepare(dock)
+    monkeypatch.setattr(store_job.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_300_000))
+    dock.panel.probabilities.setChecked(True)
+    assert dock.message.text() == (
+        "The result with its probabilities takes up to 3.2 MB on the disk, where 1.3 MB are free: it may not fit; "
+        "choose another folder for results under Advanced."
+    )
+
+
+def test_a_disk_that_fills_up_gives_one_message_and_what_is_done_is_kept(
+    viewer: ViewerModel, make_dock: Callable[[], SegmentDock], image: np.ndarray, file: Path, do: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    open_image(viewer, image, file)
+    dock = make_dock()
+    prepare(dock)
+    dock.panel.probabilities.setChecked(True)
+    write, count = DurableStore.set_sync, iter(range(100))
+
+    def set_sync(self: DurableStore, key: str, value: Any) -> None:
+        if "probabilities/" in f"{self.root}/{key}" and "/c/" in key and next(count) > 8:
+            raise StorageError("disk full") from OSError(errno.ENOSPC, "No space left on device")
+        write(self, key, value)
+
+    monkeypatch.setattr(DurableStore, "set_sync", set_sync)
+    dock.panel.predict.click()
+    do.wait(dock)
+    (path,) = file.parent.glob("*.zarr")
+    assert f"{path} can't be written: disk full" in dock.message.text()
+    assert len(do.messages()) <= 1
+    left = TileStore.open(path).missing()
+    assert 0 < len(left) < 25
+    monkeypatch.setattr(DurableStore, "set_sync", write)
+    dock.panel.predict.click()
+    do.wait(dock)
+    store = TileStore.open(path)
+    assert not store.missing()
+    assert all(store.probabilities[0].has(index) for index in store.probabilities[0].indices())

@@ -44,6 +44,7 @@ def predict_to_store(
     task: Literal["objects", "classes"] | None = None,
     spacing: Sequence[float] | None = None,
     overwrite: bool = False,
+    keep_probabilities: bool = False,
     focus: Focus = None,
     client: Any = None,
     should_stop: Callable[[], bool] | None = None,
@@ -75,6 +76,9 @@ def predict_to_store(
         Distance of pixels along the spatial axes in micrometres; None: as the file says, or unknown.
     overwrite : bool
         Whether to begin anew, where `path` is a zarr already.
+    keep_probabilities : bool
+        Whether labels come with the probability of each class but background, one byte for each pixel and class; see
+        `TileStore.probabilities`.
     focus : sequence of float, callable or None
         A point in the space: the nearest tiles come first; see `napari_unet.predict_tiles`.
     client : distributed.Client or None
@@ -114,7 +118,10 @@ def predict_to_store(
     began = time.monotonic()
     config = config or PredictConfig()
     source = open_source(image, axes, spacing)
-    store = prepare_store(model, source, path, config, content, task or model.task, overwrite=overwrite)
+    store = prepare_store(
+        model, source, path, config, content, task or model.task,
+        overwrite=overwrite, keep_probabilities=keep_probabilities,
+    )  # fmt: skip
     left = dict.fromkeys(store.unpredicted())
     steps = 3 if store.record.seeks_objects else 1  # each tile is predicted, searched for objects, and labelled
     progress = _Progress(began, math.prod(store.grid) * steps)

@@ -72,6 +72,7 @@ def prepare_store(
     task: str,
     *,
     overwrite: bool = False,
+    keep_probabilities: bool = False,
 ) -> TileStore:
     """Open the store of a prediction, or make it.
 
@@ -89,6 +90,8 @@ def prepare_store(
         See `StoreRecord`.
     overwrite : bool
         Whether to make it anew even where it is there.
+    keep_probabilities : bool
+        Whether probabilities are kept beside labels.
 
     Raises
     ------
@@ -101,6 +104,8 @@ def prepare_store(
         raise InputError(f"Expected `content` to be 'labels' or 'probabilities', but got {content!r}.")
     if task not in ("objects", "classes"):
         raise InputError(f"Expected `task` to be 'objects' or 'classes', but got {task!r}.")
+    if keep_probabilities and content == "probabilities":
+        raise InputError("Probabilities can be kept beside labels only: leave out `keep_probabilities`.")
     folder = Path(path).expanduser()
     layout = image_layout(model, source.array, source.axes)
     record = StoreRecord(
@@ -114,10 +119,13 @@ def prepare_store(
     if os.path.lexists(folder) and not overwrite and not _is_empty_folder(folder):
         store = TileStore.open(folder)
         _check_same(store, record, any_tile=config.tile is None)
+        if keep_probabilities and not store.probabilities:
+            raise InputError(f"{folder} holds labels without probabilities; choose another name, or overwrite it.")
         return store
     low, high = model.config.low_percentile, model.config.high_percentile
     intensity = measure_range(source.array, layout, low_percentile=low, high_percentile=high)
-    return TileStore.create(folder, replace(record, intensity=intensity), source.calibration)
+    record = replace(record, intensity=intensity)
+    return TileStore.create(folder, record, source.calibration, probabilities=keep_probabilities)
 
 
 def _is_empty_folder(path: Path) -> bool:

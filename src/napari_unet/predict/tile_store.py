@@ -23,6 +23,7 @@ from napari_unet.data.tile_array import Index, TileArray
 from napari_unet.data.zarr_writer import OME_AXES, describe_image, describe_labels, label_folder
 from napari_unet.errors import FileFormatError
 from napari_unet.predict.segment import likeliest_class
+from napari_unet.predict.stored_probabilities import create_probabilities, open_probabilities, to_bytes
 
 __all__ = ["StoreRecord", "TileStore", "round_tile"]
 
@@ -162,15 +163,21 @@ class TileStore:
     foreground : TileArray or None
         Where objects are sought: the probability of the foreground, float32, with the axes of the image but channels,
         until all objects are labelled.
+    probabilities : tuple of TileArray
+        The probability of each class but background beside labels, if kept; see `ProbabilityView`. Like `tiles`.
     """
 
     path: Path
     record: StoreRecord
     tiles: TileArray
     foreground: TileArray | None = None
+    probabilities: tuple[TileArray, ...] = ()
 
     @classmethod
-    def create(cls, path: str | Path, record: StoreRecord, calibration: Calibration | None = None) -> TileStore:
+    def create(
+        cls, path: str | Path, record: StoreRecord, calibration: Calibration | None = None, *,
+        probabilities: bool = False,
+    ) -> TileStore:  # fmt: skip
         """Make a store without any tile, in one step; a zarr of that name is replaced.
 
         Parameters
@@ -181,6 +188,8 @@ class TileStore:
             What the prediction is made from.
         calibration : Calibration or None
             Distances and place of the image's pixels, for other programs.
+        probabilities : bool
+            Whether probabilities are kept beside labels.
 
         Raises
         ------
@@ -190,21 +199,24 @@ class TileStore:
         import zarr
 
         axes, order = _stored_order(record.result_axes)
-        tile = _result_tile(record)
+        sides = record.layout.label_tile(record.tile)
+        whole = record.result_shape[: -len(sides)] + sides  # a tile has all classes
+        shape, tile = ([lengths[i] for i in order] for lengths in (record.result_shape, whole))
+        known = calibration or Calibration(record.spacing)
         with atomic_path(path) as temporary:
             root = zarr.open_group(temporary, mode="w", zarr_format=3)
             root.attrs[_KEY] = record.as_json()
             if record.folder:
                 root.create_group(record.folder)
             TileArray.create(
-                temporary / record.folder, record.levels,
-                [record.result_shape[i] for i in order], tile=[tile[i] for i in order],
-                dtype=record.dtype, halved=[letter in "YX" for letter in axes], axes=axes,
+                temporary / record.folder, record.levels, shape, tile=tile, dtype=record.dtype,
+                halved=[letter in "YX" for letter in axes], axes=axes,
             )  # fmt: skip
             describe = describe_labels if record.folder else describe_image
-            describe(root, len(record.levels), axes, calibration or Calibration(record.spacing))
+            describe(root, len(record.levels), axes, known)
+            if probabilities:
+                create_probabilities(temporary, record, axes, shape, tile, known)
             if record.seeks_objects:
-                sides = record.layout.label_tile(record.tile)
                 TileArray.create(temporary, [_FOREGROUND], record.layout.label_shape, tile=sides, dtype=np.float32)
         return cls.open(path)
 
@@ -229,11 +241,12 @@ class TileStore:
             tiles = TileArray.open(folder / record.folder, record.levels)
             scratch = is_zarr_folder(folder / _FOREGROUND)
             foreground = TileArray.open(folder, [_FOREGROUND]) if scratch else None
+            probabilities = open_probabilities(folder, record)
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise FileFormatError(
                 f"{folder} holds no prediction that could be completed (another zarr, or damaged); choose another name."
             ) from error
-        store = cls(folder, record, tiles, foreground)
+        store = cls(folder, record, tiles, foreground, probabilities)
         if record.seeks_objects and foreground is None and store.missing():
             raise FileFormatError(f"{folder} is damaged: a part of it was removed; remove it, or have it overwritten.")
         return store
@@ -279,6 +292,9 @@ class TileStore:
 
     def keep(self, index: Index, probabilities: npt.NDArray[np.float32]) -> None:
         """Write what becomes of the probabilities (class, \\*box) of a tile; errors as for `write`."""
+        with _told_as_incomplete(self.path):
+            for array, block in zip(self.probabilities, probabilities[1:], strict=bool(self.probabilities)):
+                array.write(self._stored(index), to_bytes(block).transpose(self._order))
         if self.foreground is not None:
             with _told_as_incomplete(self.path):
                 self.foreground.write(index, 1 - probabilities[0])
@@ -339,12 +355,6 @@ def _stored_order(axes: str) -> tuple[str, tuple[int, ...]]:
     """Return axes in the order of OME-Zarr, and which of those given each of them is."""
     order = sorted(range(len(axes)), key=lambda i: OME_AXES.index(axes[i]))
     return "".join(axes[i] for i in order), tuple(order)
-
-
-def _result_tile(record: StoreRecord) -> tuple[int, ...]:
-    """Shape of a tile along the axes of the result."""
-    sides = record.layout.label_tile(record.tile)
-    return (len(record.classes),) * (record.content == "probabilities") + sides
 
 
 def _count_halvings(frame_shape: Sequence[int]) -> int:

@@ -26,10 +26,12 @@ from napari_unet.widgets.results.record import PredictionRecord
 
 __all__ = [
     "ResultLayers",
+    "add_below_active",
     "ensure_probability_layers",
     "ensure_result_layer",
     "filled_positions",
     "find_result_layer",
+    "probability_look",
     "record_of",
     "result_colormap",
     "result_name",
@@ -106,7 +108,7 @@ def ensure_result_layer(
     )
     mark_layer(layer, _role(task), image)
     layer.events.paint.connect(_on_person_painted)
-    _add_below_active(viewer, layer)
+    add_below_active(viewer, layer)
     return layer
 
 
@@ -167,18 +169,22 @@ def ensure_probability_layers(
                 new_result_data(source.layout, np.float32),
                 multiscale=needs_levels(source.layout),
                 name=f"p({name}): {image.name}",
-                contrast_limits=(0, 1),
-                colormap=Colormap([(0, 0, 0, 1), colour], name=f"p({name}) {colour}"),
-                blending="additive",
+                **probability_look(name, colour),
                 **alignment_of(image, source.label_dims),
             )
             mark_layer(layer, role, image)
-            _add_below_active(viewer, layer)
+            add_below_active(viewer, layer)
         layers.append(layer)
     return layers
 
 
-def _add_below_active(viewer: ViewerModel, layer: Layer) -> None:
+def probability_look(name: str, colour: str) -> dict[str, Any]:
+    """Return how a layer shows the probability of a class."""
+    shades = Colormap([(0, 0, 0, 1), colour], name=f"p({name}) {colour}")
+    return {"contrast_limits": (0, 1), "colormap": shades, "blending": "additive"}
+
+
+def add_below_active(viewer: ViewerModel, layer: Layer) -> None:
     """Add a layer under the strokes that are being painted, and leave these active."""
     active = viewer.layers.selection.active
     viewer.add_layer(layer)

@@ -7,6 +7,7 @@ no other is ever written over it.
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -22,12 +23,13 @@ from napari_unet.widgets.parts.worker import StopCheck
 from napari_unet.widgets.results.predict_job import FindingObjects, PieceReady, PredictNote, PredictSummary
 from napari_unet.widgets.results.view_region import Look
 from napari_unet.widgets.training.train_job import torch_threads
+from napari_unet.words import disk_size
 
 if TYPE_CHECKING:
     from napari_unet.models.model import Model
     from napari_unet.predict.events import PredictEvent
 
-__all__ = ["StoreOpened", "StoreRequest", "predict_into_store"]
+__all__ = ["StoreOpened", "StoreRequest", "describe_space", "predict_into_store"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,8 @@ class StoreRequest:
         How to predict.
     threads : int
         Cores for PyTorch.
+    probabilities : bool
+        Whether they are stored, too.
     """
 
     source: ImageSource
@@ -62,6 +66,7 @@ class StoreRequest:
     stem: str
     config: PredictConfig = field(default_factory=PredictConfig)
     threads: int = 1
+    probabilities: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +79,13 @@ class StoreOpened:
         The store.
     levels : tuple of array-like
         The result, then versions of half, a quarter, ... the size; tiles that are not there yet read as 0.
+    probabilities : tuple of tuple of array-like
+        The same of the probability of each class but background, 0 to 1; empty where it is not stored.
     """
 
     path: Path
     levels: tuple[Any, ...]
+    probabilities: tuple[tuple[Any, ...], ...] = ()
 
 
 def predict_into_store(request: StoreRequest, should_stop: StopCheck) -> Generator[Any, None, None]:
@@ -110,10 +118,12 @@ def _predict(request: StoreRequest, should_stop: StopCheck) -> Iterator[Any]:
     if note:
         yield PredictNote(note)
     source, at_first = request.source, 0
+    if request.probabilities:
+        yield PredictNote(describe_space(source, len(request.model.config.classes), request.task, path.parent))
     events = predict_to_store(
         request.model, source.array, path, source.axes, request.config,
         task=cast("Literal['objects', 'classes']", request.task), spacing=source.spacing,
-        focus=request.look.focus, should_stop=should_stop,
+        keep_probabilities=request.probabilities, focus=request.look.focus, should_stop=should_stop,
     )  # fmt: skip
     for event in events:
         share = event.done / max(1, event.total)
@@ -134,15 +144,31 @@ def _predict(request: StoreRequest, should_stop: StopCheck) -> Iterator[Any]:
             yield FindingObjects(share)
 
 
+def describe_space(source: ImageSource, classes: int, task: str, folder: Path) -> str:
+    """Say how much disk a result with its probabilities takes, and how much is free where it goes."""
+    from napari_unet.predict.stored_probabilities import store_bytes
+
+    most = store_bytes(source.layout, classes, task, probabilities=True)
+    there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+    free = shutil.disk_usage(there).free
+    text = (
+        f"The result with its probabilities takes up to {disk_size(most)} on the disk, where {disk_size(free)} are free"
+    )
+    return f"{text}." if most < free else f"{text}: it may not fit; choose another folder for results under Advanced."
+
+
 def _seconds_left(event: PredictEvent, at_first: int) -> float | None:
     new = event.done - at_first
     return event.seconds * (event.total - event.done) / new if new > 0 else None
 
 
 def _opened(path: Path) -> StoreOpened:
+    from napari_unet.predict.stored_probabilities import ProbabilityView
     from napari_unet.predict.tile_store import TileStore
 
-    return StoreOpened(path, TileStore.open(path).tiles.levels)
+    store = TileStore.open(path)
+    shown = (tuple(ProbabilityView(level) for level in array.levels) for array in store.probabilities)
+    return StoreOpened(path, store.tiles.levels, tuple(shown))
 
 
 def _choose_path(request: StoreRequest) -> tuple[Path, str]:
@@ -169,6 +195,6 @@ def _fingerprint(request: StoreRequest) -> str:
     source, config = request.source, request.config
     parts = (
         model_checksum(request.model), image_checksum(source.array, source.layout), source.layout.ndim, source.spacing,
-        request.task, config.averaging, config.precision, config.tile,
+        request.task, config.averaging, config.precision, config.tile, *(["probabilities"] * request.probabilities),
     )  # fmt: skip
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]

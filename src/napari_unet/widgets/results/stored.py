@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
@@ -15,9 +16,9 @@ from napari_unet.predict.config import PredictConfig
 from napari_unet.widgets.parts.layer_tools import alignment_of, find_marked, give_away, mark_layer
 from napari_unet.widgets.parts.source import ImageSource
 from napari_unet.widgets.results.arrays import LazyArray
-from napari_unet.widgets.results.layers import result_colormap, result_name
+from napari_unet.widgets.results.layers import add_below_active, probability_look, result_colormap, result_name
 from napari_unet.widgets.results.predict_job import PieceReady
-from napari_unet.widgets.results.store_job import StoreOpened, StoreRequest
+from napari_unet.widgets.results.store_job import StoreOpened, StoreRequest, describe_space
 from napari_unet.widgets.results.view_region import Look
 from napari_unet.widgets.segment.panel import SegmentPanel
 from napari_unet.widgets.segment.requests import default_threads
@@ -26,15 +27,16 @@ from napari_unet.widgets.segment.window_config import WindowConfig
 if TYPE_CHECKING:
     from napari_unet.models.model import Model
 
-__all__ = ["StoredLayer", "goes_to_disk", "store_request"]
+__all__ = ["StoredLayer", "goes_to_disk", "store_request", "tell_space"]
 
 _PATH = "napari-unet store"
 
 
-def goes_to_disk(panel: SegmentPanel, source: ImageSource, model: Model, extent: str) -> bool:
+def goes_to_disk(panel: SegmentPanel, source: ImageSource, model: Model | None, extent: str) -> bool:
     """Whether a result is written to the disk: all of an image is wanted, and it is large.
 
-    Networks whose tiles are blended, and axes in an unusual order, are for the memory in any case.
+    Networks whose tiles are blended, and axes in an unusual order, are for the memory in any case. None: there is no
+    model yet.
     """
     from napari_unet.predict.runner import tile_geometry
 
@@ -43,7 +45,8 @@ def goes_to_disk(panel: SegmentPanel, source: ImageSource, model: Model, extent:
         return False
     most = 1_000_000 * WindowConfig(**panel.window_form.values()).most_in_memory
     usual = list(layout.label_axes) == sorted(layout.label_axes, key=OME_AXES.index)
-    return math.prod(layout.label_shape) > most and usual and not tile_geometry(model.network, model.config).overlap
+    large = math.prod(layout.label_shape) > most and usual
+    return large and (model is None or not tile_geometry(model.network, model.config).overlap)
 
 
 def store_request(panel: SegmentPanel, image: Image, source: ImageSource, model: Model, look: Look) -> StoreRequest:
@@ -55,23 +58,43 @@ def store_request(panel: SegmentPanel, image: Image, source: ImageSource, model:
         If a field holds what can't be.
     """
     window = WindowConfig(**panel.window_form.values())
-    path = Path(image.source.path) if image.source.path else None
-    beside = path.parent if path is not None and path.exists() else None
+    path = _image_path(image)
     stem = path.name.split(".")[0] if path is not None else "".join(c if c.isalnum() else "_" for c in image.name)
     return StoreRequest(
         source=source,
         model=model,
         task=panel.task.value,
         look=look,
-        folder=Path(window.result_folder).expanduser() if window.result_folder.strip() else beside,
+        folder=_result_folder(panel, image),
         stem=f"{stem}.{result_name(panel.task.value)}",
         config=PredictConfig(**panel.predict_form.values(), device=window.device),
         threads=window.threads or default_threads(),
+        probabilities=panel.probabilities.isChecked(),
     )
 
 
+def tell_space(panel: SegmentPanel, image: Image, source: ImageSource, classes: int) -> str:
+    """Say how much disk probabilities take, before anything is written; see `describe_space`."""
+    return describe_space(
+        source, classes, panel.task.value, _result_folder(panel, image) or Path(tempfile.gettempdir())
+    )
+
+
+def _image_path(image: Image) -> Path | None:
+    return Path(image.source.path) if image.source.path else None
+
+
+def _result_folder(panel: SegmentPanel, image: Image) -> Path | None:
+    """Return the chosen folder for results, or that of the image, or None."""
+    chosen = WindowConfig(**panel.window_form.values()).result_folder
+    if chosen.strip():
+        return Path(chosen).expanduser()
+    path = _image_path(image)
+    return path.parent if path is not None and path.exists() else None
+
+
 class StoredLayer:
-    """The layer of a result on the disk; it is made when the store is there.
+    """The layers of a result on the disk, labels and if stored probabilities; they are made when the store is there.
 
     Parameters
     ----------
@@ -83,20 +106,25 @@ class StoredLayer:
         What was read off it.
     task : {"objects", "classes"}
         What the labels are.
-    colours : sequence of str
+    names, colours : sequence of str
         Of the classes.
 
     Attributes
     ----------
     labels : napari.layers.Labels or None
         The layer; it can't be painted on.
+    probabilities : list of napari.layers.Image
+        One for each class but background.
     """
 
     def __init__(
-        self, viewer: ViewerModel, image: Image, source: ImageSource, *, task: str, colours: Sequence[str]
-    ) -> None:
-        self.viewer, self.image, self.source, self.task, self.colours = viewer, image, source, task, colours
+        self, viewer: ViewerModel, image: Image, source: ImageSource, *, task: str, names: Sequence[str],
+        colours: Sequence[str],
+    ) -> None:  # fmt: skip
+        self.viewer, self.image, self.source, self.task = viewer, image, source, task
+        self.names, self.colours = names, colours
         self.labels: Labels | None = None
+        self.probabilities: list[Image] = []
         self._new = False
 
     @property
@@ -108,7 +136,9 @@ class StoredLayer:
         return f"The result layer was removed, so the prediction was stopped; what is done of it stays in {path}."
 
     def open(self, event: StoreOpened) -> None:
-        """Show a store: in the layer that shows it already, or in a new one above the image."""
+        """Show a store: in the layers that show it already, or in new ones above the image."""
+        for number, arrays in enumerate(event.probabilities, start=1):
+            self.probabilities.append(self._show_probability(number, arrays, str(event.path)))
         role = f"stored {result_name(self.task)}"
         known = find_marked(self.viewer.layers, role, self.image)
         if isinstance(known, Labels):
@@ -118,7 +148,6 @@ class StoredLayer:
             known.visible = False
             give_away(known)
         levels = [LazyArray(level) for level in event.levels]
-        active = self.viewer.layers.selection.active
         self.labels = Labels(
             levels if len(levels) > 1 else levels[0],
             multiscale=len(levels) > 1,
@@ -130,10 +159,7 @@ class StoredLayer:
         )
         self.labels.editable = False
         mark_layer(self.labels, role, self.image)
-        self.viewer.add_layer(self.labels)
-        if active in self.viewer.layers:
-            self.viewer.layers.move(self.viewer.layers.index(self.labels), self.viewer.layers.index(active))
-            self.viewer.layers.selection.active = active
+        add_below_active(self.viewer, self.labels)
 
     def note(self, piece: PieceReady) -> None:
         """Note that a piece was written; `draw` shows it."""
@@ -144,12 +170,39 @@ class StoredLayer:
         new, self._new = self._new, False
         if new and self.labels is not None and self.labels.visible and not self.lost:
             self.labels.refresh(thumbnail=False, highlight=False, extent=False)
+        for layer in self.probabilities:
+            if new and layer.visible and layer in self.viewer.layers:
+                layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def finish(self) -> None:
         """Show the last pieces."""
         self.draw()
 
     def update_thumbnails(self) -> None:
-        """Bring the picture in the list of layers up to date."""
-        if self.labels is not None and not self.lost:
-            self.labels.refresh(data_displayed=False, highlight=False, extent=False)
+        """Bring the pictures in the list of layers up to date."""
+        for layer in (self.labels, *self.probabilities):
+            if layer is not None and layer in self.viewer.layers:
+                layer.refresh(data_displayed=False, highlight=False, extent=False)
+
+    def _show_probability(self, number: int, levels: Sequence[Any], path: str) -> Image:
+        """Return the layer of a class; make it where another store is shown, or none."""
+        name, colour = self.names[number], self.colours[number % len(self.colours)]
+        role = f"stored probability {name}"
+        known = find_marked(self.viewer.layers, role, self.image)
+        if isinstance(known, Image):
+            if known.metadata.get(_PATH) == path:
+                return known
+            known.visible = False
+            give_away(known)
+        lazy = [LazyArray(level) for level in levels]
+        layer = Image(
+            lazy if len(lazy) > 1 else lazy[0],
+            multiscale=len(lazy) > 1,
+            name=f"p({name}) on disk: {self.image.name}",
+            metadata={_PATH: path},
+            **probability_look(name, colour),
+            **alignment_of(self.image, self.source.label_dims),
+        )
+        mark_layer(layer, role, self.image)
+        add_below_active(self.viewer, layer)
+        return layer

@@ -34,7 +34,7 @@ from napari_unet.widgets.results.layers import (
     ensure_result_layer,
     usable_as_source,
 )
-from napari_unet.widgets.results.stored import StoredLayer, goes_to_disk, store_request
+from napari_unet.widgets.results.stored import StoredLayer, goes_to_disk, store_request, tell_space
 from napari_unet.widgets.results.view_region import Look, choose_region, extents_for
 from napari_unet.widgets.segment.panel import SegmentPanel
 from napari_unet.widgets.segment.requests import (
@@ -230,8 +230,13 @@ class SegmentDock(ScrollingDock):
             self.update_image()
 
     def _on_probabilities(self, wanted: bool) -> None:
-        if wanted and self.image is not None and self._source is not None:
-            self.probability_layers(self.image, self._source, self.class_names())
+        image, source, names = self.image, self._source, self.class_names()
+        if not wanted or image is None or source is None:
+            return
+        if goes_to_disk(self.panel, source, self.runner.model, choose_extent(self.panel, source, after_training=False)):
+            self.message.note(tell_space(self.panel, image, source, len(names)))
+        else:
+            self.probability_layers(image, source, names)
 
     def probability_layers(self, image: Image, source: ImageSource, names: tuple[str, ...]) -> list[Image]:
         """Return the layers for probabilities, one for each class but background; none if they are not wanted."""
@@ -334,7 +339,8 @@ class SegmentDock(ScrollingDock):
         look = Look(self.viewer, image, source)
         colours = self.classes.table.colours
         if goes_to_disk(self.panel, source, model, extent):
-            stored = StoredLayer(self.viewer, image, source, task=self.task, colours=colours)
+            names = model.config.classes
+            stored = StoredLayer(self.viewer, image, source, task=self.task, names=names, colours=colours)
             return store_request(self.panel, image, source, model, look), stored
         region = choose_region(look.view, source, extent)
         labels = ensure_result_layer(self.viewer, image, source, task=self.task, colours=colours)
