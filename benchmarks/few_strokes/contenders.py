@@ -26,9 +26,12 @@ class Contender(Protocol):
     """Learns from an episode's strokes and gives a way to segment after each of some seconds of training."""
 
     def __call__(
-        self, episode: Episode, marks: tuple[float, ...], seed: int, device: str
+        self, episode: Episode, marks: tuple[float, ...], seed: int, device: str, pace: float | None = None
     ) -> Iterator[tuple[float, Predict]]:
-        """Yield (mark, predict) for each mark that the contender can be asked at, in order."""
+        """Yield (mark, predict) for each mark that the contender can be asked at, in order.
+
+        With a pace, U-Nets of the plugin take as many steps as they would in that time at so many steps a second.
+        """
         ...
 
 
@@ -39,7 +42,9 @@ def normalised(image: npt.NDArray[Any], axes: str, ndim: int) -> npt.NDArray[np.
     return measure_range(image, layout).apply(channels_first)
 
 
-def forest(episode: Episode, marks: tuple[float, ...], seed: int, device: str) -> Iterator[tuple[float, Predict]]:
+def forest(
+    episode: Episode, marks: tuple[float, ...], seed: int, device: str, pace: float | None = None
+) -> Iterator[tuple[float, Predict]]:
     """Grow a random forest on multi-scale image features: what ilastik and its like do."""
     from skimage.feature import multiscale_basic_features
     from sklearn.ensemble import RandomForestClassifier
@@ -65,7 +70,9 @@ def forest(episode: Episode, marks: tuple[float, ...], seed: int, device: str) -
     yield marks[0], predict
 
 
-def scratch(episode: Episode, marks: tuple[float, ...], seed: int, device: str) -> Iterator[tuple[float, Predict]]:
+def scratch(
+    episode: Episode, marks: tuple[float, ...], seed: int, device: str, pace: float | None = None
+) -> Iterator[tuple[float, Predict]]:
     """Train the plugin's U-Net from random weights, anew for each mark."""
     channels = 3 if "S" in episode.support[0].axes else 1
     for mark in marks:
@@ -75,12 +82,14 @@ def scratch(episode: Episode, marks: tuple[float, ...], seed: int, device: str) 
             nu.ModelConfig(features=16, depth=4 if episode.ndim == 2 else 3, ndim=episode.ndim, in_channels=channels),
             seed=seed,
         )
-        for _ in nu.fit(model, episode.support, _fit_settings(mark, seed), device=device):
+        for _ in nu.fit(model, episode.support, _fit_settings(mark, seed, pace), device=device):
             pass
         yield mark, _predict_with(model, device)
 
 
-def closed_form(episode: Episode, marks: tuple[float, ...], seed: int, device: str) -> Iterator[tuple[float, Predict]]:
+def closed_form(
+    episode: Episode, marks: tuple[float, ...], seed: int, device: str, pace: float | None = None
+) -> Iterator[tuple[float, Predict]]:
     """Solve the last layer of the shipped starting weights from the strokes, without training."""
     if min(marks) > 0:
         return
@@ -90,20 +99,24 @@ def closed_form(episode: Episode, marks: tuple[float, ...], seed: int, device: s
     yield 0.0, _predict_with(model, device)
 
 
-def ours(episode: Episode, marks: tuple[float, ...], seed: int, device: str) -> Iterator[tuple[float, Predict]]:
+def ours(
+    episode: Episode, marks: tuple[float, ...], seed: int, device: str, pace: float | None = None
+) -> Iterator[tuple[float, Predict]]:
     """Train the shipped starting weights on from their solved last layer, anew for each mark."""
     channels = 3 if "S" in episode.support[0].axes else 1
     for mark in marks:
         if mark <= 0:
             continue
         model = nu.Model.pretrained(in_channels=channels, ndim=episode.ndim)
-        for _ in nu.fit(model, episode.support, _fit_settings(mark, seed), device=device):
+        for _ in nu.fit(model, episode.support, _fit_settings(mark, seed, pace), device=device):
             pass
         yield mark, _predict_with(model, device)
 
 
-def _fit_settings(seconds: float, seed: int) -> nu.TrainConfig:
-    return nu.TrainConfig(max_seconds=seconds, task="classes", seed=seed)
+def _fit_settings(seconds: float, seed: int, pace: float | None) -> nu.TrainConfig:
+    if pace is None:
+        return nu.TrainConfig(max_seconds=seconds, task="classes", seed=seed)
+    return nu.TrainConfig(max_steps=max(1, round(seconds * pace)), task="classes", seed=seed)
 
 
 def _predict_with(model: nu.Model, device: str) -> Predict:
@@ -114,7 +127,9 @@ def _predict_with(model: nu.Model, device: str) -> Predict:
     return predict
 
 
-def monai(episode: Episode, marks: tuple[float, ...], seed: int, device: str) -> Iterator[tuple[float, Predict]]:
+def monai(
+    episode: Episode, marks: tuple[float, ...], seed: int, device: str, pace: float | None = None
+) -> Iterator[tuple[float, Predict]]:
     """Train MONAI's U-Net with its usual loss (Dice and cross entropy) and random flips and turns, in float32."""
     from monai.losses import DiceCELoss
     from monai.networks.nets import UNet

@@ -29,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> Path:
     parser.add_argument("--strokes", default="5,20", help="strokes a class, or 'full' for completely painted images")
     parser.add_argument("--marks", default="0,5,20,60", help="seconds of training after which is tested")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument(
+        "--pace", type=float, help="steps a second to take for granted, where others use the machine, too"
+    )
     parser.add_argument("--contenders", default=",".join(CONTENDERS))
     options = parser.parse_args(argv)
     if options.quick:
@@ -51,10 +55,10 @@ def _race(
     name: str, strokes: int | None, chosen: list[str], marks: tuple[float, ...], options: Any
 ) -> list[dict[str, Any]]:
     found: dict[tuple[str, float], list[dict[str, float]]] = {}
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         episode = draw_episode(name, strokes, seed, data_folder())
         for contender in chosen:
-            for mark, predict in CONTENDERS[contender](episode, marks, seed, options.device):
+            for mark, predict in CONTENDERS[contender](episode, marks, seed, options.device, options.pace):
                 scores = _score(episode, predict)
                 found.setdefault((contender, mark), []).append(scores)
                 print(

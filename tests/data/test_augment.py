@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from scipy import ndimage
 from scipy.interpolate import CubicHermiteSpline
 
 from napari_unet.data.augment import AugmentConfig, Augmenter, elastic_displacement
+from napari_unet.data.place import relative_places
+from napari_unet.nets.place import place_logits
 
 STILL = AugmentConfig(flips=False, rotation=0, scaling=0, shift=0, elastic=0, grey=0)
 CPU = torch.device("cpu")
@@ -265,3 +268,39 @@ def test_the_crops_that_went_in_are_as_before() -> None:
     Augmenter(AugmentConfig(), 2)(*batch)
     for part, copy in zip(batch, copies, strict=True):
         assert torch.equal(part, copy)
+
+
+@pytest.mark.parametrize(
+    "matrix", [[[1, 0], [0, -1]], [[0, 1], [-1, 0]], [[0.8, 0.6], [-0.6, 0.8]], [[0, 0.9], [1.1, 0]]]
+)
+@pytest.mark.parametrize("shape", [(15, 15), (3, 11, 11)])
+def test_places_are_those_that_pixels_came_from(matrix: list[list[float]], shape: tuple[int, ...]) -> None:
+    ndim, frame = len(shape), tuple(3 * side for side in shape)
+    start = tuple(side // 2 for side in shape)
+    places = relative_places(start, tuple(a + b for a, b in zip(start, shape, strict=True)), frame)
+    whole = torch.eye(ndim)
+    whole[-2:, -2:] = torch.tensor(matrix)
+    batch = torch.cat([torch.rand(1, *shape), torch.from_numpy(places)])[None]
+    moved, *_ = _fixed(whole)(batch, torch.zeros(1, *shape).long(), torch.ones(1, *shape), channels=1)
+    coefficients = np.random.default_rng(2).normal(size=(2, *(4,) * ndim)).astype(np.float32)
+    found = place_logits(torch.from_numpy(coefficients), moved[:, 1:])[0].numpy()
+    half = np.array([(side - 1) / 2 for side in shape])
+    pixels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1) - half
+    source = pixels @ whole.numpy().T + half  # in pixels of the crop
+    inside = ((source > -1e-3) & (source < np.array(shape) - 1 + 1e-3)).all(-1)
+    expected = np.zeros((2, *shape))
+    for centre in np.ndindex(*(4,) * ndim):
+        square = (((source + start) / (np.array(frame) - 1) * 3 - centre) ** 2).sum(-1)
+        expected += coefficients[(slice(None), *centre)].reshape(2, *(1,) * ndim) * np.exp(-square / 2)
+    assert inside.sum() > 40
+    np.testing.assert_allclose(found[:, inside], expected[:, inside], atol=1e-4)
+
+
+def test_grey_values_vary_as_without_further_channels_and_these_stay() -> None:
+    image, classes, weights = _batch((16, 24))
+    spoilt = replace(STILL, grey=0.4, noise=0.2, blur=2.0)
+    both = Augmenter(spoilt, 2, 3)(image, classes, weights, channels=1)[0]
+    alone = Augmenter(spoilt, 2, 3)(image[:, :1], classes, weights)[0]
+    torch.testing.assert_close(both[:, :1], alone)
+    torch.testing.assert_close(both[:, 1:], image[:, 1:], atol=1e-4, rtol=0)
+    assert (both[:, :1] - image[:, :1]).abs().max() > 0.1

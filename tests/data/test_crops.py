@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_unet.data.axes import ImageLayout
-from napari_unet.data.crops import AnnotatedFrame, CropSampler
+from napari_unet.data.crops import AnnotatedFrame, CropSampler, tell_place
 from napari_unet.data.intensity import FrameReader, IntensityRange
 from napari_unet.errors import AnnotationError
 
@@ -205,3 +205,28 @@ def test_a_seed_means_the_same_unpainted_crops(rng: np.random.Generator) -> None
 def _centres(sampler: CropSampler, count: int) -> list[np.ndarray]:
     flat = sampler._places[0][0][1]
     return [np.array(np.unravel_index(int(i), (1500, 1500))) for i in sampler.rng.choice(flat, count)]
+
+
+@pytest.mark.parametrize(("shape", "crop"), [((13, 22), (16, 8)), ((5, 9, 14), (4, 16, 8))])
+def test_a_crop_tells_the_place_of_each_pixel_in_the_whole_frame(shape: tuple[int, ...], crop: tuple[int, ...]) -> None:
+    numbers = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)  # each pixel says which one it is
+    reader = FrameReader(
+        numbers, ImageLayout("ZYX"[-len(shape) :], shape, len(shape)), IntensityRange((0.0,), (999.0,))
+    )
+    frame = AnnotatedFrame(reader, (), (0,) * len(shape), np.zeros(shape, np.uint8), np.ones(shape, np.float32))
+    batch = CropSampler(tell_place([frame]), crop, crop).draw(12)
+    assert batch.image.shape == (12, 1 + len(shape), *crop)
+    inside = batch.weights > 0
+    pixels = np.rint(batch.image[:, 0][inside] * 999).astype(int)
+    for axis, (places, size) in enumerate(zip(np.unravel_index(pixels, shape), shape, strict=True), start=1):
+        np.testing.assert_allclose(batch.image[:, axis][inside], places / (size - 1), atol=1e-6)
+    assert not inside.all()  # some crops reach beyond the frame
+
+
+def test_frames_of_one_image_still_share_what_reads_it() -> None:
+    image = np.zeros((3, 8, 8), np.float32)
+    reader = FrameReader(image, ImageLayout("TYX", (3, 8, 8), 2), IntensityRange((0.0,), (1.0,)))
+    strokes = np.zeros((8, 8), np.uint8), np.ones((8, 8), np.float32)
+    told = tell_place([AnnotatedFrame(reader, (i,), (0, 0), *strokes) for i in range(3)])
+    assert len({id(frame.reader) for frame in told}) == 1
+    assert not reader.tells_place

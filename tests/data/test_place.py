@@ -7,7 +7,7 @@ import pytest
 
 from napari_unet.data.axes import ImageLayout
 from napari_unet.data.intensity import FrameReader, IntensityRange
-from napari_unet.data.place import PlaceLogits, place_basis
+from napari_unet.data.place import PlaceLogits, place_basis, relative_places
 
 
 def by_hand(shape: tuple[int, ...], centres: int) -> np.ndarray:
@@ -45,11 +45,20 @@ def test_a_box_beyond_the_frame_goes_on_smoothly() -> None:
     assert wide[0, 0, 0] < wide[0, 4, 4] < wide[0, 8, 8]
 
 
-def test_a_reader_gives_them_as_further_channels() -> None:
+@pytest.mark.parametrize("shape", [(9, 13), (1, 7), (5, 6, 11)])
+def test_places_go_from_0_to_1_and_on_beyond_the_frame(shape: tuple[int, ...]) -> None:
+    start, stop = (-2,) * len(shape), tuple(n + 3 for n in shape)
+    places = relative_places(start, stop, shape)
+    assert places.dtype == np.float32
+    for pixel in [(0,) * len(shape), tuple(n - 1 for n in shape), tuple(n + 2 for n in shape)]:
+        expected = [i / max(n - 1, 1) for i, n in zip(pixel, shape, strict=True)]
+        assert places[(slice(None), *(i + 2 for i in pixel))] == pytest.approx(expected)
+
+
+def test_a_reader_gives_places_as_further_channels() -> None:
     image = np.arange(48.0).reshape(6, 8)
-    place = PlaceLogits(np.random.default_rng(1).normal(size=(2, 3, 3)).astype(np.float32))
     layout, intensity = ImageLayout("YX", (6, 8)), IntensityRange((0.0,), (47.0,))
     plain = FrameReader(image, layout, intensity).read((), (-2, 1), (5, 7))
-    both = FrameReader(image, layout, intensity, place).read((), (-2, 1), (5, 7))
+    both = FrameReader(image, layout, intensity, tells_place=True).read((), (-2, 1), (5, 7))
     assert np.array_equal(both[:1], plain)
-    assert np.array_equal(both[1:], place.box((-2, 1), (5, 7), (6, 8)))
+    assert np.array_equal(both[1:], relative_places((-2, 1), (5, 7), (6, 8)))

@@ -168,3 +168,12 @@ def test_the_encoder_may_be_frozen_at_the_same_time(make_model: Make, make_sampl
     changed = {key for key, value in _state(model).items() if not torch.equal(before[key], value)}
     assert changed
     assert not {key for key in changed if key.startswith("down")}
+
+
+def test_channels_that_tell_the_place_are_left_alone() -> None:
+    network = build_network(ModelConfig(features=4, depth=1))
+    teacher = MeanTeacher(network, 1.0, 2, seed=3)
+    crops = torch.rand(2, 3, 16, 16)
+    view, alone = teacher.student_view(crops, 5, channels=1), teacher.student_view(crops[:, :1], 5)
+    torch.testing.assert_close(view[:, :1], alone)
+    assert torch.equal(view[:, 1:], crops[:, 1:])

@@ -210,7 +210,7 @@ def test_out_of_memory_makes_steps_smaller_and_then_is_told(person: Person, monk
 
     monkeypatch.setattr(Trainer, "step", step)
     events = run(learner, until=took(2))  # type: ignore[arg-type]
-    assert "training goes on with 1 crop of" in of(events, Recovered)[0].message
+    assert "training goes on with 1 crop a step" in of(events, Recovered)[0].message
     left[0] = 100
     (problem,) = of(run(learner), Problem)
     assert "does not fit into the memory" in problem.message

@@ -15,8 +15,8 @@ import torch
 
 import napari_unet as nu
 from napari_unet.errors import AnnotationError, InputError
+from napari_unet.learn import stroke_pixels
 from napari_unet.learn.closed_form import ClosedForm
-from napari_unet.models import stroke_pixels
 from napari_unet.models.adapt import Adapter
 from napari_unet.nets.architectures import ARCHITECTURES
 from napari_unet.predict.feature_cache import FeatureCache

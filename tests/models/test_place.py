@@ -13,26 +13,12 @@ import torch
 import napari_unet as nu
 from napari_unet.errors import InputError, ModelFileError
 from napari_unet.learn.closed_form import ClosedForm
+from napari_unet.learn.stroke_pixels import strokes_of_pixels
 from napari_unet.models.adapt import Adapter
-from napari_unet.models.stroke_pixels import strokes_of_pixels
 from napari_unet.nets.base import SegmentationNetwork
+from tests.place_task import organ
 
 CPU = nu.PredictConfig(device="cpu", precision="float32")
-
-
-def organ(shape: tuple[int, ...], seed: int = 0) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Return noise in which an organ is told by nothing but its place (the left third), with strokes on it."""
-    image = np.random.default_rng(seed).random(shape)
-    truth = np.zeros(shape, bool)
-    truth[..., : shape[-1] // 3] = True
-    annotation = np.zeros(shape, np.uint8)
-    for number in range(5):
-        row = 2 + number * (shape[-2] - 4) // 5
-        annotation[..., row : row + 2, 3:9] = 2
-        annotation[..., row : row + 2, -18:-12] = 1
-    if len(shape) == 3:
-        annotation[[0, 2, 3, 5]] = 0
-    return image, annotation, truth
 
 
 def adapted(shape: tuple[int, ...] = (60, 72), **settings: Any) -> tuple[nu.Model, npt.NDArray[Any], npt.NDArray[Any]]:
@@ -110,7 +96,7 @@ def test_a_network_that_is_not_given_the_place_says_so() -> None:
         model.network(torch.zeros(1, 1, 16, 16))
 
 
-def test_a_training_goes_on_without_it() -> None:
+def test_a_training_goes_on_with_it() -> None:
     model, image, _ = adapted()
     _, annotation, _ = organ((60, 72))
     config = nu.TrainConfig(task="classes", max_steps=2, crop=32, batch_size=2)
@@ -123,8 +109,22 @@ def test_a_training_goes_on_without_it() -> None:
     assert np.array_equal(nu.predict(model, image, config=CPU), before)
     for _ in nu.fit(model, [nu.Sample(image, annotation)], config, device="cpu"):
         pass
+    assert network_of(model).place is not None
+    forbidden = nu.TrainConfig(task="classes", max_steps=2, crop=32, batch_size=2, place_may_count=False)
+    for _ in nu.fit(model, [nu.Sample(image, annotation)], forbidden, device="cpu"):
+        pass
     assert network_of(model).place is None
     assert nu.predict(model, image, config=CPU).shape == (2, 60, 72)
+
+
+def test_a_network_takes_the_place_of_the_state_that_it_is_given() -> None:
+    model, image, _ = adapted()
+    other = nu.Model.create(model.config, seed=3)
+    other.network.load_state_dict(model.network.state_dict())
+    assert np.array_equal(nu.predict(other, image, config=CPU), nu.predict(model, image, config=CPU))
+    network_of(model).set_place(None)
+    other.network.load_state_dict(model.network.state_dict())
+    assert network_of(other).place is None
 
 
 def test_strokes_are_told_apart_in_large_frames_and_volumes() -> None:

@@ -166,3 +166,13 @@ def test_where_nothing_fits_it_is_said(change: dict[str, Any]) -> None:
     source = _trained(ModelConfig(features=4, depth=1))
     with pytest.raises(InputError, match="start with a new model"):
         transfer(source, replace(source.config, **change))
+
+
+def test_the_place_goes_with_the_rows_of_the_last_layer() -> None:
+    source = Model.create(ModelConfig(features=4, depth=1))
+    place = torch.rand(2, 49)
+    source.network.set_place(place)  # type: ignore[operator]
+    moved = transfer(source, replace(source.config, in_channels=3, classes=("background", "new", "foreground"))).model
+    assert torch.equal(moved.network.place, torch.stack([place[0], torch.zeros(49), place[1]]))  # type: ignore[arg-type]
+    wider = transfer(source, replace(source.config, last_features=6)).model
+    assert wider.network.place is None

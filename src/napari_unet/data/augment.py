@@ -148,6 +148,7 @@ class Augmenter:
         *,
         whole: int | None = None,
         part: slice = slice(None),
+        channels: int | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Vary a batch.
 
@@ -163,6 +164,8 @@ class Augmenter:
             Crops in the whole batch, of which these are a part; None: these are all.
         part : slice
             Which of the whole batch these are: they are varied as if all were there.
+        channels : int or None
+            How many channels are grey values; the others are only moved. None: all.
 
         Returns
         -------
@@ -174,7 +177,8 @@ class Augmenter:
         image = functional.grid_sample(image, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
         labels = torch.stack([classes.to(torch.float32), weights], dim=1)
         labels = functional.grid_sample(labels, grid, mode="nearest", padding_mode="zeros", align_corners=True)
-        image = self._add_noise(self._vary_grey(self._blur(image)))
+        grey = self._add_noise(self._vary_grey(self._blur(image[:, :channels])))
+        image = grey if grey.shape == image.shape else torch.cat([grey, image[:, channels:]], dim=1)
         return image, labels[:, 0].round().to(torch.int64), labels[:, 1].contiguous()
 
     def _uniform(self, *shape: int) -> torch.Tensor:

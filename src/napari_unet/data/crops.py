@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.intensity import FrameReader
-from napari_unet.data.place import PlaceLogits
 from napari_unet.errors import AnnotationError
 
-__all__ = ["AnnotatedFrame", "Batch", "CropSampler"]
+__all__ = ["AnnotatedFrame", "Batch", "CropSampler", "tell_place"]
 
 _MOST_PLACES = 100_000  # painted pixels of one class in one frame that crops are centred on
 
@@ -47,10 +46,6 @@ class AnnotatedFrame:
         """Return the frame with the weights outside of `mask` (\\*part) set to 0."""
         return replace(self, weights=np.where(mask, self.weights, np.float32(0)))
 
-    def with_place(self, place: PlaceLogits | None) -> AnnotatedFrame:
-        """Return the frame read with the logits of the place as further channels, or without."""
-        return replace(self, reader=replace(self.reader, place=place))
-
     def read(
         self, start: tuple[int, ...], stop: tuple[int, ...]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
@@ -69,6 +64,12 @@ class AnnotatedFrame:
         classes[tuple(inside)] = self.classes[tuple(part)]
         weights[tuple(inside)] = self.weights[tuple(part)]
         return self.reader.read(self.position, start, stop), classes, weights
+
+
+def tell_place(frames: Sequence[AnnotatedFrame]) -> tuple[AnnotatedFrame, ...]:
+    """Return frames read with further channels that tell the place of each pixel, see `FrameReader`."""
+    readers = {id(frame.reader): replace(frame.reader, tells_place=True) for frame in frames}
+    return tuple(replace(frame, reader=readers[id(frame.reader)]) for frame in frames)
 
 
 @dataclass(frozen=True, eq=False)

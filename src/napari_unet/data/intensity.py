@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.axes import Box, ImageLayout
-from napari_unet.data.place import PlaceLogits
+from napari_unet.data.place import relative_places
 from napari_unet.errors import InputError
 
 __all__ = ["FrameReader", "IntensityRange", "measure_range", "mirror_index", "spread_blocks"]
@@ -189,14 +189,15 @@ class FrameReader:
         Its axes.
     intensity : IntensityRange
         The grey values that become 0 and 1.
-    place : PlaceLogits or None
-        Gives further channels, which tell the place in the frame.
+    tells_place : bool
+        Whether further channels tell where each pixel lies in the frame, one for each axis; see
+        `napari_unet.data.place.relative_places`.
     """
 
     image: Any
     layout: ImageLayout
     intensity: IntensityRange
-    place: PlaceLogits | None = None
+    tells_place: bool = False
 
     @classmethod
     def open(cls, image: Any, layout: ImageLayout, low_percentile: float, high_percentile: float) -> FrameReader:
@@ -210,7 +211,7 @@ class FrameReader:
         Returns
         -------
         numpy.ndarray
-            (C, \\*(stop - start)) float32, contiguous; with `place` further channels.
+            (C, \\*(stop - start)) float32, contiguous; with `tells_place` a channel more for each axis of the frame.
         """
         spans = [mirror_index(a, b, n) for a, b, n in zip(start, stop, self.layout.frame_shape, strict=True)]
         corner = [int(span.min()) for span in spans]
@@ -219,6 +220,6 @@ class FrameReader:
         for axis, (span, a) in enumerate(zip(spans, corner, strict=True), start=1):
             if not np.array_equal(span - a, np.arange(block.shape[axis])):
                 block = block.take(span - a, axis=axis)
-        if self.place is not None:
-            return np.concatenate([block, self.place.box(start, stop, self.layout.frame_shape)])
+        if self.tells_place:
+            return np.concatenate([block, relative_places(start, stop, self.layout.frame_shape)])
         return np.ascontiguousarray(block)

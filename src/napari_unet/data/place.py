@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CENTRES", "PlaceLogits", "place_basis"]
+__all__ = ["CENTRES", "PlaceLogits", "place_basis", "relative_places"]
 
 CENTRES = {2: 7, 3: 5}  # along each axis, by dimensions
 FloatArray = npt.NDArray[np.float32]
@@ -41,7 +41,8 @@ def place_basis(pixels: npt.NDArray[np.integer[Any]], shape: tuple[int, ...], ce
     """
     columns = np.ones((len(pixels), 1), np.float32)
     for places, size in zip(np.unravel_index(pixels, shape), shape, strict=True):
-        columns = (columns[:, :, None] * _bumps(places, size, centres)[:, None, :]).reshape(len(pixels), -1)
+        both = columns[:, :, None] * _bumps(places, size, centres)[:, None, :]
+        columns = both.reshape(len(pixels), columns.shape[1] * centres)
     return columns
 
 
@@ -50,6 +51,34 @@ def _bumps(places: npt.NDArray[Any], size: int, centres: int) -> FloatArray:
     relative = np.asarray(places, np.float32)[:, None] / max(size - 1, 1) * (centres - 1)
     bumps: FloatArray = np.exp(-0.5 * (relative - np.arange(centres, dtype=np.float32)) ** 2)
     return bumps
+
+
+def relative_places(start: tuple[int, ...], stop: tuple[int, ...], shape: tuple[int, ...]) -> FloatArray:
+    """Tell where the pixels of a box lie in a frame, whose first pixel is at 0 and whose last one at 1 of each axis.
+
+    Parameters
+    ----------
+    start, stop : tuple of int
+        The box, in pixels of the frame; it may reach beyond.
+    shape : tuple of int
+        Size of the frame.
+
+    Returns
+    -------
+    numpy.ndarray
+        (axis, \\*(stop - start)) float32.
+
+    Examples
+    --------
+    >>> relative_places((0, 1), (2, 3), (3, 3))[1].tolist()
+    [[0.5, 1.0], [0.5, 1.0]]
+    """
+    box = tuple(b - a for a, b in zip(start, stop, strict=True))
+    places = np.empty((len(box), *box), np.float32)
+    for axis, (a, b, size) in enumerate(zip(start, stop, shape, strict=True)):
+        along = np.arange(a, b, dtype=np.float32) / max(size - 1, 1)
+        places[axis] = along.reshape(-1, *(1,) * (len(box) - axis - 1))
+    return places
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,13 +9,18 @@ are. What is painted completely leaves nothing to keep to, and the training is f
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.nets.blocks import center_crop
 
-__all__ = ["Anchor", "freeze_statistics", "halfway"]
+__all__ = ["Anchor", "freeze_statistics", "halfway", "mostly_unpainted"]
+
+_SPARSE = 0.5  # painted share of the frames below which starting weights know more of the rest than the strokes do
 
 
 class Anchor:
@@ -54,6 +59,12 @@ class Anchor:
         unpainted = center_crop(weights, logits.shape[2:]) <= 0
         apart = -(asked * logits.float().log_softmax(dim=1)).sum(dim=1)
         return self._weight * (apart * unpainted).mean()
+
+
+def mostly_unpainted(frames: Sequence[AnnotatedFrame]) -> bool:
+    """Whether so little of the frames is painted that there is something to keep to."""
+    painted = sum(int((frame.weights > 0).sum()) for frame in frames)
+    return painted < _SPARSE * sum(math.prod(frame.reader.layout.frame_shape) for frame in frames)
 
 
 def freeze_statistics(network: nn.Module) -> None:

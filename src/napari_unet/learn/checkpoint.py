@@ -72,7 +72,7 @@ def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, model: Model
     name = Path(path).name
     if document.get("kind") != "checkpoint":
         raise ModelFileError(f"{name} is not a checkpoint of a training; choose another file.")
-    if document.get("settings") != _signature(model, trainer.config):
+    if _completed(document.get("settings")) != _signature(model, trainer.config):
         raise ModelFileError(f"{name} is of a training with other settings; choose another file or delete it.")
     best = {key.removeprefix("best."): value for key, value in tensors.items() if key.startswith("best.")}
     try:
@@ -83,8 +83,19 @@ def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, model: Model
     return progress
 
 
+def _completed(settings: Any) -> Any:
+    """Add the settings that were not there yet when a file was written: they were as they are by default now."""
+    try:
+        return {**settings, "training": _signature_of_training(TrainConfig()) | settings["training"]}
+    except (KeyError, TypeError):
+        return None
+
+
 def _signature(model: ModelConfig, config: TrainConfig) -> dict[str, Any]:
     """Say what must be equal for a training to go on; lists instead of tuples, as in JSON."""
-    training = {key: value for key, value in asdict(config).items() if key not in _MAY_CHANGE}
     network = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(model).items()}
-    return {"model": network, "training": training}
+    return {"model": network, "training": _signature_of_training(config)}
+
+
+def _signature_of_training(config: TrainConfig) -> dict[str, Any]:
+    return {key: value for key, value in asdict(config).items() if key not in _MAY_CHANGE}

@@ -34,6 +34,16 @@ class ClosedForm:
     scale: float = 3.0
     offset: float = 0.0
 
+    def solve(
+        self, features: torch.Tensor, classes: torch.Tensor, count: int, *, weights: torch.Tensor | None = None,
+        given: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Solve with these numbers, see `solve_head`."""
+        return solve_head(
+            features, classes, count, weights=weights, given=given, ridge=self.ridge, scale=self.scale,
+            offset=self.offset,
+        )  # fmt: skip
+
 
 def solve_head(
     features: torch.Tensor,
@@ -41,6 +51,7 @@ def solve_head(
     count: int,
     *,
     weights: torch.Tensor | None = None,
+    given: torch.Tensor | None = None,
     ridge: float | torch.Tensor,
     scale: float | torch.Tensor,
     offset: float | torch.Tensor,
@@ -62,6 +73,9 @@ def solve_head(
         Number of classes, K.
     weights : torch.Tensor or None
         (n,) at least 0: what a pixel counts among those of its class; None: all the same.
+    given : torch.Tensor or None
+        (n, K) logits that come from elsewhere: only what is lacking is solved, to be added to them; None: there are
+        none.
     ridge, scale, offset : float or torch.Tensor
         See `ClosedForm`; tensors of one number where they are learnt.
 
@@ -100,6 +114,8 @@ def solve_head(
         present = sums > 0
         w = (share / sums.clamp(min=torch.finfo(exact).tiny)).sum(1) / present.sum()
         mean, target = w @ f, 2 * member - 1
+        if given is not None:
+            target = target - given.to(exact) / scale
         mean_target = w @ target
         centred = (f - mean) * w[:, None]
         penalty = torch.as_tensor(ridge, device=f.device, dtype=exact) * torch.eye(

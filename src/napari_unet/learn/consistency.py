@@ -84,16 +84,18 @@ class MeanTeacher:
         self._vary = Augmenter(plain, ndim)
 
     def student_view(
-        self, crops: torch.Tensor, step: int, *, whole: int | None = None, part: slice = slice(None)
-    ) -> torch.Tensor:
-        """Give crops (N, C, \\*crop) other grey values and noise; nothing moves. A part as in `Augmenter`."""
+        self, crops: torch.Tensor, step: int, *, whole: int | None = None, part: slice = slice(None),
+        channels: int | None = None,
+    ) -> torch.Tensor:  # fmt: skip
+        """Give crops (N, C, \\*crop) other grey values and noise; nothing moves. The rest as in `Augmenter`."""
         seed = hash((self._seed, step)) % 2**63
         self._vary.generator.manual_seed(seed)
         nothing = crops.new_zeros(crops.shape[0], *crops.shape[2:])
-        varied = self._vary(crops, nothing.long(), nothing, whole=whole, part=part)[0]
+        grey = self._vary(crops, nothing.long(), nothing, whole=whole, part=part, channels=channels)[0][:, :channels]
         generator = torch.Generator(crops.device).manual_seed(seed)
-        noise = torch.randn((whole or crops.shape[0], *crops.shape[1:]), generator=generator, device=crops.device)[part]
-        return varied + _NOISE * noise
+        noise = torch.randn((whole or crops.shape[0], *grey.shape[1:]), generator=generator, device=crops.device)[part]
+        seen = grey + _NOISE * noise
+        return seen if seen.shape == crops.shape else torch.cat([seen, crops[:, channels:]], dim=1)
 
     @torch.no_grad()
     def teach(self, crops: torch.Tensor) -> torch.Tensor:

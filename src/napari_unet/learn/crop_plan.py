@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from napari_unet.errors import MemoryLimitError
 from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.device import Device
 
-__all__ = ["CropPlan", "plan_crops", "smaller_plan", "step_memory", "wide_enough"]
+__all__ = ["CropPlan", "plan_crops", "plan_with_less", "smaller_plan", "step_memory", "wide_enough"]
 
 _CROP_CPU = 128  # pixels, in 2D
 _SHARE_OF_FREE_MEMORY = 0.6  # the rest is for images, predictions and other programs
@@ -136,6 +137,28 @@ def smaller_plan(plan: CropPlan, divisor: int) -> CropPlan | None:
     return CropPlan(1, crop, reach)
 
 
+def plan_with_less(plan: CropPlan, divisor: int, device: Device, error: BaseException) -> tuple[CropPlan, str]:
+    """Return a smaller plan after the memory was not enough, and what it is in words for the person.
+
+    Raises
+    ------
+    MemoryLimitError
+        If there is none.
+    """
+    smaller = smaller_plan(plan, divisor)
+    if smaller is None:
+        raise MemoryLimitError(
+            f"The network does not fit into the memory of {device.description}; choose a smaller width or depth."
+        ) from error
+    if device.torch_device.type == "cuda":
+        torch.cuda.empty_cache()
+    if plan.batch > 1:
+        words = f"{smaller.batch} crop{'s' * (smaller.batch > 1)} a step"
+    else:
+        words = f"crops of {' x '.join(map(str, smaller.reach))} pixels"
+    return smaller, f"The memory was not enough; training goes on with {words}."
+
+
 def wide_enough(reach: tuple[int, ...], divisor: int) -> tuple[int, ...]:
     """Widen a crop that is a single pixel at the bottom of the network: a normalisation needs more than one value."""
     return reach if any(side > divisor for side in reach) else (*reach[:-1], 2 * divisor)
@@ -162,7 +185,8 @@ def step_memory(network: nn.Module, plan: CropPlan, device: Device) -> int:
             kept[storage._cdata] = (storage, storage.nbytes() // tensor.element_size() * size)
         return tensor
 
-    image = torch.empty(1, network.config.in_channels, *plan.crop, device="meta")  # type: ignore[union-attr, arg-type]
+    channels = int(network.input_channels)  # type: ignore[arg-type]
+    image = torch.empty(1, channels, *plan.crop, device="meta")
     training = network.training
     try:
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

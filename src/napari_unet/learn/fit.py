@@ -12,25 +12,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import torch
 from torch import nn
 
-from napari_unet.data.crops import CropSampler
 from napari_unet.data.sample import Sample
-from napari_unet.errors import InputError, MemoryLimitError
-from napari_unet.learn.anchor import halfway
+from napari_unet.errors import InputError
+from napari_unet.learn.anchor import halfway, mostly_unpainted
 from napari_unet.learn.checkpoint import Progress, load_checkpoint, save_checkpoint
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
-from napari_unet.learn.crop_plan import CropPlan, plan_crops, smaller_plan
+from napari_unet.learn.crop_plan import plan_crops, plan_with_less
 from napari_unet.learn.distributed import ALONE, Processes, fingerprint, step_fits
 from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
-from napari_unet.learn.holdout import Holdout, hold_out
-from napari_unet.learn.painted_boxes import cover_with_boxes
+from napari_unet.learn.holdout import hold_out
+from napari_unet.learn.painted_boxes import PaintedBox
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.scoring import Scorer
 from napari_unet.learn.solved_head import solve_from_boxes
 from napari_unet.learn.trainer import Trainer
+from napari_unet.learn.training_strokes import TrainingStrokes
 from napari_unet.nets.allocator import keep_freed_memory
 from napari_unet.nets.device import Device, choose_device, is_out_of_memory
 from napari_unet.nets.free_memory import free_memory
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["fit"]
 
 _CHECKPOINT_EVERY_SECONDS = 10.0
-_SPARSE = 0.5  # painted share of the frames below which starting weights know more of the rest than the strokes do
 _STATISTICS_AT_STOP = 2  # batches: few, for the person waits
 
 
@@ -60,7 +58,8 @@ def fit(
 
     Starting weights (`Model.pretrained`, and what was made of them) begin with their last layer solved from the
     strokes, as `napari_unet.adapt` does it, and are then trained with care (`TrainConfig.hold_on`): what comes of it
-    is taken only where it is better on the held-out strokes. Other models are trained on as they are.
+    is taken only where it is better on the held-out strokes. Other models are trained on as they are. Where the place
+    in the image counts for the last layer, it does so in the training, too: crops tell where they are from.
 
     The training works on a copy; when it ends, is stopped, is closed or fails, the model gets the best weights so
     far: those with the highest score on the held-out strokes, or the last ones where nothing could be held out.
@@ -137,6 +136,7 @@ class _Run:
     began: float
     progress: Progress = field(default_factory=Progress)
     stopped: bool = False
+    painted: list[PaintedBox] = field(default_factory=list)
     used: float | None = None
 
     def load(self, samples: Sequence[Sample]) -> None:
@@ -148,38 +148,38 @@ class _Run:
                 "or switch 'Keep encoder' (freeze_encoder) off."
             )
         self.start = cast("SegmentationNetwork", copy.deepcopy(self.model.network))
-        self.start.set_place(None)  # crops do not tell where they are from
+        if not self.config.place_may_count:
+            self.start.set_place(None)
         frames = prepare_frames(samples, self.model.config, self.config)
-        self.split: Holdout = hold_out(frames, self.config.holdout, self.model.config.classes, self.config.seed)
+        classes, place = self.model.config.classes, self.start.place is not None
+        split = hold_out(frames, self.config.holdout, classes, self.config.seed)
+        self.strokes = TrainingStrokes(
+            split, len(classes), self.config.seed, self.device, self.processes, crops_tell=place, boxes_tell=place
+        )
         shapes = [frame.reader.layout.frame_shape for frame in frames]
         largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
         free = self.processes.least_memory(free_memory(self.device.torch_device), self.device)
-        painted = sum(int((frame.weights > 0).sum()) for frame in frames)
-        sparse = painted < _SPARSE * sum(math.prod(shape) for shape in shapes)
-        held = self.model.closed_form if sparse and self.config.hold_on > 0 else None
+        held = self.model.closed_form if mostly_unpainted(frames) and self.config.hold_on > 0 else None
         self.plan = plan_crops(self.config, self.start, largest, self.device, free, wide=held is not None)
         if self.processes.size > 1:
             self.processes.check_same(fingerprint(frames), "The processes do not see the same images and strokes.")
-        sampler = self._make_sampler(self.plan)
-        self.trainer = Trainer(
-            self.start, sampler, self.config, self.plan.batch, self.device, self.processes,
-            held,
-        )  # fmt: skip
-        self.scorer = self._make_scorer(self.plan)
+        sampler = self.strokes.sampler(self.plan)
+        self.trainer = Trainer(self.start, sampler, self.config, self.plan.batch, self.device, self.processes, held)
+        self.scorer = self.strokes.scorer(self.plan)
         if self.checkpoint is not None and Path(self.checkpoint).exists():
             self.progress = load_checkpoint(self.checkpoint, self.trainer, self.model.config)
             self.began -= self.progress.seconds
+        self._follow_place()
         self.processes.check_same(self.trainer.steps, "Some processes do not see the checkpoint; put it where all do.")
         self.saved = time.monotonic() if self.processes.size == 1 else -math.inf  # a lost process costs all the others
 
-    def _make_sampler(self, plan: CropPlan) -> CropSampler:
-        return CropSampler(self.split.train, plan.crop, plan.reach, self.config.seed)
-
-    def _make_scorer(self, plan: CropPlan) -> Scorer | None:
-        if not self.split.score:
-            return None
-        classes = len(self.model.config.classes)
-        return Scorer(self.split.score, plan.crop, plan.reach, classes, self.device, self.processes)
+    def _follow_place(self) -> None:
+        """Let crops tell where in the image they are from if that counts for the network in training."""
+        strokes, counts = self.strokes, self.trainer.place_counts
+        if strokes.crops_tell != counts:
+            strokes.crops_tell, strokes.boxes_tell = counts, strokes.boxes_tell or counts
+            self.trainer.draw_from(strokes.sampler(self.plan), self.plan.batch)
+            self.scorer = strokes.scorer(self.plan)
 
     @property
     def seconds(self) -> float:
@@ -198,7 +198,7 @@ class _Run:
     def go(self) -> Iterator[FitEvent]:
         """Step and score until the budget is used or the caller wants to stop."""
         held_out = self.scorer is not None
-        yield FitStarted(self.trainer.steps, self.seconds, self.device.description, held_out, self.split.note)
+        yield FitStarted(self.trainer.steps, self.seconds, self.device.description, held_out, self.strokes.split.note)
         if self.processes.size > 1:
             yield from self._try_memory()
         if self.model.closed_form is not None:
@@ -227,30 +227,38 @@ class _Run:
         form = cast("ClosedForm", self.model.closed_form)
         start = self.device.place(copy.deepcopy(self.start)).eval()
         new, trained = self.trainer.steps == 0, "steps" in self.model.history
-        if trained and new and self.scorer is not None:
-            yield from self._compare(start, self.scorer)
         if trained and self.scorer is None:
-            self.trainer.begin_at(start)
+            self._begin_at(start)
             return
-        painted, held = (
-            cover_with_boxes(part, self.plan.crop, self.plan.reach) for part in (self.split.train, self.split.score)
-        )
+        painted, held = self.strokes.boxes(self.plan)
+        self.painted = [*painted, *held]
         solved = copy.deepcopy(start)
-        for _ in solve_from_boxes(solved, painted, form, self.device):
+        place = self.config.place_may_count and (new or self.trainer.place_counts)
+        for _ in solve_from_boxes(solved, painted, form, self.device, place_may_count=place):
             yield self._report()
-            if self.stopped or self._asked_to_stop():
+            if self._asked_to_stop():
                 self.stopped = True
                 return
+        self.strokes.boxes_tell |= solved.place is not None
+        self.scorer = self.strokes.scorer(self.plan)
+        if trained and new and self.scorer is not None:
+            yield from self._compare(start, self.scorer)
         before = self.progress.best_score
         if new and self.scorer is not None:
             yield from self._compare(solved, self.scorer)
-        if self.stopped or (before is not None and new and self.progress.best_score == before):
-            self.trainer.begin_at(start)
+        other = not new and self.trainer.place_counts != (solved.place is not None)
+        if self.stopped or other or (before is not None and new and self.progress.best_score == before):
+            self._begin_at(start)
             return
-        self.trainer.begin_at(solved)
+        self._begin_at(solved)
         if new and self.scorer is not None:  # if nothing better is found, all strokes count
-            yield from (self._report() for _ in solve_from_boxes(start, [*painted, *held], form, self.device))
+            for _ in solve_from_boxes(start, self.painted, form, self.device, place_may_count=place):
+                yield self._report()
             self._keep(start)
+
+    def _begin_at(self, network: nn.Module) -> None:
+        self.trainer.begin_at(network)
+        self._follow_place()
 
     def _done(self) -> bool:
         self.stopped = self.stopped or self._asked_to_stop()
@@ -262,9 +270,9 @@ class _Run:
 
     def _try_memory(self) -> Iterator[FitEvent]:
         """Halve the batch until a step fits into the memory of every process, before the first that they share."""
-        network, channels = self.start, self.model.config.in_channels
         while True:
-            fits = step_fits(network, (self.plan.batch, channels, *self.plan.crop), self.device)
+            shape = (self.plan.batch, self.start.input_channels, *self.plan.crop)
+            fits = step_fits(self.start, shape, self.device)
             if not self.processes.any(not fits):
                 return
             yield self._shrink(MemoryError())
@@ -300,7 +308,7 @@ class _Run:
             if self._asked_to_stop():
                 self.stopped = True
                 return
-        network = self.trainer.averaged_network
+        network = self.trainer.result
         if self.scorer is None:
             self._keep(network)
         else:
@@ -321,8 +329,26 @@ class _Run:
             if improved:
                 self.progress.best_score = score
                 self._keep(network)
+                yield from self._solve_kept(network)
             shown = score if self.progress.best_score is None else self.progress.best_score
             yield FitScored(self.trainer.steps, self.seconds, score, shown, improved)
+
+    def _solve_kept(self, network: nn.Module) -> Iterator[FitEvent]:
+        """Where the place counts, let the strokes that were held out count for the last layer that is kept, too.
+
+        What the place says is only known where strokes are.
+        """
+        if not (self.trainer.steps and self.trainer.place_counts and self.painted):
+            return
+        form = cast("ClosedForm", self.model.closed_form)
+        solved = copy.deepcopy(network).eval()
+        for _ in solve_from_boxes(solved, self.painted, form, self.device, place_may_count=True):
+            yield self._report()
+            if self._asked_to_stop():
+                self.stopped = True
+                return
+        if solved.place is not None:
+            self._keep(solved)
 
     def _keep(self, network: nn.Module) -> None:
         self.progress.best_state = {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
@@ -349,30 +375,15 @@ class _Run:
 
     def _shrink(self, error: BaseException) -> FitEvent:
         """Halve the batch, then the crop, after the memory was not enough."""
-        before = self.plan
-        smaller = smaller_plan(before, self.start.divisor)
-        if smaller is None:
-            raise MemoryLimitError(
-                f"The network does not fit into the memory of {self.device.description}; "
-                "choose a smaller width or depth."
-            ) from error
-        self.plan = smaller
-        if before.batch > 1:
-            words = f"{smaller.batch} crop{'s' * (smaller.batch > 1)} a step"
-        else:
-            words = f"crops of {' x '.join(map(str, smaller.reach))} pixels"
-        self.trainer.draw_from(self._make_sampler(self.plan), self.plan.batch)
-        self.scorer = self._make_scorer(self.plan)
-        if self.device.torch_device.type == "cuda":
-            torch.cuda.empty_cache()
-        message = f"The memory was not enough; training goes on with {words}."
+        self.plan, message = plan_with_less(self.plan, self.start.divisor, self.device, error)
+        self.trainer.draw_from(self.strokes.sampler(self.plan), self.plan.batch)
+        self.scorer = self.strokes.scorer(self.plan)
         return FitRecovered(self.trainer.steps, self.seconds, message)
 
     def hand_over(self, samples: Sequence[Sample]) -> None:
         """Give the model the best weights; without any it keeps its own."""
         if self.progress.best_state is None or self.trainer.steps == 0:
             return
-        cast("SegmentationNetwork", self.model.network).set_place(None)
         self.model.network.load_state_dict(self.progress.best_state)
         self.model.network.eval()
         self.model.task = self.config.task

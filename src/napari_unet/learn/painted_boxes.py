@@ -25,10 +25,16 @@ class PaintedBox:
         (1, C, \\*box) float32.
     classes : torch.Tensor
         (1, \\*box) int64; -1 where nothing is known.
+    frame : AnnotatedFrame
+        Which frame it is a piece of.
+    start : tuple of int
+        Its corner in the frame.
     """
 
     image: torch.Tensor
     classes: torch.Tensor
+    frame: AnnotatedFrame
+    start: tuple[int, ...]
 
 
 def cover_with_boxes(
@@ -63,16 +69,12 @@ def cover_with_boxes(
         pixel = places[int(rng.integers(len(places)))]
         centre = [int(p) + o for p, o in zip(pixel, frame.origin, strict=True)]
         start = tuple(c - side // 2 for c, side in zip(centre, box, strict=True))
-        boxes.append(_read(frame.keep(left), start, box))
+        image, classes, weights = frame.keep(left).read(start, tuple(map(sum, zip(start, box, strict=True))))
+        known = np.where(weights > 0, classes, -1)
+        boxes.append(PaintedBox(torch.from_numpy(image[None]), torch.from_numpy(known[None]), frame, start))
         part = []
         for c, o, side in zip(centre, frame.origin, reach, strict=True):
             part.append(slice(max(0, c - side // 2 - o), max(0, c - side // 2 + side - o)))
         left[tuple(part)] = False
         waiting.append((frame, left))
     return boxes
-
-
-def _read(frame: AnnotatedFrame, start: tuple[int, ...], box: tuple[int, ...]) -> PaintedBox:
-    image, classes, weights = frame.read(start, tuple(a + side for a, side in zip(start, box, strict=True)))
-    known = np.where(weights > 0, classes, -1)
-    return PaintedBox(torch.from_numpy(image[None]), torch.from_numpy(known[None]))

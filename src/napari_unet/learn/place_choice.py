@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_unet.learn.closed_form import ClosedForm, solve_head
+from napari_unet.learn.closed_form import ClosedForm
 
 __all__ = ["SolvedHead", "choose_place_weight", "solve_with_place"]
 
@@ -68,13 +68,11 @@ def solve_with_place(
     form : ClosedForm
         How to solve.
     """
-    known = {"ridge": form.ridge, "scale": form.scale, "offset": form.offset}
     chosen = choose_place_weight(features, places, strokes, classes, count, form=form)
     if chosen == 0.0:
-        weight, bias = solve_head(features, classes, count, weights=weights, **known)
-        return SolvedHead(weight, bias)
+        return SolvedHead(*form.solve(features, classes, count, weights=weights))
     both = torch.cat([features.float(), chosen * places.to(features.device)], dim=1)
-    weight, bias = solve_head(both, classes, count, weights=weights, **known)
+    weight, bias = form.solve(both, classes, count, weights=weights)
     depth = features.shape[1]
     return SolvedHead(weight[:, :depth].contiguous(), bias, chosen * weight[:, depth:])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
@@ -13,6 +14,9 @@ from napari_unet.learn.painted_boxes import cover_with_boxes
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
 
+if TYPE_CHECKING:
+    from napari_unet.nets.base import SegmentationNetwork
+
 __all__ = ["Scorer"]
 
 
@@ -22,7 +26,8 @@ class Scorer:
     Parameters
     ----------
     frames : sequence of AnnotatedFrame
-        Frames whose weights are positive on the held-out pixels only.
+        Frames whose weights are positive on the held-out pixels only. If they tell the place, networks for which it
+        does not count can be scored, too.
     box, reach : tuple of int
         Size of a box, and of the part in its middle that the network writes.
     classes : int
@@ -71,6 +76,7 @@ class Scorer:
     @torch.inference_mode()
     def _predict(self, network: nn.Module, image: torch.Tensor) -> torch.Tensor:
         with self._device.autocast():
-            logits = network(self._device.tensor(image))
+            channels = cast("SegmentationNetwork", network).input_channels
+            logits = network(self._device.tensor(image[:, :channels]))
         predicted: torch.Tensor = logits.argmax(dim=1)
         return predicted.cpu()

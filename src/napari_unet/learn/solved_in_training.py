@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import torch
 from torch import nn
 
-from napari_unet.learn.closed_form import ClosedForm, solve_head
+from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.nets.blocks import center_crop
+
+if TYPE_CHECKING:
+    from napari_unet.nets.base import SegmentationNetwork
 
 __all__ = ["SolvedInTraining"]
 
@@ -39,7 +44,8 @@ class SolvedInTraining(nn.Module):
         Parameters
         ----------
         image : torch.Tensor
-            (N, C, \\*space); the first M of them are painted.
+            (N, C, \\*space); the first M of them are painted. Where the place counts, further channels tell it: what it
+            adds to the logits is taken as given by the layers that are solved.
         classes : torch.Tensor
             (M, \\*space) int64.
         weights : torch.Tensor
@@ -54,30 +60,36 @@ class SolvedInTraining(nn.Module):
         weights : torch.Tensor
             (M, \\*space) with 0 where the other half lacks the class of a pixel.
         """
-        maps = self.network.features(image)  # type: ignore[operator]
-        own: torch.Tensor = self.network.head(maps)  # type: ignore[operator]
+        network = cast("SegmentationNetwork", self.network)
+        maps = network.features(image if network.place is None else image[:, : network.config.in_channels])
+        own: torch.Tensor = network.head(maps)
         size = maps.shape[2:]
+        place = network.logits_of_place(image, tuple(size))
+        if place is not None:
+            own = own + place
+            place = place[: len(classes)]
         classes, weights = center_crop(classes, size), center_crop(weights, size)
         with torch.autocast(image.device.type, enabled=False):
             painted = maps[: len(classes)].float().movedim(1, -1)
             first = torch.arange(len(classes), device=image.device) % 2 == 0
-            parts = [self._solve(painted, classes, weights, half, own.shape[1]) for half in (~first, first)]
+            parts = [self._solve(painted, classes, weights, half, own.shape[1], place) for half in (~first, first)]
             order = torch.argsort(torch.cat([torch.nonzero(half)[:, 0] for half in (first, ~first)]))
         solved, known = (torch.cat(both)[order] for both in zip(*parts, strict=True))
         return own, solved, known
 
     def _solve(
-        self, maps: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor, support: torch.Tensor, count: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, maps: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor, support: torch.Tensor, count: int,
+        place: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         """Solve from some crops (a mask) and segment the others."""
         painted = (weights > 0) & support.view(-1, *(1,) * (weights.ndim - 1))
         others, known = maps[~support], weights[~support]
         if not painted.any():
             return others.new_zeros(others.shape[0], count, *others.shape[1:-1]), torch.zeros_like(known)
-        form = self._form
-        weight, bias = solve_head(
-            maps[painted], classes[painted], count, ridge=form.ridge, scale=form.scale, offset=form.offset
-        )
+        given = None if place is None else place.movedim(1, -1)[painted]
+        weight, bias = self._form.solve(maps[painted], classes[painted], count, given=given)
         there = torch.bincount(classes[painted], minlength=count) > 0
         logits = (others @ weight.T + bias).movedim(-1, 1)
+        if place is not None:
+            logits = logits + place[~support]
         return logits, known * there[classes[~support]]

@@ -15,7 +15,7 @@ from torch import nn
 from napari_unet.data.augment import AugmentConfig, Augmenter
 from napari_unet.data.crops import CropSampler
 from napari_unet.errors import UNetError
-from napari_unet.learn.anchor import Anchor, freeze_statistics
+from napari_unet.learn.anchor import Anchor, freeze_statistics, halfway
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.consistency import MeanTeacher
@@ -131,7 +131,9 @@ class Trainer:
         batch = self.sampler.draw(whole, part)
         image, classes, weights = (self.device.tensor(a) for a in (batch.image, batch.classes, batch.weights))
         if self.augmenter is not None:
-            image, classes, weights = self.augmenter(image, classes, weights, whole=whole, part=part)
+            image, classes, weights = self.augmenter(
+                image, classes, weights, whole=whole, part=part, channels=self._channels
+            )
             image = self.device.tensor(image)
         painted = len(image)
         if self.teacher is not None:
@@ -196,12 +198,13 @@ class Trainer:
         crops = self.device.tensor(self.sampler.draw_anywhere(whole, part))
         if self.augmenter is not None:
             nothing = crops.new_zeros(crops.shape[0], *crops.shape[2:])
-            crops = self.device.tensor(self.augmenter(crops, nothing.long(), nothing, whole=whole, part=part)[0])
+            varied = self.augmenter(crops, nothing.long(), nothing, whole=whole, part=part, channels=self._channels)
+            crops = self.device.tensor(varied[0])
         yield
         with self._private_random(), self.device.autocast():
             taught = teacher.teach(crops)
         yield
-        return teacher.student_view(crops, self.steps, whole=whole, part=part), taught
+        return teacher.student_view(crops, self.steps, whole=whole, part=part, channels=self._channels), taught
 
     def settle(self, *, at_once: bool = False) -> str | None:
         """Look at the losses of the last steps; restore the last good state if one is not finite.
@@ -234,10 +237,31 @@ class Trainer:
         return "The loss was not a number; training went back to the last good weights with half the learning rate."
 
     @property
+    def place_counts(self) -> bool:
+        """Whether the place in the image counts for the network, so that crops must tell it."""
+        return self.network.place is not None
+
+    @property
+    def _channels(self) -> int:
+        """Channels of a crop that are grey values; where the place counts, others tell it."""
+        return int(self.network.config.in_channels)  # type: ignore[union-attr, arg-type]
+
+    @property
     def averaged_network(self) -> nn.Module:
         """The averaged network, in evaluation mode; see `measure_statistics`."""
         network: nn.Module = self.average.module
         return network.eval()
+
+    @property
+    def result(self) -> nn.Module:
+        """What is scored and kept: the averaged network, in evaluation mode.
+
+        Where the place counts, it is halfway to it from the start, if the training holds on to that. A place is learnt
+        from few strokes, and with features that went further it was seen to mislead in other images.
+        """
+        if self.anchor is None or not self.place_counts:
+            return self.averaged_network
+        return halfway(self.anchor.network, self.averaged_network)
 
     def measure_statistics(self, batches: int = _STATISTICS_BATCHES) -> Iterator[None]:
         """Measure the normalisation of the averaged network on the last batches of crops, with a pause after each.

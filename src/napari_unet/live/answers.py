@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,15 @@ from torch import nn
 from napari_unet.data.axes import Box, ImageLayout
 from napari_unet.data.intensity import FrameReader
 from napari_unet.learn.place_choice import SolvedHead
+from napari_unet.learn.solved_head import get_head, set_head
 from napari_unet.live.events import Source
 from napari_unet.live.images import AnnotatedImages, PaintedImage
 from napari_unet.models.adapt import Adapter
-from napari_unet.models.head import get_head, set_head
 from napari_unet.models.model import Model
 from napari_unet.predict.feature_cache import FeatureCache
+
+if TYPE_CHECKING:
+    from napari_unet.nets.base import SegmentationNetwork
 
 __all__ = ["Answers"]
 
@@ -38,6 +41,8 @@ class Answers:
         Memory for the features.
     before : Answers or None
         Whose knowledge of the images' grey values is taken over.
+    place_may_count : bool
+        See `napari_unet.adapt`.
 
     Attributes
     ----------
@@ -47,10 +52,14 @@ class Answers:
         Source -> held-out score, where it was measured on the present strokes.
     """
 
-    def __init__(self, model: Model, device: str, max_bytes: int, before: Answers | None = None) -> None:
+    def __init__(
+        self, model: Model, device: str, max_bytes: int, before: Answers | None = None, *, place_may_count: bool = True
+    ) -> None:
         network = copy.deepcopy(model.network)
+        if not place_may_count:
+            cast("SegmentationNetwork", network).set_place(None)
         self.model = Model(model.config, network, model.task, model.spacing, dict(model.history), model.closed_form)
-        self.adapter = Adapter(self.model, device, cache=FeatureCache(max_bytes))
+        self.adapter = Adapter(self.model, device, cache=FeatureCache(max_bytes), place_may_count=place_may_count)
         if before is not None:
             self.adapter.cache.share_images(before.adapter.cache)
         self.trained = bool(model.history.get("steps"))
@@ -58,7 +67,6 @@ class Answers:
         self._own = get_head(network)
         self._solved: SolvedHead | None = None
         self._without_held: SolvedHead | None = None
-        self._without_place: SolvedHead | None = None
 
     @property
     def is_solved(self) -> bool:
@@ -75,14 +83,11 @@ class Answers:
         held = images.held_pixels(strokes.pixels)
         self._solved = self.adapter.solve(strokes)
         self._without_held = self.adapter.solve(strokes, ~held) if held.any() else self._solved
-        self._without_place = self._without_held
-        if self._without_held.place is not None:
-            self._without_place = self.adapter.solve(strokes, ~held, place_may_count=False)
         self.scores = {}
 
     def forget_strokes(self) -> None:
         """Let go of the solution, where too little is painted for one."""
-        self._solved = self._without_held = self._without_place = None
+        self._solved = self._without_held = None
         self.scores = {}
 
     def probabilities(self, image: PaintedImage, region: Box | None, source: Source) -> npt.NDArray[np.float32]:
@@ -111,9 +116,13 @@ class Answers:
         return self._copy(self._own if source == "network" else self._without_held)
 
     def network_to_train(self) -> nn.Module:
-        """Return a copy of the network that a training begins with: without the place, which crops do not tell."""
-        head = self._own if self.trained else self._without_place
-        return self._copy(None if head is None else replace(head, place=None))
+        """Return a copy of the network that a training begins with.
+
+        Its own head, if that was trained; but what is solved from the strokes if only there the place counts.
+        """
+        solved = self._without_held
+        learns_place = solved is not None and solved.place is not None and self._own.place is None
+        return self._copy(self._own if self.trained and not learns_place else solved)
 
     def copy_model(self, source: Source) -> Model:
         """Return a model that predicts what is shown, and that nothing changes any more."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import nn
 
-from napari_unet.data.place import PlaceLogits
-from napari_unet.errors import MemoryLimitError
+from napari_unet.data.crops import tell_place
+from napari_unet.learn.anchor import mostly_unpainted
 from napari_unet.learn.config import TrainConfig
-from napari_unet.learn.crop_plan import CropPlan, plan_crops, smaller_plan
+from napari_unet.learn.crop_plan import CropPlan, plan_crops, plan_with_less
 from napari_unet.learn.scoring import Scorer
 from napari_unet.learn.trainer import Trainer
 from napari_unet.live.images import TrainingFrames
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from napari_unet.nets.base import SegmentationNetwork
 
 __all__ = ["Course"]
-
-_SPARSE = 0.5  # painted share of the frames below which starting weights know more of the rest than the strokes do
 
 
 class Course:
@@ -62,37 +59,40 @@ class Course:
         self._divisor = int(model.network.divisor)  # type: ignore[arg-type]
         shapes = [frame.reader.layout.frame_shape for frame in frames.train]
         largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
-        painted = sum(int((frame.weights > 0).sum()) for frame in frames.train)
-        sparse = painted < _SPARSE * sum(math.prod(shape) for shape in shapes)
-        form = model.closed_form if sparse and config.hold_on > 0 else None
+        form = model.closed_form if mostly_unpainted(frames.train) and config.hold_on > 0 else None
         free = free_memory(device.torch_device)
         self.plan: CropPlan = plan_crops(config, model.network, largest, device, free, wide=form is not None)
+        self._begins_solved = model.closed_form is not None
         self._frames = frames
+        self._place_is_scored = _place(start) is not None or _place(model.network) is not None
+        self._place_is_trained = _place(start if self._begins_solved else model.network) is not None
         self.trainer = Trainer(model.network, self._sampler(), config, self.plan.batch, device, form=form)
-        if model.closed_form is not None:
+        if self._begins_solved:
             self.trainer.begin_at(device.place(copy.deepcopy(start)).eval())
         self.scorer = self._scorer()
 
     def _sampler(self) -> RecentSampler:
         frames, plan = self._frames, self.plan
-        return RecentSampler(frames.train, plan.crop, plan.reach, self.config.seed, frames.recent)
+        train = tell_place(frames.train) if self._place_is_trained else frames.train
+        return RecentSampler(train, plan.crop, plan.reach, self.config.seed, frames.recent)
 
-    def _scorer(self, place: PlaceLogits | None = None) -> Scorer | None:
+    def _scorer(self) -> Scorer | None:
         if not self._frames.score:
             return None
-        frames = self._frames.score if place is None else [frame.with_place(place) for frame in self._frames.score]
+        frames = tell_place(self._frames.score) if self._place_is_scored else self._frames.score
         return Scorer(frames, self.plan.crop, self.plan.reach, self._classes, self.device)
 
-    def score(self, network: nn.Module) -> Iterator[float | None]:
-        """Score a network on the strokes that are held out; see `Scorer.run`."""
-        place = cast("SegmentationNetwork", network).place_logits
-        scorer = self.scorer if place is None else self._scorer(place)
-        assert scorer is not None
-        return scorer.run(network)
+    def can_take(self, start: nn.Module) -> bool:
+        """Whether the training can go on from its weights: not if the place begins or ceases to count."""
+        return not self._begins_solved or self._place_is_trained == (_place(start) is not None)
 
     def take(self, frames: TrainingFrames, start: nn.Module) -> None:
         """Go on with other strokes; where it holds on to something, then to the answer that they gave."""
         self._frames = frames
+        self._place_is_scored = _place(start) is not None or self._place_is_trained
+        if self._begins_solved and self._place_is_trained:
+            for network in (self.trainer.network, self.trainer.average.module):
+                cast("torch.Tensor", _place(network)).copy_(cast("torch.Tensor", _place(start)))
         self.trainer.draw_from(self._sampler(), self.plan.batch)
         self.scorer = self._scorer()
         if self.trainer.anchor is not None:
@@ -104,12 +104,6 @@ class Course:
         self.trainer.mark_good()
         yield from self.trainer.measure_statistics()
 
-    def best_weights(self) -> dict[str, torch.Tensor]:
-        """Return a copy of the averaged weights."""
-        state = self.trainer.averaged_network.state_dict()
-        return {key: value.detach().float().cpu().clone() if value.is_floating_point() else value.cpu().clone()
-                for key, value in state.items()}  # fmt: skip
-
     def shrink(self, error: BaseException) -> str:
         """Halve the batch, then the crop, after the memory was not enough; returns what was done, in words.
 
@@ -118,16 +112,11 @@ class Course:
         MemoryLimitError
             If neither can be halved.
         """
-        smaller = smaller_plan(self.plan, self._divisor)
-        if smaller is None:
-            raise MemoryLimitError(
-                f"The network does not fit into the memory of {self.device.description}; "
-                "choose a smaller width or depth."
-            ) from error
-        self.plan = smaller
-        self.trainer.draw_from(self._sampler(), smaller.batch)
+        self.plan, message = plan_with_less(self.plan, self._divisor, self.device, error)
+        self.trainer.draw_from(self._sampler(), self.plan.batch)
         self.scorer = self._scorer()
-        if self.device.torch_device.type == "cuda":
-            torch.cuda.empty_cache()
-        crops = f"{smaller.batch} crop{'s' * (smaller.batch > 1)} of {' x '.join(map(str, smaller.reach))} pixels"
-        return f"The memory was not enough; training goes on with {crops} a step."
+        return message
+
+
+def _place(network: nn.Module) -> torch.Tensor | None:
+    return cast("SegmentationNetwork", network).place

@@ -105,7 +105,7 @@ class LiveLearner:
         self._view: tuple[Hashable, Box | None] | None = None
         self._unsolved = self._unshown = False
         self._told: tuple[str, bool] = ("", False)
-        self._answers = Answers(model, device, feature_bytes)
+        self._answers = Answers(model, device, feature_bytes, place_may_count=self.config.place_may_count)
         self._answers.model.task = self.config.task
         self._wanted = False
         self._behind = 0.0  # by how much the closed form scored less than the network, when both were scored last
@@ -270,7 +270,8 @@ class LiveLearner:
             self._answers.model.config = config
         else:
             moved = transfer(self._answers.copy_model("network"), config, seed=self.config.seed).model
-            self._answers = Answers(moved, self._device, self._feature_bytes, self._answers)
+            may = self.config.place_may_count
+            self._answers = Answers(moved, self._device, self._feature_bytes, self._answers, place_may_count=may)
             self._schooling.begin_anew()
             self._images.decode_anew()
         self._changed()

@@ -6,9 +6,11 @@ from collections.abc import Callable, Generator
 from functools import partial
 
 import torch
+from torch import nn
 
 from napari_unet.data.axes import Box
 from napari_unet.learn.config import TrainConfig
+from napari_unet.learn.scoring import Scorer
 from napari_unet.live.answers import Answers
 from napari_unet.live.course import Course
 from napari_unet.live.curves import Curves
@@ -111,10 +113,10 @@ class Schooling:
             return None
         if course.scorer is not None:
             if not answers.scores:
-                return self._judge(answers, course)
+                return self._judge(answers, course, course.scorer)
             due = course.trainer.steps % self.config.validate_every == 0 and self._scored_at != course.trainer.steps
             if due and course.trainer.steps > 0:
-                return self._score(answers, course)
+                return self._score(answers, course, course.scorer)
         if self._rests:
             return None
         return self._step(course)
@@ -146,20 +148,20 @@ class Schooling:
         yield
         start = answers.network_to_train()
         device = choose_device(str(answers.adapter.device.torch_device), precision=self.config.precision)
-        if self.course is None:
+        if self.course is None or not self.course.can_take(start):
             model = answers.copy_model("network")
             self.course = Course(model, start, frames, self.config, device)
         else:
             self.course.take(frames, start)
         self._taken = True
 
-    def _judge(self, answers: Answers, course: Course) -> Work:
+    def _judge(self, answers: Answers, course: Course, scorer: Scorer) -> Work:
         """Score both sources of what is shown on the strokes that are held out now."""
         sources: tuple[Source, ...] = ("closed form", "network") if answers.trained else ("closed form",)
         scores: dict[Source, float] = {}
         for source in sources:
             network = course.device.place(answers.network_for_score(source)).eval()
-            for score in course.score(network):
+            for score in scorer.run(network):
                 if score is None:
                     yield
                     continue
@@ -167,10 +169,11 @@ class Schooling:
                 self._tell_score(source, score, score)
         answers.scores = scores
 
-    def _score(self, answers: Answers, course: Course) -> Work:
+    def _score(self, answers: Answers, course: Course, scorer: Scorer) -> Work:
         """Score the network in training."""
         yield from course.network_to_score()
-        for score in course.score(course.trainer.averaged_network):
+        network = course.trainer.result
+        for score in scorer.run(network):
             if score is None:
                 yield
                 continue
@@ -180,7 +183,7 @@ class Schooling:
             self._tell_score("network", score, max(score, best))
             self._without_better = 0 if better else self._without_better + 1
             if better:
-                self.found, self._found_score = course.best_weights(), score
+                self.found, self._found_score = _copy_weights(network), score
                 self._news.append(partial(BetterNetwork, score=score))
 
     def _tell_score(self, source: Source, score: float, best: float) -> None:
@@ -220,7 +223,7 @@ class Schooling:
         model.network.load_state_dict(self.found)
         model.history["steps"] = self._steps_before + self.steps
         self.found, self._renewed, self._seen = None, False, (image, region)
-        self.renewal = Answers(model, device, feature_bytes, answers)
+        self.renewal = Answers(model, device, feature_bytes, answers, place_may_count=self.config.place_may_count)
 
     def _renew(self, images: AnnotatedImages) -> Work:
         renewal, (image, region) = self.renewal, self._seen
@@ -236,3 +239,10 @@ class Schooling:
             return None
         renewed, self.renewal, self._renewed = self.renewal, None, False
         return renewed
+
+
+def _copy_weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        key: value.detach().float().cpu().clone() if value.is_floating_point() else value.cpu().clone()
+        for key, value in network.state_dict().items()
+    }

@@ -16,13 +16,14 @@ from napari_unet.data.intensity import FrameReader
 from napari_unet.data.place import CENTRES, place_basis
 from napari_unet.data.sample import Sample
 from napari_unet.errors import InputError
-from napari_unet.learn.closed_form import ClosedForm, solve_head
+from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.place_choice import SolvedHead, solve_with_place
 from napari_unet.learn.prepare import prepare_frames
-from napari_unet.models.head import apply_head, set_head
+from napari_unet.learn.solved_head import set_head
+from napari_unet.learn.stroke_pixels import choose_pixels
+from napari_unet.models.head import apply_head
 from napari_unet.models.model import Model
-from napari_unet.models.stroke_pixels import choose_pixels
 from napari_unet.nets.device import choose_device
 from napari_unet.predict.blend import Blender
 from napari_unet.predict.feature_cache import FeatureCache
@@ -207,9 +208,7 @@ class Adapter:
             np.concatenate(strokes), torch.cat(places),
         )  # fmt: skip
 
-    def solve(
-        self, strokes: StrokeFeatures, chosen: npt.NDArray[np.bool_] | None = None, *, place_may_count: bool = True
-    ) -> SolvedHead:
+    def solve(self, strokes: StrokeFeatures, chosen: npt.NDArray[np.bool_] | None = None) -> SolvedHead:
         """Return the head that strokes give; `chosen` (n,) bool leaves pixels out."""
         device = self.device.torch_device
         kept = np.ones(len(strokes.classes), bool) if chosen is None else chosen
@@ -219,9 +218,8 @@ class Adapter:
         weights = torch.from_numpy(strokes.weights[kept]).to(device)
         count = len(self.model.config.classes)
         network = cast("SegmentationNetwork", self.model.network)
-        if not (place_may_count and self.place_may_count and network.takes_place):
-            known = {"ridge": form.ridge, "scale": form.scale, "offset": form.offset}
-            return SolvedHead(*solve_head(features, classes, count, weights=weights, **known))
+        if not (self.place_may_count and network.takes_place):
+            return SolvedHead(*form.solve(features, classes, count, weights=weights))
         places = strokes.places[torch.from_numpy(kept)]
         return solve_with_place(features, places, strokes.strokes[kept], classes, count, weights=weights, form=form)
 

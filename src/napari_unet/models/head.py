@@ -1,4 +1,4 @@
-"""The last layer of a network: set, and applied to features that are known."""
+"""The last layer of a network, applied to features that are known."""
 
 from __future__ import annotations
 
@@ -10,31 +10,11 @@ import torch
 from torch import nn
 
 from napari_unet.data.axes import Box
-from napari_unet.learn.place_choice import SolvedHead
 
 if TYPE_CHECKING:
     from napari_unet.nets.base import SegmentationNetwork
 
-__all__ = ["apply_head", "get_head", "set_head"]
-
-
-def get_head(network: nn.Module) -> SolvedHead:
-    """Return a copy of the last layer of a network."""
-    head, place = cast("nn.Conv2d", network.head), cast("SegmentationNetwork", network).place
-    return SolvedHead(
-        head.weight.detach().flatten(1).clone(),
-        cast("torch.Tensor", head.bias).detach().clone(),
-        None if place is None else place.clone(),
-    )
-
-
-def set_head(network: nn.Module, solved: SolvedHead) -> None:
-    """Give a network a last layer."""
-    head, whole = cast("nn.Conv2d", network.head), cast("SegmentationNetwork", network)
-    with torch.no_grad():
-        head.weight.copy_(solved.weight.reshape(head.weight.shape))
-        cast("torch.Tensor", head.bias).copy_(solved.bias)
-    whole.set_place(solved.place)
+__all__ = ["apply_head"]
 
 
 @torch.inference_mode()

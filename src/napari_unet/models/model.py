@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -19,9 +19,6 @@ from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.registry import build_network
 from napari_unet.nets.tensor_file import load_tensors, save_tensors
-
-if TYPE_CHECKING:
-    from napari_unet.nets.base import SegmentationNetwork
 
 __all__ = ["Model"]
 
@@ -245,8 +242,7 @@ def _rebuild(config: ModelConfig, state: dict[str, torch.Tensor], name: str) -> 
             raise ModelFileError(
                 f"{name} has weights {key!r} of shape {found} where its network needs {expected[key]}."
             )
-    network = cast("SegmentationNetwork", _build(config, seed=0))
-    network.set_place(state.get("place"))
+    network = _build(config, seed=0)
     network.load_state_dict(state)
     return network.eval()
 

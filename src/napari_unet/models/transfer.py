@@ -99,6 +99,7 @@ def transfer(source: Model, config: ModelConfig, *, seed: int = 0) -> Transfer:
     if not kept and not adapted:
         raise InputError("No layer of the model fits the new network; start with a new model.")
     model.network.load_state_dict(state)
+    _move_place(source, model)
     model.network.eval()
     model.task, model.spacing, model.closed_form = source.task, source.spacing, source.closed_form
     encoder = cast("SegmentationNetwork", model.network).encoder
@@ -111,6 +112,16 @@ def transfer(source: Model, config: ModelConfig, *, seed: int = 0) -> Transfer:
         }
     }
     return Transfer(model, kept, adapted, anew, _sentence(kept, adapted, anew, source.config, config))
+
+
+def _move_place(source: Model, model: Model) -> None:
+    """Let the place count as before for the classes whose rows of the last layer are kept."""
+    before, after = cast("SegmentationNetwork", source.network), cast("SegmentationNetwork", model.network)
+    shapes = [cast("torch.nn.Conv2d", network.head).weight.shape[1:] for network in (before, after)]
+    if before.place is not None and after.takes_place and shapes[0] == shapes[1]:
+        rows = _class_rows(source.config.classes, model.config.classes)
+        old = before.place.cpu()
+        after.set_place(_move_rows(old, torch.zeros(len(rows), old.shape[1]), rows))
 
 
 def _layers(network: torch.nn.Module) -> dict[str, Tensors]:

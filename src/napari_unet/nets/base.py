@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from napari_unet.data.place import PlaceLogits
 from napari_unet.errors import InputError
 from napari_unet.nets.blocks import center_crop, he_init_
 from napari_unet.nets.config import ModelConfig
+from napari_unet.nets.place import place_logits
 from napari_unet.nets.reach import measure_reach
 
 __all__ = ["SegmentationNetwork"]
@@ -72,7 +73,7 @@ class SegmentationNetwork(nn.Module):
         ----------
         x : torch.Tensor
             (N, C, \\*space). For a padded network each side must be a multiple of `divisor`. Where the place counts,
-            the logits of the place are further channels, which `napari_unet.data.intensity.FrameReader` makes.
+            a channel more for each axis tells where a pixel lies: `napari_unet.data.intensity.FrameReader` makes them.
         auxiliary : bool
             Whether to return the logits of the inner results, too, for deep supervision: a training loop that finds
             ``config.deep_supervision`` asks for them and takes the mean of the losses.
@@ -87,14 +88,27 @@ class SegmentationNetwork(nn.Module):
         InputError
             If the network can't take that size.
         """
-        channels = self.config.in_channels
-        image = x if self.place is None else x[:, :channels]
+        image = x if self.place is None else x[:, : self.config.in_channels]
         logits: torch.Tensor = self.head(self.features(image))
-        if self.place is not None:
-            if x.shape[1] != channels + len(self.place):
-                raise InputError("The place in the image counts for this network, but it was not given the place.")
-            logits = logits + center_crop(x[:, channels:], logits.shape[2:])
+        place = self.logits_of_place(x, tuple(logits.shape[2:]))
+        if place is not None:
+            logits = logits + place
         return logits.unsqueeze(0) if auxiliary else logits
+
+    def logits_of_place(self, x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor | None:
+        """Return what the places in `x`, see `forward`, add to the logits (N, class, \\*size); None: nothing.
+
+        Raises
+        ------
+        InputError
+            If the place counts, but `x` does not tell it.
+        """
+        if self.place is None:
+            return None
+        if x.shape[1] != self.input_channels:
+            raise InputError("The place in the image counts for this network, but it was not given the place.")
+        places = center_crop(x[:, self.config.in_channels :], size)
+        return place_logits(self._centred(self.place), places)
 
     def set_place(self, place: torch.Tensor | None) -> None:
         """Say what the place of a pixel adds to its logits, from now on.
@@ -107,12 +121,27 @@ class SegmentationNetwork(nn.Module):
         self.place = None if place is None else place.detach().clone()
 
     @property
+    def input_channels(self) -> int:
+        """Channels that the network reads: those of the image, and where the place counts one more for each axis."""
+        return self.config.in_channels + (0 if self.place is None else self.config.ndim)
+
+    @property
     def place_logits(self) -> PlaceLogits | None:
         """What makes the logits of the place, if the place counts."""
         if self.place is None:
             return None
-        centres = round(self.place.shape[1] ** (1 / self.config.ndim))
-        return PlaceLogits(self.place.cpu().numpy().reshape(-1, *(centres,) * self.config.ndim))
+        return PlaceLogits(self._centred(self.place).float().cpu().numpy())
+
+    def _centred(self, place: torch.Tensor) -> torch.Tensor:
+        """Return (class, \\*centres) of (class, B)."""
+        centres = round(place.shape[1] ** (1 / self.config.ndim))
+        return place.reshape(-1, *(centres,) * self.config.ndim)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *details: Any) -> None:
+        """Let the place count as it does in the state that is loaded."""
+        given = state_dict.get(f"{prefix}place")
+        self.place = None if given is None else next(self.parameters()).new_empty(given.shape)
+        super()._load_from_state_dict(state_dict, prefix, *details)
 
     @property
     def takes_place(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -22,9 +22,6 @@ from napari_unet.predict.store_plan import Source, open_source
 from napari_unet.predict.store_writer import TileAssembler
 from napari_unet.predict.tile_store import TileStore
 from napari_unet.predict.tiled import predict_tiles
-
-if TYPE_CHECKING:
-    from napari_unet.nets.base import SegmentationNetwork
 
 __all__ = ["NetworkPlugin", "TileTask", "predict_stored_tile"]
 
@@ -101,8 +98,7 @@ class NetworkPlugin(WorkerPlugin):
             torch.set_num_threads(self.threads)
             config = ModelConfig(**self.config)
             weights = safetensors.torch.load(self.weights)
-            network = cast("SegmentationNetwork", build_network(config))
-            network.set_place(weights.get("place"))
+            network = build_network(config)
             network.load_state_dict(weights)
             self.model = _WorkerModel(config, network.eval())
         if self.opened is None or self.opened[0] != task:

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from napari_unet.data.crops import AnnotatedFrame
 
-__all__ = ["choose_pixels", "strokes_of_pixels"]
+__all__ = ["choose_pixels", "painted_pixels", "strokes_of_pixels"]
 
 _MOST_PIXELS = 10_000  # of one class in one frame
 _MOST_CELLS = 500_000  # of a frame in which strokes are told apart
@@ -33,10 +33,7 @@ def choose_pixels(
     strokes : numpy.ndarray
         (n,) which stroke of the frame each belongs to, see `strokes_of_pixels`.
     """
-    local = np.nonzero(frame.weights)
-    kinds = frame.classes[local].astype(np.int64)
-    places = tuple(axis + begin for axis, begin in zip(local, frame.origin, strict=True))
-    pixels = np.ravel_multi_index(places, frame.reader.layout.frame_shape)
+    pixels, kinds = painted_pixels(frame)
     rank = pixels.astype(np.uint64) * _SPREAD
     chosen, weights = [], np.ones(len(pixels), np.float32)
     for kind in range(classes):
@@ -48,6 +45,14 @@ def choose_pixels(
     kept = np.sort(np.concatenate(chosen))
     strokes = strokes_of_pixels(pixels, kinds, frame.reader.layout.frame_shape)
     return pixels[kept], kinds[kept], weights[kept], strokes[kept]
+
+
+def painted_pixels(frame: AnnotatedFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return all painted pixels, numbers in the flattened frame (n,) sorted, and their classes (n,)."""
+    local = np.nonzero(frame.weights)
+    places = tuple(axis + begin for axis, begin in zip(local, frame.origin, strict=True))
+    pixels = np.ravel_multi_index(places, frame.reader.layout.frame_shape)
+    return np.asarray(pixels, np.int64), frame.classes[local].astype(np.int64)
 
 
 def strokes_of_pixels(

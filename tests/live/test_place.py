@@ -1,0 +1,124 @@
+"""The place in the image in the training behind the window: it counts as soon as the strokes say so."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+import napari_unet as nu
+from napari_unet.learn.closed_form import ClosedForm
+from napari_unet.learn.scoring import Scorer
+from napari_unet.live.course import Course
+from napari_unet.live.events import BetterNetwork, LiveEvent, Problem, Scored, StepTaken
+from napari_unet.live.learner import LiveLearner
+from napari_unet.nets.base import SegmentationNetwork
+from tests.live.conftest import QUICK, of, run
+from tests.place_task import organ
+
+SHAPE = (60, 72)
+
+
+def make_learner(**settings: Any) -> LiveLearner:
+    model = nu.Model.create(nu.ModelConfig(features=4, depth=1))
+    model.closed_form = ClosedForm(ridge=0.01, scale=3.0)
+    return LiveLearner(model, nu.TrainConfig(**{**QUICK, "w0": 0.0, **settings}), device="cpu")
+
+
+def paint(learner: LiveLearner, rows: int) -> nu.Sample:
+    """Paint the strokes of the first rows; there are five."""
+    image, annotation, _ = organ(SHAPE)
+    annotation[2 + rows * (SHAPE[0] - 4) // 5 :] = 0
+    sample = nu.Sample(image, annotation)
+    learner.set_annotation("a", sample)
+    return sample
+
+
+def course_of(learner: LiveLearner) -> Course:
+    course = learner._schooling.course
+    assert course is not None
+    return course
+
+
+def took(steps: int) -> Any:
+    return lambda event: isinstance(event, StepTaken) and event.step >= steps
+
+
+def place_of(network: Any) -> torch.Tensor | None:
+    return cast("SegmentationNetwork", network).place
+
+
+def test_it_counts_from_the_strokes_on_that_show_it_and_follows_further_ones() -> None:
+    learner = make_learner()
+    image = paint(learner, 2).image
+    learner.start_training()
+    events = run(learner, until=took(2))
+    first = course_of(learner)
+    assert not first.trainer.place_counts
+    learner.set_annotation("a", nu.Sample(image, organ(SHAPE)[1]))
+    events += run(learner, until=took(4))
+    second = course_of(learner)
+    assert second is not first
+    assert second.trainer.place_counts
+    before = place_of(second.trainer.network).clone()  # type: ignore[union-attr]
+    more = organ(SHAPE)[1]
+    more[30:33, 40:44] = 1
+    learner.set_annotation("a", nu.Sample(image, more))
+    events += run(learner, until=took(6))
+    assert not of(events, Problem)
+    assert course_of(learner) is second
+    now, anchor = place_of(second.trainer.network), second.trainer.anchor
+    assert now is not None
+    assert anchor is not None
+    assert not torch.equal(now, before)
+    assert torch.equal(now, cast("torch.Tensor", place_of(anchor.network)))
+    assert torch.equal(now, cast("torch.Tensor", place_of(second.trainer.averaged_network)))
+
+
+def test_a_better_network_is_shown_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.5, 0.9, 0.5, 0.9] + 50 * [0.1])
+
+    def score(self: Any, network: torch.nn.Module) -> Any:
+        assert place_of(network) is not None
+        yield next(scores)
+
+    monkeypatch.setattr(Scorer, "run", score)
+    learner = make_learner()
+    sample = paint(learner, 5)
+    learner.look_at("a")
+    learner.start_training()
+    events: list[LiveEvent] = run(learner, until=lambda event: isinstance(event, BetterNetwork))
+    events += run(learner, until=took(6))
+    assert not of(events, Problem)
+    assert learner.shown == "network"
+    model = learner.current_model()
+    assert place_of(model.network) is not None
+    found = nu.predict(model, sample.image, config=nu.PredictConfig(device="cpu"))[1] > 0.5
+    assert (found == organ(SHAPE)[2]).mean() > 0.85
+    assert course_of(learner).can_take(learner._answers.network_to_train())
+
+
+def test_it_does_not_count_where_it_is_not_wanted() -> None:
+    learner = make_learner(place_may_count=False)
+    paint(learner, 5)
+    learner.start_training()
+    events = run(learner, until=took(5))
+    assert not of(events, Problem)
+    assert of(events, Scored)
+    assert not course_of(learner).trainer.place_counts
+    assert place_of(learner.current_model().network) is None
+
+
+def test_random_weights_are_trained_without_it_and_scored_beside_an_answer_with_it() -> None:
+    learner = make_learner()
+    learner._answers.model.closed_form = None
+    paint(learner, 5)
+    learner.start_training()
+    events = run(learner, until=took(5))
+    assert not of(events, Problem)
+    assert place_of(learner._answers.network_for_score("closed form")) is not None
+    assert not course_of(learner).trainer.place_counts
+    assert {event.source for event in of(events, Scored)} == {"closed form", "network"}
+    assert np.isfinite([event.score for event in of(events, Scored)]).all()
