@@ -176,6 +176,7 @@ def test_whether_it_counts_is_as_in_what_scores_best(
         ({"in_channels": 2}, {"consistency": 5.0, "noise": 0.1, "blur": 1.0}),
         ({"padding": "valid", "norm": None}, {}),
         ({"dropout": 0.3}, {"hold_on": 0.0}),
+        ({}, {"precision": "float64"}),
     ],
 )
 def test_all_ways_of_training_know_it(config: dict[str, Any], training: dict[str, Any]) -> None:

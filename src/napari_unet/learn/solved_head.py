@@ -68,13 +68,14 @@ def solve_from_boxes(
     place_may_count : bool
         Whether the head may look at the place in the image, see `solve_with_place`.
     """
-    whole = cast("SegmentationNetwork", network)
-    count = cast("nn.Conv2d", network.head).out_channels
+    whole, head = cast("SegmentationNetwork", network), cast("nn.Conv2d", network.head)
+    count, exactness = head.out_channels, head.weight.dtype
     features, classes, weights = [], [], []
     painted = _PaintedPlaces()
     for box in boxes:
         with torch.inference_mode(), device.autocast():
-            maps: torch.Tensor = whole.features(device.tensor(box.image[:, : whole.config.in_channels]))
+            image = device.tensor(box.image[:, : whole.config.in_channels]).to(exactness)
+            maps = whole.features(image)
         known = center_crop(box.classes, maps.shape[2:])[0]
         rows = maps[0].flatten(1).T
         for kind in range(count):

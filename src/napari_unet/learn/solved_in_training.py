@@ -61,6 +61,7 @@ class SolvedInTraining(nn.Module):
             (M, \\*space) with 0 where the other half lacks the class of a pixel.
         """
         network = cast("SegmentationNetwork", self.network)
+        image = image.to(next(network.parameters()).dtype)
         maps = network.features(image if network.place is None else image[:, : network.config.in_channels])
         own: torch.Tensor = network.head(maps)
         size = maps.shape[2:]
