@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Generator
 from itertools import product
 from typing import Any
 
@@ -12,7 +14,7 @@ from napari_unet.data.axes import ImageLayout
 from napari_unet.errors import InputError
 from napari_unet.predict.object_blocks import check_ids, choose_block
 
-__all__ = ["check_stitching", "stitch_planes", "stitch_stack"]
+__all__ = ["check_stitching", "stitch_planes", "stitch_stack", "stitching_steps"]
 
 _Integers = npt.NDArray[np.int64]
 
@@ -96,11 +98,27 @@ def stitch_stack(labels: Any, layout: ImageLayout, iou: float) -> int:
     InputError
         See `check_stitching`; and if the type of `labels` does not hold the ids.
     """
+    steps = stitching_steps(labels, layout, iou)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return int(end.value)
+
+
+def stitching_steps(labels: Any, layout: ImageLayout, iou: float) -> Generator[float, None, int]:
+    """Do the same plane by plane; see `stitch_stack`.
+
+    Yields
+    ------
+    float
+        How far it is, 0 to 1. Up to the half of it nothing is written, and it may be left.
+    """
     check_stitching(iou, layout)
     along = layout.stack_letters.index("Z")
     boxes = _boxes(layout, getattr(labels, "chunks", None))
     tables: dict[tuple[int, ...], npt.NDArray[np.uint32]] = {}
-    count = 0
+    count, frames = 0, math.prod(layout.stack_shape)
     for position in sorted(layout.frames(), key=lambda at: (at[:along], at[along + 1 :], at[along])):
         before = (*position[:along], position[along] - 1, *position[along + 1 :])
         pairs, ids = _compare(labels, layout, before if position[along] > 0 else None, position, boxes)
@@ -111,10 +129,12 @@ def stitch_stack(labels: Any, layout: ImageLayout, iou: float) -> int:
         table[new] = np.arange(count + 1, count + len(new) + 1)
         count += len(new)
         tables[position] = table
+        yield len(tables) / (2 * frames)
     check_ids(labels, count)
-    for position, box in product(tables, boxes):
+    for number, (position, box) in enumerate(product(tables, boxes), start=1):
         block = tables[position][layout.read_labels(labels, position, box)]
         labels[layout.label_box(position, box)] = layout.to_label_order(block[np.newaxis])[0]
+        yield 0.5 + number / (2 * frames * len(boxes))
     return count
 
 

@@ -23,6 +23,7 @@ from napari_unet.widgets.parts.worker import StopCheck
 from napari_unet.widgets.results.arrays import ResultArray
 from napari_unet.widgets.results.frame_labels import FrameLabeller
 from napari_unet.widgets.results.record import PredictionRecord
+from napari_unet.widgets.results.stitched import join_slices
 from napari_unet.widgets.results.tile_order import predict_view_first
 from napari_unet.widgets.results.view_region import Look
 from napari_unet.widgets.training.train_job import torch_threads
@@ -62,6 +63,9 @@ class PredictRequest:
         Positions in the stack at which `result` has labels.
     threads : int
         Cores for PyTorch.
+    join : float or None
+        Intersection over union from which on objects of neighbouring slices are one, when all slices are predicted;
+        None: each slice has objects of its own.
     """
 
     source: ImageSource
@@ -75,6 +79,7 @@ class PredictRequest:
     probabilities: tuple[ResultArray, ...] = ()
     filled: frozenset[tuple[int, ...]] = frozenset()
     threads: int = 1
+    join: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,11 +190,26 @@ def _predict(request: PredictRequest, should_stop: StopCheck) -> Iterator[Any]:
     for position in progress.positions:  # of which the tiles were there already
         if progress.is_complete(position):
             yield from _find_objects(frames, progress, position, should_stop)
+    if request.join is not None:
+        yield from _join(request, request.join, progress, should_stop)
     if frames.note:
         yield PredictNote(frames.note)
     elif not progress.pieces and not should_stop():
         yield PredictNote("All of this is predicted already by this model, and nothing has changed since.")
     yield PredictSummary(frames.summary)
+
+
+def _join(request: PredictRequest, overlap: float, progress: _Progress, should_stop: StopCheck) -> Iterator[Any]:
+    """Join objects over slices, and have them drawn."""
+    layout, share = request.source.layout, 0.0
+    try:
+        for share in join_slices(request.result, request.record, layout, overlap, should_stop):
+            yield FindingObjects(share)
+    except InputError:
+        yield PredictNote("There are more objects than the layer can tell apart, so they are not joined over slices.")
+    if share == 1.0:
+        for position in progress.positions:
+            yield progress.piece(layout.label_box(position, progress.spans))
 
 
 def _find_objects(
@@ -202,6 +222,8 @@ def _find_objects(
 def _begin(request: PredictRequest, intensity: IntensityRange) -> PredictNote | None:
     """Go on with what is done, or begin anew; return what to tell of it."""
     record, known = request.record, request.record.key
+    if request.region is None and record.joined not in (None, request.join):
+        record.key = None  # the objects of each slice are not known any more
     cell = cast("int", request.model.network.divisor)
     goes_on = record.begin(_key(request, intensity), request.source.layout, cell)
     done = _Progress(request).share

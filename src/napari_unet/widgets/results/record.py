@@ -53,6 +53,8 @@ class PredictionRecord:
         The largest id that was given to an object of a result with 32 bits.
     tile : tuple of int or None
         Sides of the tiles that were chosen for it; those of a prediction that goes on are the same.
+    joined : float or None
+        By what overlap the objects of all slices are joined over the slices; None: they are not.
 
     Examples
     --------
@@ -73,13 +75,14 @@ class PredictionRecord:
     frames: dict[Position, FrameRecord] = field(default_factory=dict)
     last_id: int = 0
     tile: tuple[int, ...] | None = None
+    joined: float | None = None
 
     def begin(self, key: Hashable, layout: ImageLayout, cell: int) -> bool:
         """Start or go on; returns whether what was done before still counts, and forgets it if not."""
         if (key, layout, cell) == (self.key, self.layout, self.cell):
             return True
         self.key, self.layout, self.cell = key, layout, cell
-        self.frames, self.tile = {}, None
+        self.frames, self.tile, self.joined = {}, None, None
         return False
 
     def frame(self, position: Position) -> FrameRecord:

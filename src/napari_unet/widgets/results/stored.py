@@ -12,6 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from napari_unet.data.zarr_writer import OME_AXES
+from napari_unet.errors import InputError
 from napari_unet.predict.config import PredictConfig
 from napari_unet.widgets.parts.layer_tools import alignment_of, find_marked, give_away, mark_layer
 from napari_unet.widgets.parts.source import ImageSource
@@ -21,7 +22,7 @@ from napari_unet.widgets.results.predict_job import PieceReady
 from napari_unet.widgets.results.store_job import StoreOpened, StoreRequest, describe_space
 from napari_unet.widgets.results.view_region import Look
 from napari_unet.widgets.segment.panel import SegmentPanel
-from napari_unet.widgets.segment.requests import default_threads
+from napari_unet.widgets.segment.requests import default_threads, may_join_slices
 from napari_unet.widgets.segment.window_config import WindowConfig
 
 if TYPE_CHECKING:
@@ -55,9 +56,14 @@ def store_request(panel: SegmentPanel, image: Image, source: ImageSource, model:
     Raises
     ------
     InputError
-        If a field holds what can't be.
+        If a field holds what can't be, or objects are to be joined over slices.
     """
     window = WindowConfig(**panel.window_form.values())
+    if panel.join.isChecked() and may_join_slices(panel, source, "all"):
+        raise InputError(
+            "Objects can't be joined over slices in a result on the disk: untick 'join objects over slices', or raise "
+            "'To the disk above' under Advanced."
+        )
     path = _image_path(image)
     stem = path.name.split(".")[0] if path is not None else "".join(c if c.isalnum() else "_" for c in image.name)
     return StoreRequest(

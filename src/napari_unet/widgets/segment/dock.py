@@ -41,6 +41,7 @@ from napari_unet.widgets.segment.requests import (
     NO_IMAGE,
     check_channels,
     choose_extent,
+    may_join_slices,
     predict_request,
     train_request,
 )
@@ -125,6 +126,7 @@ class SegmentDock(ScrollingDock):
         panel.open.clicked.connect(self._on_open)
         panel.start_over.clicked.connect(runner.start_over)
         panel.probabilities.toggled.connect(self._on_probabilities)
+        panel.extent.currentIndexChanged.connect(self._show_join)
         panel.window_form.changed.connect(self._on_window_form)
         # the window may go without the dock being taken out of it first
         self.destroyed.connect(partial(_close_parts, *self._parts()))
@@ -210,6 +212,7 @@ class SegmentDock(ScrollingDock):
             ensure_result_layer(
                 self.viewer, self.image, self._source, task=self.task, colours=self.classes.table.colours
             )
+        self._show_join()
         self.update_hint()
 
     def _on_dims_chosen(self) -> None:
@@ -253,6 +256,9 @@ class SegmentDock(ScrollingDock):
             for extent in extents_for(self._source):
                 self.panel.extent.addItem(extent.title, extent.key)
         self.panel.extent.setCurrentIndex(max(0, self.panel.extent.findData(chosen)))
+
+    def _show_join(self) -> None:
+        self.panel.join.setVisible(may_join_slices(self.panel, self._source, self.panel.extent.currentData()))
 
     def _on_painted(self) -> None:
         self.update_hint()
@@ -338,6 +344,7 @@ class SegmentDock(ScrollingDock):
         extent = choose_extent(self.panel, source, after_training=after_training)
         look = Look(self.viewer, image, source)
         colours = self.classes.table.colours
+        join = self.panel.join.isChecked() and may_join_slices(self.panel, source, extent)
         if goes_to_disk(self.panel, source, model, extent):
             names = model.config.classes
             stored = StoredLayer(self.viewer, image, source, task=self.task, names=names, colours=colours)
@@ -345,7 +352,7 @@ class SegmentDock(ScrollingDock):
         region = choose_region(look.view, source, extent)
         labels = ensure_result_layer(self.viewer, image, source, task=self.task, colours=colours)
         layers = ResultLayers(self.viewer, labels, self.probability_layers(image, source, model.config.classes))
-        return predict_request(self.panel, source, model, look, region, layers), layers
+        return predict_request(self.panel, source, model, look, region, layers, join=join), layers
 
     def take_model(self, model: Model) -> None:
         """Show the classes, the task and the network of a model that was opened."""

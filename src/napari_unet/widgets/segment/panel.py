@@ -220,11 +220,17 @@ class SegmentPanel(QWidget):
         self.extent.setToolTip("How much to segment.")
         self.probabilities = QCheckBox("also show probabilities")
         self.probabilities.setToolTip("Also show how sure the model is of each class, as an image layer from 0 to 1.")
+        self.join = QCheckBox("join objects over slices")
+        self.join.setToolTip(
+            "When all slices are predicted, objects of neighbouring slices that overlap become one object."
+        )
+        self.join.hide()
         row.addWidget(self.predict, 1)
         row.addWidget(self.extent, 1)
         column = QVBoxLayout()
         column.setSpacing(6)
         column.addLayout(row)
+        column.addWidget(self.join)
         column.addWidget(self.probabilities)
         return column
 

@@ -23,7 +23,15 @@ from napari_unet.widgets.training.train_job import PaintedImage, TrainRequest
 if TYPE_CHECKING:
     from napari_unet.models.model import Model
 
-__all__ = ["NO_IMAGE", "check_channels", "choose_extent", "default_threads", "predict_request", "train_request"]
+__all__ = [
+    "NO_IMAGE",
+    "check_channels",
+    "choose_extent",
+    "default_threads",
+    "may_join_slices",
+    "predict_request",
+    "train_request",
+]
 
 NO_IMAGE = "There is no image: open one with File > Open, or try one of File > Open Sample > U-Net."
 
@@ -96,6 +104,12 @@ def choose_extent(panel: SegmentPanel, source: ImageSource, *, after_training: b
     return "frame" if extent == "all" else extent
 
 
+def may_join_slices(panel: SegmentPanel, source: ImageSource | None, extent: str) -> bool:
+    """Whether objects can be joined over slices: all slices of a stack are gone through one by one."""
+    slices = source is not None and "Z" in source.layout.stack_letters
+    return slices and extent == "all" and panel.task.value == "objects"
+
+
 def predict_request(
     panel: SegmentPanel,
     source: ImageSource,
@@ -103,8 +117,10 @@ def predict_request(
     look: Look,
     region: Box | None,
     layers: ResultLayers,
+    *,
+    join: bool = False,
 ) -> PredictRequest:
-    """Put a prediction together.
+    """Put a prediction together; `join` joins objects over slices.
 
     Raises
     ------
@@ -124,4 +140,5 @@ def predict_request(
         probabilities=layers.probability_arrays,
         filled=filled_positions(layers.labels),
         threads=window.threads or default_threads(),
+        join=window.join_overlap if join else None,
     )

@@ -44,6 +44,12 @@ class WindowConfig:
         "Results of more million pixels than this are written to the disk, and shown from there.", minimum=1,
     )  # fmt: skip
     result_folder: str = setting("", "Folder for these", "Where such results are written. Empty: beside the image.")
+    join_overlap: float = setting(
+        0.1, "Join from overlap",
+        "Objects of neighbouring slices are joined where the area that they share is at least this part of the area "
+        "that they cover together. A high value cuts off caps; a low one joins what lies upon each other.",
+        minimum=0.01, maximum=1.0,
+    )  # fmt: skip
     axes: str = setting("", "Axes", "One letter for each axis of the image: any of T, C, Z, Y, X. Empty: guessed.")
 
     def __post_init__(self) -> None:
