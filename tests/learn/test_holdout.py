@@ -11,7 +11,7 @@ from scipy import ndimage
 from napari_unet.data.axes import ImageLayout
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.data.intensity import FrameReader, IntensityRange
-from napari_unet.learn.holdout import hold_out
+from napari_unet.learn.holdout import count_strokes, hold_out
 
 NAMES = ("background", "cell", "membrane")
 
@@ -193,3 +193,17 @@ def test_the_frames_that_went_in_are_as_before(rng: np.random.Generator) -> None
     before = frame.weights.tobytes()
     hold_out([frame], 0.4, NAMES)
     assert frame.weights.tobytes() == before
+
+
+def test_strokes_are_counted_for_the_class_that_has_fewest() -> None:
+    first, second = np.zeros((40, 50), np.uint8), np.zeros((30, 20), np.uint8)
+    first[2:5, 2:20] = first[10, 3:30] = 1
+    first[20:23, 2:9] = 2
+    second[4:6, 3:18] = 1
+    frames = [_frame(first), _frame(second)]
+    assert count_strokes(frames) == 1
+    second[10:12, 3:18] = 2
+    assert count_strokes([_frame(first), _frame(second)]) == 2
+    whole = np.ones((60, 60), np.uint8)
+    whole[:, 30:] = 2
+    assert count_strokes([_frame(whole)]) > 10

@@ -24,7 +24,7 @@ class _Thresholds(nn.Module):
 
     def __init__(self, classes: int, shrink: int = 0) -> None:
         super().__init__()
-        self.classes, self.shrink = classes, shrink
+        self.classes, self.shrink, self.input_channels = classes, shrink, 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.shrink:

@@ -89,6 +89,22 @@ def test_a_start_that_is_never_beaten_is_kept_with_all_strokes(
     assert (start.history["best_score"], start.history["steps"]) == (0.9, 10)
 
 
+@pytest.mark.parametrize("gain", [0.08, 0.12])
+def test_a_start_is_replaced_by_what_is_better_by_more_than_chance(
+    gain: float, start: Model, make_sample: Make, quick: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, 0.5 + gain, 0.5 + gain])
+
+    def run(self: Any, network: torch.nn.Module) -> Iterator[float | None]:
+        assert self.least_gain == pytest.approx(0.1)  # a stroke of each class is held out
+        yield next(scores)
+
+    monkeypatch.setattr("napari_unet.learn.scoring.Scorer.run", run)
+    events = _run(start, make_sample(), quick())
+    improved = [event.improved for event in events if isinstance(event, FitScored)]
+    assert improved == [True, gain > 0.1, gain > 0.1]
+
+
 @pytest.mark.parametrize(("scores", "kept"), [([0.9, 0.5, 0.6, 0.6], True), ([0.5, 0.9, 0.6, 0.6], False)])
 def test_a_model_trained_before_begins_as_it_is_or_solved_anew(
     scores: list[float], kept: bool, start: Model, make_sample: Make, quick: Make, monkeypatch: pytest.MonkeyPatch

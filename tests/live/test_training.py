@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -86,6 +89,25 @@ def test_the_network_takes_over_when_it_scores_better(person: Person, monkeypatc
     more = run(learner, until=took(learner.curves.loss[-1][0] + 2))  # type: ignore[arg-type]
     assert of(more, RegionAnswered)
     assert of(more, StepTaken)
+
+
+@pytest.mark.parametrize("gain", [0.05, 0.2])
+def test_the_network_takes_over_only_when_it_is_better_by_more_than_chance(
+    gain: float, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, *[0.5 + gain] * 100])
+
+    def run_scorer(self: Any, network: Any) -> Iterator[float | None]:
+        assert self.least_gain == pytest.approx(0.1)  # a stroke of each class is held out
+        yield next(scores)
+
+    learner = make_learner()
+    learner._answers.model.closed_form = ClosedForm(ridge=1.0, offset=0.0)  # as starting weights have it
+    painted(person, learner, 4)
+    monkeypatch.setattr("napari_unet.learn.scoring.Scorer.run", run_scorer)
+    events = run(learner)
+    assert any(event.score == 0.5 + gain for event in of(events, Scored))
+    assert bool(of(events, BetterNetwork)) == (gain > 0.1)
 
 
 def test_training_begins_and_ends_by_a_call(person: Person) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,11 +34,18 @@ class Progress:
         Best score on the held-out strokes.
     best_state : dict of str to torch.Tensor or None
         The network's state at that score, on the CPU.
+    bar : float
+        A network is kept only if it scores as well as this.
     """
 
     seconds: float = 0.0
     best_score: float | None = None
     best_state: dict[str, torch.Tensor] | None = None
+    bar: float = -math.inf
+
+    def takes(self, score: float) -> bool:
+        """Return whether a network with this score is kept; later is better where scores are equal."""
+        return self.best_score is None or score >= max(self.best_score, self.bar)
 
 
 def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, progress: Progress, model: ModelConfig) -> None:
@@ -55,6 +63,7 @@ def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, progress: Pr
         "settings": _signature(model, trainer.config),
         "seconds": progress.seconds,
         "best_score": progress.best_score,
+        "bar": progress.bar if math.isfinite(progress.bar) else None,
         "trainer": state.numbers,
     }
     save_tensors(path, tensors, document)
@@ -76,7 +85,10 @@ def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, model: Model
         raise ModelFileError(f"{name} is of a training with other settings; choose another file or delete it.")
     best = {key.removeprefix("best."): value for key, value in tensors.items() if key.startswith("best.")}
     try:
-        progress = Progress(float(document["seconds"]), document["best_score"], best or None)
+        bar = document.get("bar")
+        progress = Progress(
+            float(document["seconds"]), document["best_score"], best or None, -math.inf if bar is None else float(bar)
+        )
         trainer.load_state(tensors, document["trainer"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{name} lacks a part of its training; delete it to start anew.") from error

@@ -58,8 +58,9 @@ def fit(
 
     Starting weights (`Model.pretrained`, and what was made of them) begin with their last layer solved from the
     strokes, as `napari_unet.adapt` does it, and are then trained with care (`TrainConfig.hold_on`): what comes of it
-    is taken only where it is better on the held-out strokes. Other models are trained on as they are. Where the place
-    in the image counts for the last layer, it does so in the training, too: crops tell where they are from.
+    is taken only where it is better on the held-out strokes by more than chance. Other models are trained on as they
+    are. Where the place in the image counts for the last layer, it does so in the training, too: crops tell where they
+    are from.
 
     The training works on a copy; when it ends, is stopped, is closed or fails, the model gets the best weights so
     far: those with the highest score on the held-out strokes, or the last ones where nothing could be held out.
@@ -255,6 +256,8 @@ class _Run:
             for _ in solve_from_boxes(start, self.painted, form, self.device, place_may_count=place):
                 yield self._report()
             self._keep(start)
+            if self.trainer.anchor is not None and self.progress.best_score is not None:
+                self.progress.bar = self.progress.best_score + self.scorer.least_gain
 
     def _begin_at(self, network: nn.Module) -> None:
         self.trainer.begin_at(network)
@@ -316,7 +319,7 @@ class _Run:
         self._save()
 
     def _compare(self, network: nn.Module, scorer: Scorer) -> Iterator[FitEvent]:
-        """Keep a network if it scores best; later is better where scores are equal."""
+        """Keep a network if it scores best."""
         for score in scorer.run(network):
             if score is None:
                 yield self._report()
@@ -324,8 +327,7 @@ class _Run:
                     self.stopped = True
                     return
                 continue
-            best = self.progress.best_score
-            improved = best is None or score >= best
+            improved = self.progress.takes(score)
             if improved:
                 self.progress.best_score = score
                 self._keep(network)

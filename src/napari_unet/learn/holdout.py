@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from napari_unet.data.crops import AnnotatedFrame
 
-__all__ = ["Holdout", "hold_out", "number_strokes"]
+__all__ = ["Holdout", "count_strokes", "hold_out", "number_strokes"]
 
 _LARGE = 0.1  # share of the painted part from which on a stroke is cut into regions
 _REGIONS = 6  # regions along the longest side of the painted part
@@ -92,6 +92,25 @@ def hold_out(frames: Sequence[AnnotatedFrame], share: float, class_names: Sequen
     train = tuple(frame.keep(~mask) for frame, mask in zip(frames, held, strict=True))
     score = tuple(frame.keep(mask) for frame, mask in zip(frames, held, strict=True) if mask.any())
     return Holdout(train, score)
+
+
+def count_strokes(frames: Sequence[AnnotatedFrame]) -> int:
+    """Return how many strokes, or regions of large ones, there are of the class that has the fewest of those painted.
+
+    Examples
+    --------
+    >>> count_strokes([])
+    0
+    """
+    units = [(frame, _units(frame)) for frame in frames]
+    kinds = {int(kind) for frame in frames for kind in np.unique(frame.classes[frame.weights > 0])}
+    return min(
+        (
+            sum(len(_sizes(unit, (frame.weights > 0) & (frame.classes == kind))) for frame, unit in units)
+            for kind in kinds
+        ),
+        default=0,
+    )
 
 
 def _units(frame: AnnotatedFrame) -> npt.NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.learn.distributed import ALONE, Processes
+from napari_unet.learn.holdout import count_strokes
 from napari_unet.learn.painted_boxes import cover_with_boxes
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from napari_unet.nets.base import SegmentationNetwork
 
 __all__ = ["Scorer"]
+
+_DOUBT = 0.1  # by which the Dice of one stroke and that of the image differ without any reason
 
 
 class Scorer:
@@ -36,6 +40,12 @@ class Scorer:
         Where the network runs.
     processes : Processes
         Who shares the work.
+
+    Attributes
+    ----------
+    least_gain : float
+        By how much a trained network must score better than what is solved from the strokes, to be taken for better:
+        it falls with the root of the number of held-out strokes, as the error of a mean does.
     """
 
     def __init__(
@@ -51,6 +61,7 @@ class Scorer:
         self._device = device
         self._processes = processes
         self._boxes = cover_with_boxes(frames, box, reach)
+        self.least_gain = _DOUBT / math.sqrt(max(1, count_strokes(frames)))
 
     def run(self, network: nn.Module) -> Iterator[float | None]:
         """Score a network in evaluation mode; yields None after each box and the score at the end.

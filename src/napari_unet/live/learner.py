@@ -38,7 +38,6 @@ from napari_unet.predict.tiled import image_layout
 __all__ = ["LiveLearner"]
 
 _FEATURE_BYTES = 256 * 2**20  # of each of the two networks whose features are known while one follows the other
-_CLOSE = 0.02  # a closed form that scores no worse than this below the network is what new strokes are answered with
 
 
 class LiveLearner:
@@ -108,7 +107,7 @@ class LiveLearner:
         self._answers = Answers(model, device, feature_bytes, place_may_count=self.config.place_may_count)
         self._answers.model.task = self.config.task
         self._wanted = False
-        self._behind = 0.0  # by how much the closed form scored less than the network, when both were scored last
+        self._behind = False  # whether the closed form scored clearly less than the network when both were scored last
         self._schooling = Schooling(self.config, self.curves, steps_before=int(model.history.get("steps") or 0))
         self._work: Generator[None, None, None] | None = None
 
@@ -307,7 +306,7 @@ class LiveLearner:
             return
         answers.solve(self._images)
         self._schooling.ready = True
-        self._change_source("network" if self.shown == "network" and self._behind > _CLOSE else "closed form")
+        self._change_source("network" if self.shown == "network" and self._behind else "closed form")
         self._show()
         counts = strokes_lacking(self._images.lacking, names) if self.config.holdout > 0 else ()
         self._tell_missing(words_for_score(counts) if counts else "", for_answer=False, counts=counts)
@@ -373,5 +372,5 @@ class LiveLearner:
             self._unshown = True
         scores = self._answers.scores
         if len(scores) == 2:
-            self._behind = scores["network"] - scores["closed form"]
-            self._change_source("network" if scores["network"] > scores["closed form"] else "closed form")
+            self._behind = scores["network"] > scores["closed form"] + self._schooling.least_gain
+            self._change_source("network" if self._behind else "closed form")

@@ -77,7 +77,7 @@ class Schooling:
     def strokes_changed(self) -> None:
         """Take the strokes in before the next step, and wake up."""
         self._taken = False
-        self._found_score = 0.0  # on other strokes
+        self._found_score = self._highest = 0.0  # on other strokes
         self._news: list[News] = []
         self.wake()
 
@@ -124,6 +124,13 @@ class Schooling:
     @property
     def _is_scored(self) -> bool:
         return self.course is not None and self.course.scorer is not None
+
+    @property
+    def least_gain(self) -> float:
+        """By how much the network must score better than what is shown, to be taken for better."""
+        course = self.course
+        holds_on = course is not None and course.trainer.anchor is not None
+        return course.scorer.least_gain if course is not None and course.scorer is not None and holds_on else 0.0
 
     @property
     def _rests(self) -> bool:
@@ -179,10 +186,10 @@ class Schooling:
                 continue
             self._scored_at = course.trainer.steps
             best = max(*answers.scores.values(), self._found_score)
-            better = score > best
             self._tell_score("network", score, max(score, best))
-            self._without_better = 0 if better else self._without_better + 1
-            if better:
+            self._without_better = 0 if score > self._highest else self._without_better + 1
+            self._highest = max(score, self._highest)
+            if score > best + self.least_gain:
                 self.found, self._found_score = _copy_weights(network), score
                 self._news.append(partial(BetterNetwork, score=score))
 
