@@ -120,6 +120,41 @@ def test_another_look_is_answered_without_a_change(person: Person) -> None:
     np.testing.assert_allclose(answer.probabilities, expected, atol=0.05)
 
 
+def test_other_pixels_of_an_image_are_answered_where_it_is_looked_at(person: Person) -> None:
+    learner = make_learner()
+    person.paint(1, 3)
+    person.paint(2, 3)
+    learner.look_at("a", REGION)
+    learner.set_annotation("a", person.sample())
+    (before,) = of(run(learner), RegionAnswered)
+    person.image = -person.image
+    learner.set_annotation("a", person.sample())
+    (after,) = of(run(learner), RegionAnswered)
+    assert (after.region, after.change) == (REGION, before.change + 2)
+    assert not np.array_equal(after.probabilities, before.probabilities)
+    learner.remove_image("a")
+    assert not of(run(learner), RegionAnswered)
+    learner.set_annotation("a", person.sample())
+    (again,) = of(run(learner), RegionAnswered)
+    np.testing.assert_array_equal(again.probabilities, after.probabilities)
+
+
+def test_an_image_of_another_shape_is_answered_when_it_is_looked_at(person: Person) -> None:
+    learner = make_learner()
+    person.paint(1)
+    person.paint(2)
+    learner.look_at("a", (slice(60, 64), slice(0, 64)))
+    learner.set_annotation("a", person.sample())
+    assert len(of(run(learner), RegionAnswered)) == 1
+    person.image, person.strokes = person.image[:40], person.strokes[:40]
+    learner.set_annotation("a", person.sample())
+    events = run(learner)
+    assert not of(events, RegionAnswered)
+    assert not of(events, Problem)
+    learner.look_at("a", (slice(0, 40), slice(0, 64)))
+    assert len(of(run(learner), RegionAnswered)) == 1
+
+
 def test_removing_an_image_takes_its_strokes_away(person: Person) -> None:
     learner = make_learner()
     other = Person((64, 64), seed=5)

@@ -255,8 +255,6 @@ class LiveLearner:
             return
         self._answers.adapter.cache.forget(image.sample.image)
         self._schooling.forget_renewal()
-        if self._view is not None and self._view[0] == key:
-            self._view = None
         if image.parts:
             self._changed()
 
@@ -324,11 +322,12 @@ class LiveLearner:
         image = self._images.images.get(key)
         if image is None:
             return
-        found = self._answers.probabilities(image, region, self.shown)
-        whole = tuple(
-            slice(*part.indices(size)[:2])
-            for part, size in zip(region or (slice(None),) * found[0].ndim, image.layout.label_shape, strict=True)
-        )
+        shape = image.layout.label_shape
+        given = region or (slice(None),) * len(shape)
+        whole = tuple(slice(*part.indices(size)[:2]) for part, size in zip(given, shape, strict=False))
+        if len(given) != len(shape) or any(part.stop <= part.start for part in whole):
+            return  # the image was given another shape, and has not been looked at since
+        found = self._answers.probabilities(image, whole, self.shown)
         self._out.append(RegionAnswered(*self._now, key, whole, found, self.shown))
 
     def _change_source(self, source: Source) -> None:

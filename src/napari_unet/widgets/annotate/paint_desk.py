@@ -48,6 +48,8 @@ class PaintDesk:
         Binds the keys of the classes and of the next object.
     on_painted : callable
         Called after each stroke.
+    on_missing : callable
+        Called when the person wants to paint and there is no layer; may make one.
     """
 
     def __init__(
@@ -57,11 +59,12 @@ class PaintDesk:
         message: MessageLine,
         keys: WindowKeys,
         on_painted: Callable[[], None],
+        on_missing: Callable[[], None],
     ) -> None:
         self.viewer = viewer
         self.classes = classes
         self.message = message
-        self.on_painted = on_painted
+        self.on_painted, self.on_missing = on_painted, on_missing
         self.layer: Labels | None = None
         self.image: Image | None = None
         self.task = "objects"
@@ -121,6 +124,8 @@ class PaintDesk:
 
     def choose_class(self, index: int) -> None:
         """Put the label of a class on the brush."""
+        if self.layer is None:
+            self.on_missing()
         if self.layer is None or self.layer not in self.viewer.layers:
             self.message.problem("There is nothing to paint on yet: choose an image first.")
             return

@@ -79,13 +79,7 @@ class BatchDock(ScrollingDock):
         panel.images.textEdited.connect(self._on_images_edited)
         panel.start.clicked.connect(self._on_start)
         panel.table.doubleClicked.connect(self._on_double_click)
-        # the window may go without the dock being taken out of it first
-        self._close = partial(_close_parts, self._jobs, self._pauses)
-        self.destroyed.connect(self._close)
-
-    def close_dock(self) -> None:
-        """End what runs; results that are whole stay, and layers, too."""
-        self._close()
+        self._when_closed(partial(_close_parts, self._jobs, self._pauses))
 
     # ---- choosing
 
@@ -265,7 +259,7 @@ def _fixed_part(path: Path) -> Path:
     return path
 
 
-def _close_parts(jobs: list[Job], pauses: MemoryPauses, *_: Any) -> None:
+def _close_parts(jobs: list[Job], pauses: MemoryPauses) -> None:
     for job in jobs:
         job.abort()
     jobs.clear()

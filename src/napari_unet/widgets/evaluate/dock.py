@@ -80,14 +80,8 @@ class EvaluateDock(ScrollingDock):
         panel.save.clicked.connect(self._on_save)
         self.viewer.layers.events.inserted.connect(self._on_inserted)
         self.viewer.layers.events.removed.connect(self._on_removed)
-        # the window may go without the dock being taken out of it first
         parts = (self.viewer, self.predicted_chooser, self.reference_chooser, self._pauses, self._jobs)
-        self._close = partial(_close_parts, *parts, self._on_inserted, self._on_removed)
-        self.destroyed.connect(self._close)
-
-    def close_dock(self) -> None:
-        """End what runs and stop following the window; layers stay."""
-        self._close()
+        self._when_closed(partial(_close_parts, *parts, self._on_inserted, self._on_removed))
 
     # ---- choosing
 
@@ -230,7 +224,6 @@ def _close_parts(
     jobs: list[Job],
     on_inserted: Callable[[Any], None],
     on_removed: Callable[[Any], None],
-    *_: Any,
 ) -> None:
     for job in jobs:
         job.abort()

@@ -105,7 +105,7 @@ class LiveDesk(QObject):
         self._turn = 0
         self._began = self._plotted = 0.0
         self._scores: dict[str, float] = {}
-        self._last_problem = ""
+        self._problems: dict[str, str] = {}  # what was said to go wrong, and has not gone well since
         self._failed = False
         self._ending = False
         self._timer = QTimer()
@@ -248,6 +248,9 @@ class LiveDesk(QObject):
             return
         with self.dock.message.reporting("Learning", otherwise=self.end):
             image = self.dock.image
+            if image is None and self.training:
+                self._set_training(False)
+                self.dock.message.note("The image was removed, so the training was stopped. The model is kept.")
             if image is None or image not in self.dock.viewer.layers:
                 return
             if self._turn == 0:
@@ -333,7 +336,8 @@ class LiveDesk(QObject):
         position, _ = target.source.layout.split_box(event.box)
         target.layers.note(PieceReady(event.box, position, 1.0, None))
         target.layers.draw()
-        self._last_problem = ""
+        self._problems.pop("strokes", None)
+        self._problems.pop("answer", None)
         self.answer = ShownAnswer(str(event.key), event.source, event.change, event.step, time.perf_counter())
         self._show()
         self.refreshed.emit(self.answer)
@@ -354,6 +358,7 @@ class LiveDesk(QObject):
         status, seconds = self.runner.status, time.monotonic() - self._began
         if isinstance(event, events.StepTaken):
             self.resting = ""
+            self._problems.pop("training", None)
             status.steps, status.seconds = event.step, seconds
             status.loss.add(seconds, event.loss)
         elif isinstance(event, events.Scored):
@@ -367,8 +372,8 @@ class LiveDesk(QObject):
             self.resting = event.reason
         elif isinstance(event, events.Recovered):
             self.dock.message.note(event.message)
-        elif isinstance(event, events.Problem) and event.message != self._last_problem:
-            self._last_problem = event.message
+        elif isinstance(event, events.Problem) and event.message != self._problems.get(event.during):
+            self._problems[event.during] = event.message
             if not isinstance(event.error, UNetError):
                 _LOG.error("%s", event.message, exc_info=event.error)
             self.dock.message.problem(event.message)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_unet.widgets.parts.worker import program_ends
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -32,10 +34,17 @@ class ScrollingDock(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer: ViewerModel = getattr(viewer, "__wrapped__", viewer)
+        self._closing: _Once | None = None
 
-    @abstractmethod
     def close_dock(self) -> None:
-        """End what runs and stop following the window."""
+        """End what runs, give the keys back and stop following the window; layers and files that are whole stay."""
+        if self._closing is not None:
+            self._closing()
+
+    def _when_closed(self, close: Callable[[], None]) -> None:
+        """Have something called when the dock is taken out of its window, or goes with it; it must not use the dock."""
+        self._closing = _Once(close)
+        self.destroyed.connect(self._closing)
 
     def sizeHint(self) -> QSize:
         """Ask for the width at which nothing is cut off."""
@@ -57,3 +66,15 @@ class ScrollingDock(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)
         self.setMinimumWidth(310)
+
+
+class _Once:
+    """Calls something the first time only, and not when Python ends, which takes Qt's objects apart in any order."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work: Callable[[], None] | None = work
+
+    def __call__(self, *_: object) -> None:
+        work, self._work = self._work, None
+        if work is not None and not program_ends():
+            work()

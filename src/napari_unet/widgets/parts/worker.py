@@ -12,6 +12,7 @@ busy without a pause, and without a graphics card the window is drawn by the sam
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import queue
@@ -21,10 +22,10 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QThreadPool
 from superqt.utils import GeneratorWorker
 
-__all__ = ["Job", "JobWorker", "StopCheck", "Work", "let_window_go_first"]
+__all__ = ["Job", "JobWorker", "StopCheck", "Work", "let_window_go_first", "program_ends"]
 
 StopCheck = Callable[[], bool]
 Work = Callable[[StopCheck], Generator[Any, None, None]]
@@ -49,6 +50,19 @@ def let_window_go_first() -> None:
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICER)
 
 
+def program_ends() -> bool:
+    """Whether Python waits for its last threads; it comes to that without the window's end where a script fails."""
+    return not threading.main_thread().is_alive()
+
+
+@atexit.register
+def _wait_for_workers() -> None:
+    """Let workers end before Python does, which they could not outlive."""
+    pool = QThreadPool.globalInstance()
+    if pool is not None:
+        pool.waitForDone(int(1000 * _GRACE_SECONDS))
+
+
 class JobWorker(GeneratorWorker[Any, Any, Any]):
     """A generator worker that reports every error, closes its generator and lets go of it.
 
@@ -60,7 +74,7 @@ class JobWorker(GeneratorWorker[Any, Any, Any]):
         try:
             super().run()
         except RuntimeError:  # where Qt's objects are gone already
-            if not _program_ends():
+            if not program_ends():
                 raise
 
     def work(self) -> Any:
@@ -181,7 +195,7 @@ class _Pump(threading.Thread):
             return
         let_window_go_first()
         try:
-            events = work(lambda: self._stop_event.is_set() or _program_ends())
+            events = work(lambda: self._stop_event.is_set() or program_ends())
             try:
                 for event in events:
                     if not self._put(False, event):
@@ -196,7 +210,7 @@ class _Pump(threading.Thread):
             self._put(True, None)
 
     def _put(self, last: bool, value: Any) -> bool:
-        while not self._abandoned.is_set() and not _program_ends():
+        while not (self._abandoned.is_set() or program_ends()):
             try:
                 self.outlet.put((last, value), timeout=_TURN_SECONDS)
             except queue.Full:
@@ -205,17 +219,13 @@ class _Pump(threading.Thread):
         return False
 
 
-def _program_ends() -> bool:
-    """Return whether Python waits for its threads to end, as after a script that closed its window by itself."""
-    return not threading.main_thread().is_alive()
-
-
 def _forward(work: Work, stop: threading.Event, room: threading.Semaphore) -> Generator[Any, None, None]:
     """Hand on what the work yields, and None now and then; wait while too many events have not been taken."""
     pump = _Pump(work, stop)
     pump.start()
     try:
-        while True:
+        value = None
+        while not program_ends():
             try:
                 last, value = pump.outlet.get(timeout=_TURN_SECONDS)
             except queue.Empty:
@@ -223,9 +233,7 @@ def _forward(work: Work, stop: threading.Event, room: threading.Semaphore) -> Ge
                 continue
             if last:
                 break
-            while value is not None and not room.acquire(timeout=_TURN_SECONDS):
-                if _program_ends():
-                    return
+            while value is not None and not room.acquire(timeout=_TURN_SECONDS) and not program_ends():
                 yield None
             yield value
             value = None

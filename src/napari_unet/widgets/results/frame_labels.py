@@ -197,8 +197,12 @@ class _FreeIds:
         return table, note
 
     def _read_used(self) -> None:
+        """Note the ids of each frame that has some: any of them, where the stack was read in other frames before."""
         self._read = True
-        for position in self.request.filled:
+        filled = self.request.filled
+        if any(len(position) != len(self.layout.stack_shape) for position in filled):
+            filled = frozenset(self.layout.frames())
+        for position in filled:
             self._used[position] = _flags(self.layout.read_labels(self.request.result.levels[0], position))
 
     def _ids_around(self, position: Position, spans: Box) -> npt.NDArray[np.bool_]:

@@ -78,7 +78,7 @@ class SegmentDock(ScrollingDock):
         self._put_into_scroll_area(self.panel)
         self.message = self.panel.message
         self.keys = WindowKeys(self.viewer)
-        self.desk = PaintDesk(self.viewer, self.classes, self.message, self.keys, self._on_painted)
+        self.desk = PaintDesk(self.viewer, self.classes, self.message, self.keys, self._on_painted, self.update_image)
         self.runner = SegmentRunner(self.panel, self)
         self.tools = SegmentTools(self)
         self._source: ImageSource | None = None
@@ -128,22 +128,8 @@ class SegmentDock(ScrollingDock):
         panel.probabilities.toggled.connect(self._on_probabilities)
         panel.extent.currentIndexChanged.connect(self._show_join)
         panel.window_form.changed.connect(self._on_window_form)
-        # the window may go without the dock being taken out of it first
-        self.destroyed.connect(partial(_close_parts, *self._parts()))
-
-    def close_dock(self) -> None:
-        """End what runs, give the keys back and stop following the window; layers and strokes stay."""
-        _close_parts(*self._parts())
-
-    def _parts(self) -> tuple[tuple[LayerChooser, ...], tuple[Any, ...]]:
-        return (self.image_chooser, self.strokes_chooser), (
-            self.live,
-            self.session,
-            self.runner,
-            self.tools,
-            self.desk,
-            self.keys,
-        )
+        parts = (self.live, self.session, self.runner, self.tools, self.desk, self.keys)
+        self._when_closed(partial(_close_parts, (self.image_chooser, self.strokes_chooser), parts))
 
     # ---- choosing
 
@@ -390,7 +376,7 @@ class SegmentDock(ScrollingDock):
         self.runner.open_model(path)
 
 
-def _close_parts(choosers: tuple[LayerChooser, ...], parts: tuple[Any, ...], *_: Any) -> None:
+def _close_parts(choosers: tuple[LayerChooser, ...], parts: tuple[Any, ...]) -> None:
     for part in parts:
         part.close()
     for chooser in choosers:

@@ -2,53 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from napari.components import ViewerModel
-from napari.layers import Labels
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 
 from napari_unet.widgets.segment.dock import SegmentDock
-
-WAIT = 20_000
-
-
-@pytest.fixture
-def live(
-    viewer: ViewerModel, make_dock: Callable[[], SegmentDock], spots: Callable[..., Any], do: Any
-) -> Iterator[SegmentDock]:
-    """Return a dock that answers while one paints, with strokes of two classes."""
-    image, truth = spots((64, 64), count=8, radius=6.0)
-    viewer.add_image(image, name="spots")
-    dock = make_dock()
-    dock.panel.seconds.setValue(0)
-    dock.panel.window_form.set_values({"answers": True})
-    do.paint(dock, truth)
-    yield dock
-    dock.live.close()
-
-
-def answered(dock: SegmentDock, qtbot: QtBot, after: int = 0) -> None:
-    qtbot.waitUntil(lambda: dock.live.answer is not None and dock.live.answer.change > after, timeout=WAIT)
-
-
-def train(dock: SegmentDock, qtbot: QtBot) -> None:
-    dock.panel.train.click()
-    qtbot.waitUntil(lambda: dock.runner.status.steps > 2, timeout=WAIT)
-
-
-def changes(dock: SegmentDock) -> int:
-    return dock.live.answer.change if dock.live.answer is not None else 0
-
-
-def stroke(layer: Labels, rows: slice, label: int) -> None:
-    layer.selected_label = label
-    layer.data_setitem(tuple(part.ravel() for part in np.mgrid[rows, 4:24]), label)
+from tests.widgets.live_steps import WAIT, answered, changes, still_usable, stop, stroke, train
 
 
 def test_two_classes_are_answered_without_a_button(live: SegmentDock, qtbot: QtBot, do: Any) -> None:
@@ -140,9 +104,17 @@ def test_the_strokes_layer_is_deleted_during_a_training(
     viewer.layers.remove(strokes)
     qtbot.waitUntil(lambda: "Paint a stroke" in live.live.missing, timeout=WAIT)
     np.testing.assert_array_equal(strokes.data, kept)
-    live.panel.train.click()
-    assert live.panel.train.text() == "Train"
-    assert live.runner.model is not None or do.messages() == []
+    assert live.live.training
+    live.desk.choose_class(0)  # the person wants to paint again
+    assert live.strokes not in (None, strokes)
+    assert live.strokes in viewer.layers
+    seen = changes(live)
+    stroke(live.strokes, slice(0, 4), 1)
+    stroke(live.strokes, slice(40, 44), 2)
+    answered(live, qtbot, seen)
+    stop(live, qtbot)
+    np.testing.assert_array_equal(strokes.data, kept)
+    assert do.messages() == []
 
 
 def test_showing_in_3d_and_back_changes_nothing(live: SegmentDock, viewer: ViewerModel, qtbot: QtBot, do: Any) -> None:
@@ -166,29 +138,39 @@ def test_closing_the_dock_ends_the_worker(live: SegmentDock, qtbot: QtBot) -> No
     np.testing.assert_array_equal(strokes.data, kept)
 
 
+@pytest.mark.parametrize("place", ["learn.trainer.Trainer.step", "models.adapt.Adapter.probabilities"])
 @pytest.mark.parametrize(
     ("error", "words"),
     [(RuntimeError("shapes do not fit"), "Something went wrong"), (torch.OutOfMemoryError("full"), "memory")],
 )
 def test_an_error_inside_the_network_is_one_message(
-    live: SegmentDock, qtbot: QtBot, do: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+    live: SegmentDock,
+    qtbot: QtBot,
+    do: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    error: Exception,
+    words: str,
 ) -> None:
     answered(live, qtbot)
-    from napari_unet.learn.trainer import Trainer
+    train(live, qtbot)
+    kept = live.strokes.data.copy()
 
     def fail(self: Any, *_: Any) -> Any:
         raise error
 
-    notification_manager.records.clear()
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "step", fail)
-        live.panel.train.click()
+        patched.setattr(f"napari_unet.{place}", fail)
+        stroke(live.strokes, slice(36, 38), 2)
+        kept[36:38, 4:24] = 2
         qtbot.waitUntil(lambda: len(do.messages()) > 0, timeout=WAIT)
+        stroke(live.strokes, slice(38, 40), 2)  # which fails as well
+        kept[38:40, 4:24] = 2
         qtbot.wait(300)
     assert len(do.messages()) == 1
     assert words in do.messages()[0]
-    seen = changes(live)
-    stroke(live.strokes, slice(40, 44), 2)
-    answered(live, qtbot, seen)
-    qtbot.waitUntil(lambda: live.runner.status.steps > 0, timeout=WAIT)
-    assert live.panel.train.isEnabled()
+    assert "Traceback" not in live.message.text()
+    np.testing.assert_array_equal(live.strokes.data, kept)
+    notification_manager.records.clear()
+    still_usable(live, qtbot)
+    assert do.messages() == []
