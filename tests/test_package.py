@@ -72,7 +72,7 @@ def test_the_wheel_holds_the_manifest_the_licence_all_modules_weights_and_help(w
         names = set(archive.namelist())
     files = [path for ending in ("py", "safetensors", "md") for path in (ROOT / "src").rglob(f"*.{ending}")]
     source = {path.relative_to(ROOT / "src").as_posix() for path in files}
-    assert "napari_unet/help/segment.md" in source
+    assert {f"napari_unet/help/{name}.md" for name in ("segment", "evaluate", "batch")} <= source
     assert source | {"napari_unet/napari.yaml", "napari_unet/py.typed"} <= names
     assert [name for name in names if name.endswith("licenses/LICENSE")]
 

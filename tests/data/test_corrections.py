@@ -248,6 +248,24 @@ def test_an_outline_beyond_the_image_is_filled_as_far_as_that_goes(discs: np.nda
     assert not strokes[np.hypot(y, x) > 21.5].any()
 
 
+@pytest.mark.parametrize(("left", "far"), [(-9.0, 400.0), (120.0, 400.0), (120.0, 239.0)])
+def test_an_outline_that_leaves_the_image_takes_all_that_it_encloses(
+    discs: np.ndarray, left: float, far: float
+) -> None:
+    top, bottom = (-30.0, 300.0) if far > 239 else (0.0, 199.0)
+    outline = np.array([[top, left], [top, far], [bottom, far], [bottom, left]])
+    inside = np.zeros(discs.shape, bool)
+    inside[:, max(0, int(left)) :] = True
+    wanted = {int(label) for label in np.unique(discs) if label and inside[discs == label].all()}
+    partly = {int(label) for label in np.unique(discs) if label and inside[discs == label].any()}
+    shown = done(discs, reject(scene(discs), outline).result)
+    gone = set(np.unique(discs).tolist()) - set(np.unique(shown).tolist())
+    assert wanted <= gone <= partly
+    assert len(wanted) > 5
+    strokes = np.ones_like(discs)
+    assert not done(strokes, erase(scene(discs, strokes), outline).strokes)[inside].any()
+
+
 def test_strokes_are_erased_one_by_one_or_all_in_an_outline(discs: np.ndarray) -> None:
     strokes = np.zeros_like(discs)
     strokes[10:14, 10:50], strokes[10:14, 50:70], strokes[100:104, 100:150] = 1, 4, 1

@@ -44,22 +44,17 @@ def stroke(layer: Labels, rows: slice, label: int, plane: tuple[int, ...] = ()) 
 
 
 def known_strokes(dock: SegmentDock, image: Image) -> np.ndarray | None:
-    """Return what the worker takes for the strokes of an image, as labels of classes; None while it knows of none."""
+    """Return what the worker takes for the strokes of an image; None while it knows of none."""
     learner = dock.live._learner
     painted = None if learner is None else learner._images.images.get(key_of(image))
     if painted is None:
         return None
-    found = np.zeros(painted.layout.label_shape, np.uint8)
+    found = np.zeros(painted.layout.label_shape, np.int64)
     for position, part in painted.parts.items():
         inside = tuple(slice(o, o + n) for o, n in zip(part.origin, part.labels.shape, strict=True))
         box = painted.layout.label_box(position, inside)
-        found[box] = painted.layout.to_label_order(part.kinds[np.newaxis])[0]
+        found[box] = painted.layout.to_label_order(part.labels[np.newaxis])[0]
     return found
-
-
-def as_classes(strokes: np.ndarray) -> np.ndarray:
-    """Return labels of objects as those of the two classes."""
-    return np.minimum(strokes, 2).astype(np.uint8)
 
 
 def still_usable(dock: SegmentDock, qtbot: QtBot) -> None:

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_unet.widgets.batch.dock import BatchDock
 from napari_unet.widgets.correct.panel import TOOLS
+from napari_unet.widgets.evaluate.dock import EvaluateDock
+from napari_unet.widgets.evaluate.error_layer import ERROR_COLOURS
 from napari_unet.widgets.guide.help_window import help_page
 from napari_unet.widgets.segment.dock import SegmentDock
 
@@ -53,8 +56,7 @@ def test_it_is_put_away_and_help_brings_it_back(make_dock: Callable[[], SegmentD
     other = make_dock()
     assert other.panel.guide.isHidden()
     other.panel.help.click()
-    assert other.guide.help is not None
-    other.guide.help.first_steps.click()
+    other.guide.first_steps.click()
     assert not other.panel.guide.isHidden()
     assert not make_dock().panel.guide.isHidden()
 
@@ -67,3 +69,25 @@ def test_the_help_page_lists_the_tools_and_keys_that_there_are(make_dock: Callab
     assert all(key in shown and does in shown for key, does in dock.keys.entries)
     listed = re.findall(r"^- \*\*(.+?)\*\*", help_page("segment"), re.MULTILINE)
     assert listed == [tool.title for tool in TOOLS.values()]
+
+
+@pytest.mark.parametrize(("kind", "heading"), [(EvaluateDock, "U-Net: Evaluate"), (BatchDock, "U-Net: Batch")])
+def test_the_other_docks_have_a_page_each(viewer: ViewerModel, docks: list[Any], kind: Any, heading: str) -> None:
+    dock = kind(viewer)
+    docks.append(dock)
+    dock.panel.help.click()
+    page = dock.panel.help.window_shown
+    assert page.page.toPlainText().startswith(heading)
+    assert "Keys" not in page.page.toPlainText()
+    dock.panel.help.click()
+    assert dock.panel.help.window_shown is page
+
+
+def test_the_pages_name_what_the_docks_show(viewer: ViewerModel, docks: list[Any]) -> None:
+    named = re.findall(r"^- \*\*(.+?)\*\*", help_page("evaluate"), re.MULTILINE)
+    assert named == list(ERROR_COLOURS)
+    dock = BatchDock(viewer)  # type: ignore[arg-type]
+    docks.append(dock)
+    choices = dock.panel.existing
+    named = re.findall(r"^- \*\*(.+?)\*\*", help_page("batch"), re.MULTILINE)
+    assert named == [choices.itemText(number) for number in range(choices.count())]

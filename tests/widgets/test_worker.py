@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QThread
+from qtpy.QtCore import QThread, QThreadPool
 from superqt.utils import GeneratorWorker
 
 from napari_unet.widgets.parts.worker import Job, StopCheck, Work
@@ -187,6 +187,31 @@ def test_the_program_waits_for_the_work_at_its_end(qtbot: QtBot, listener: Liste
     wait_until_over(qtbot, listener.start(work))
 
     assert daemons == [False]
+
+
+def test_many_jobs_run_beside_each_other_on_a_single_core(qtbot: QtBot, listener: Listener) -> None:
+    def long_work(should_stop: StopCheck) -> Generator[Any, None, None]:
+        while not should_stop():
+            time.sleep(0.01)
+        yield "long"
+
+    def short_work(should_stop: StopCheck) -> Generator[Any, None, None]:
+        yield "short"
+
+    pool = QThreadPool.globalInstance()
+    most = pool.maxThreadCount()
+    pool.setMaxThreadCount(1)
+    try:
+        long = listener.start(long_work)
+        qtbot.wait(50)
+        wait_until_over(qtbot, listener.start(short_work))
+        long.stop()
+        wait_until_over(qtbot, long)
+        assert listener.heard == ["short", "finished", "long", "finished"]
+        assert GeneratorWorker.await_workers(1000) is None
+        assert pool.activeThreadCount() == 0
+    finally:
+        pool.setMaxThreadCount(most)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets single threads go after others")

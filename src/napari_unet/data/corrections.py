@@ -159,14 +159,11 @@ def reject(scene: Scene, path: Points) -> Correction:
 def _chosen_regions(scene: Scene, path: Points, lowest: int = 1) -> list[Region]:
     """Return the regions of the frame that were clicked on or encircled."""
     plane = Plane(scene.result, scene.plane)
-    pixels = line_pixels(path, scene.shape)
-    if len(pixels) and is_click(path):
-        found = regions_at(plane, pixels[:1], lowest=lowest)
-    elif len(pixels):
-        box = box_around(pixels, 0, scene.shape)
-        found = regions_within(plane, box, enclosed_mask(path, box), lowest=scene.first)
+    if is_click(path):
+        pixels = line_pixels(path, scene.shape)
+        found = regions_at(plane, pixels[:1], lowest=lowest) if len(pixels) else []
     else:
-        found = []
+        found = regions_within(plane, *_inside_of(scene, path), lowest=scene.first)
     if not found:
         raise AnnotationError(f"There is no {_NAMES[scene.task]} in the result there.")
     if scene.frame == scene.plane:
@@ -336,11 +333,11 @@ def erase(scene: Scene, path: Points) -> Correction:
     """
     strokes = Plane(scene.strokes, scene.plane)
     painted = Painting()
-    pixels = line_pixels(path, scene.shape)
-    if len(pixels) and is_click(path):
-        for region in regions_at(strokes, pixels[:1], lowest=BACKGROUND):
+    if is_click(path):
+        pixels = line_pixels(path, scene.shape)
+        for region in regions_at(strokes, pixels[:1], lowest=BACKGROUND) if len(pixels) else []:
             painted.add(region.box, region.mask, UNLABELLED)
-    elif len(pixels):
+    else:
         box, inside = _enclosed(scene, path)
         painted.add(box, inside & (strokes.read(box) != UNLABELLED), UNLABELLED)
     change = painted.change(strokes)
@@ -349,10 +346,15 @@ def erase(scene: Scene, path: Points) -> Correction:
     return Correction(change, None, "strokes erased")
 
 
-def _enclosed(scene: Scene, outline: Points) -> tuple[Box, Mask]:
+def _inside_of(scene: Scene, outline: Points) -> tuple[Box, Mask]:
+    """Return what an outline encloses of the image, which it may leave."""
     pixels = line_pixels(np.clip(outline, 0, np.array(scene.shape) - 1), scene.shape)
     box = box_around(pixels, 0, scene.shape)
-    inside = enclosed_mask(outline, box)
+    return box, enclosed_mask(outline, box)
+
+
+def _enclosed(scene: Scene, outline: Points) -> tuple[Box, Mask]:
+    box, inside = _inside_of(scene, outline)
     if is_click(outline) or not inside.any():
         raise AnnotationError("Draw around what you mean, with the mouse button held down.")
     return box, inside

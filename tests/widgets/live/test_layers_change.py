@@ -15,7 +15,6 @@ from napari_unet.widgets.segment.dock import SegmentDock
 from tests.widgets.live_steps import (
     WAIT,
     answered,
-    as_classes,
     changes,
     known_strokes,
     still_usable,
@@ -59,7 +58,7 @@ def test_the_image_is_given_in_another_data_type(
     seen = changes(live)
     stroke(live.strokes, slice(40, 41), 2)
     kept[40, 4:24] = 2
-    qtbot.waitUntil(partial(knows, live, as_classes(kept)), timeout=WAIT)
+    qtbot.waitUntil(partial(knows, live, kept), timeout=WAIT)
     answered(live, qtbot, seen)
     after = do.result_of(viewer).data > 0
     assert (after == before).mean() > 0.8
@@ -76,7 +75,7 @@ def test_the_strokes_move_to_another_data_type(live: SegmentDock, qtbot: QtBot, 
     stroke(live.strokes, slice(40, 44), 70_000)
     kept = live.strokes.data.copy()
     answered(live, qtbot, seen)
-    qtbot.waitUntil(partial(knows, live, as_classes(kept)), timeout=WAIT)
+    qtbot.waitUntil(partial(knows, live, kept), timeout=WAIT)
     still_usable(live, qtbot)
     assert do.messages() == []
     assert live.strokes.data[40, 4] == 70_000
@@ -160,7 +159,7 @@ def test_images_of_other_sizes_are_learnt_from_together(
     for image in images:
         live.image_chooser.choose(image)
         qtbot.waitUntil(lambda: live.live.answer.image == str(live.image.unique_id), timeout=WAIT)
-        wanted = as_classes(live.strokes.data)
+        wanted = live.strokes.data
         qtbot.waitUntil(partial(knows, live, wanted), timeout=WAIT)
         result = do.result_of(viewer, f"objects: {image.name}")
         assert result.data.shape == image.data.shape
@@ -181,7 +180,7 @@ def test_a_stroke_while_the_model_is_handed_over(live: SegmentDock, qtbot: QtBot
         live.panel.train.click()  # and on at once
         assert live.live.training
     kept = live.strokes.data.copy()
-    qtbot.waitUntil(partial(knows, live, as_classes(kept)), timeout=WAIT)
+    qtbot.waitUntil(partial(knows, live, kept), timeout=WAIT)
     still_usable(live, qtbot)
     assert do.messages() == []
 
@@ -198,10 +197,10 @@ def test_undo_of_a_stroke_that_was_just_picked_up(live: SegmentDock, qtbot: QtBo
         live.strokes.undo()
     np.testing.assert_array_equal(live.strokes.data, kept)
     qtbot.wait(400)
-    qtbot.waitUntil(partial(knows, live, as_classes(kept)), timeout=WAIT)
+    qtbot.waitUntil(partial(knows, live, kept), timeout=WAIT)
     live.strokes.redo()
     redone = live.strokes.data.copy()
     assert not np.array_equal(redone, kept)
-    qtbot.waitUntil(partial(knows, live, as_classes(redone)), timeout=WAIT)
+    qtbot.waitUntil(partial(knows, live, redone), timeout=WAIT)
     still_usable(live, qtbot)
     assert do.messages() == []

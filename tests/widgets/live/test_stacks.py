@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
 from napari_unet.widgets.segment.dock import SegmentDock
-from tests.widgets.live_steps import WAIT, answered, as_classes, changes, known_strokes, stop, stroke, train
+from tests.widgets.live_steps import WAIT, answered, changes, known_strokes, stop, stroke, train
 
 Stack = tuple[SegmentDock, np.ndarray]
 
@@ -78,14 +78,14 @@ def test_strokes_on_several_slices_count_and_the_slice_in_view_shows_them(
         answered(dock, qtbot, seen + 1)
         assert do.result_of(viewer).data[at].any()
     kept = dock.strokes.data.copy()
-    np.testing.assert_array_equal(known_strokes(dock, dock.image), as_classes(kept))
+    np.testing.assert_array_equal(known_strokes(dock, dock.image), kept)
     seen = changes(dock)
     dock.strokes.undo()  # the last of them, on the slice in view
     answered(dock, qtbot, seen)
-    np.testing.assert_array_equal(known_strokes(dock, dock.image), as_classes(dock.strokes.data))
+    np.testing.assert_array_equal(known_strokes(dock, dock.image), dock.strokes.data)
     dock.strokes.redo()
     look_at(dock, 0)
-    qtbot.waitUntil(lambda: np.array_equal(known_strokes(dock, dock.image), as_classes(kept)), timeout=WAIT)
+    qtbot.waitUntil(lambda: np.array_equal(known_strokes(dock, dock.image), kept), timeout=WAIT)
     np.testing.assert_array_equal(dock.strokes.data, kept)
     stop(dock, qtbot)
     assert do.messages() == []
@@ -112,7 +112,7 @@ def test_a_volume_is_answered_and_trained_as_a_whole(
     stroke(dock.strokes, slice(0, 32), 1, (2,))
     answered(dock, qtbot, seen)
     qtbot.waitUntil(lambda: not np.array_equal(result.data, before), timeout=WAIT)
-    np.testing.assert_array_equal(known_strokes(dock, dock.image), as_classes(dock.strokes.data))
+    np.testing.assert_array_equal(known_strokes(dock, dock.image), dock.strokes.data)
     viewer.dims.ndisplay = 3
     qtbot.wait(150)
     viewer.dims.ndisplay = 2

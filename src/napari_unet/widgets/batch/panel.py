@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 from napari_unet.batch.plan import FORMATS
 from napari_unet.predict.config import PredictConfig
 from napari_unet.widgets.batch.table import BatchTable
+from napari_unet.widgets.guide.help_window import HelpButton
 from napari_unet.widgets.parts.button_styles import START, STOP
 from napari_unet.widgets.parts.form import FoldedSection, SettingsForm
 from napari_unet.widgets.parts.messages import MessageLine
@@ -98,6 +99,7 @@ class BatchPanel(QWidget):
         self.model.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.model.setToolTip("The network that segments: the one that you trained, or one from a file.")
         self.open_model = _small_button("Open…", "Take a model from a file.")
+        self.help = HelpButton("batch")
         self.images = _line(
             "a folder, file or pattern", "A folder of images, an image, or a pattern like plate/*/*.tif."
         )
@@ -118,7 +120,7 @@ class BatchPanel(QWidget):
         self.probabilities.setToolTip("Also write the probability of each class for each pixel.")
         rows: list[tuple[str, QWidget, list[QWidget]]] = [
             ("Model", self.model, [self.open_model]),
-            ("Images", self.images, []),
+            ("Images", self.images, [self.help]),
             ("", self.choose_folder, [self.choose_files]),
             ("Only", self.pattern, []),
             ("Results", self.results, [self.choose_results]),

@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 from napari_unet.assess.evaluation_config import EvaluationConfig
 from napari_unet.widgets.evaluate.error_layer import ERROR_COLOURS, ERROR_MEANINGS
 from napari_unet.widgets.evaluate.score_table import ScoreTable
+from napari_unet.widgets.guide.help_window import HelpButton
 from napari_unet.widgets.parts.button_styles import START, STOP
 from napari_unet.widgets.parts.form import SettingsForm
 from napari_unet.widgets.parts.layer_chooser import LayerChooser
@@ -82,7 +83,9 @@ class EvaluatePanel(QWidget):
         self.reference.setAccessibleName("Reference")
         for row, (label, part) in enumerate([("Result", self.predicted), ("Reference", self.reference)]):
             grid.addWidget(QLabel(label), row, 0)
-            grid.addWidget(part, row, 1)
+            grid.addWidget(part, row, 1, 1, 1 if part is self.predicted else 2)
+        self.help = HelpButton("evaluate")
+        grid.addWidget(self.help, 0, 2)
         return grid
 
     def _make_start_row(self) -> QHBoxLayout:

@@ -83,7 +83,7 @@ class Guide:
     def show_help(self) -> None:
         """Open the help page, or bring it to the front."""
         if self.help is None:
-            self.help = HelpWindow("segment", self.dock.keys.entries, self.dock)
-            self.help.first_steps.clicked.connect(self.start_again)
-        self.help.show()
-        self.help.raise_()
+            self.help = HelpWindow("segment", self.dock, self.dock.keys.entries)
+            self.first_steps = self.help.add_button("Show the first steps in the dock")
+            self.first_steps.clicked.connect(self.start_again)
+        self.help.bring_up()

@@ -1,4 +1,4 @@
-"""The help page of a dock, from the package itself, with the keys as they are bound."""
+"""The help page of a dock, from the package itself, with the keys as they are bound, and the button that opens it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import resources
 
 from qtpy.QtWidgets import QDialog, QPushButton, QTextBrowser, QVBoxLayout, QWidget
 
-__all__ = ["HelpWindow", "help_page"]
+__all__ = ["HelpButton", "HelpWindow", "help_page"]
 
 
 def help_page(name: str, keys: Iterable[tuple[str, str]] = ()) -> str:
@@ -37,21 +37,60 @@ class HelpWindow(QDialog):
     ----------
     name : str
         Of the page.
-    keys : iterable of (str, str)
-        Keys and what they do.
     parent : QWidget
         The dock.
+    keys : iterable of (str, str)
+        Keys and what they do.
     """
 
-    def __init__(self, name: str, keys: Iterable[tuple[str, str]], parent: QWidget) -> None:
+    def __init__(self, name: str, parent: QWidget, keys: Iterable[tuple[str, str]] = ()) -> None:
         super().__init__(parent)
         self.setWindowTitle("U-Net: Help")
         self.resize(560, 680)
         self.page = QTextBrowser()
         self.page.setOpenExternalLinks(True)
         self.page.setMarkdown(help_page(name, keys))
-        self.first_steps = QPushButton("Show the first steps in the dock")
-        self.first_steps.setAutoDefault(False)
         column = QVBoxLayout(self)
         column.addWidget(self.page)
-        column.addWidget(self.first_steps)
+
+    def add_button(self, title: str) -> QPushButton:
+        """Return a button under the page."""
+        button = QPushButton(title)
+        button.setAutoDefault(False)
+        column = self.layout()
+        if column is not None:
+            column.addWidget(button)
+        return button
+
+    def bring_up(self) -> None:
+        """Show the page in front."""
+        self.show()
+        self.raise_()
+
+
+class HelpButton(QPushButton):
+    """Opens a help page.
+
+    Parameters
+    ----------
+    name : str
+        Of the page.
+
+    Attributes
+    ----------
+    window_shown : HelpWindow or None
+        The page, once it was opened.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__("Help")
+        self.setToolTip("What to do, and what it means; offline.")
+        self.setFixedWidth(self.fontMetrics().horizontalAdvance("Help") + 24)
+        self.window_shown: HelpWindow | None = None
+        self._name = name
+        self.clicked.connect(self._on_click)
+
+    def _on_click(self) -> None:
+        if self.window_shown is None:
+            self.window_shown = HelpWindow(self._name, self)
+        self.window_shown.bring_up()

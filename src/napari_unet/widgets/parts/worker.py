@@ -71,11 +71,17 @@ class JobWorker(GeneratorWorker[Any, Any, Any]):
 
     def run(self) -> None:
         """Work, and tell of it; called in the worker's thread."""
+        pool = QThreadPool.globalInstance()
+        if pool is not None:
+            pool.releaseThread()  # it only waits: on a single core no other worker would begin before it ends
         try:
             super().run()
         except RuntimeError:  # where Qt's objects are gone already
             if not program_ends():
                 raise
+        finally:
+            if pool is not None:
+                pool.reserveThread()
 
     def work(self) -> Any:
         """Go through the generator; called in the worker's thread."""
