@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ScrollingDock"]
 
+_LEAST_WIDTH = 316  # of a panel
+
 
 class ScrollingDock(QWidget):
     """A dock whose panel scrolls up and down.
@@ -65,7 +67,8 @@ class ScrollingDock(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)
-        self.setMinimumWidth(310)
+        bar = area.verticalScrollBar()
+        self.setMinimumWidth(_LEAST_WIDTH + (0 if bar is None else bar.sizeHint().width()))
 
 
 class _Once:
