@@ -239,6 +239,7 @@ class Session:
         longest, usual = self.heartbeat.blocks_ms()
         for layer in layers:
             self.viewer.layers.remove(layer)
+        self.person.wait(0.3)  # a canvas that is resized while layers go may crash OpenGL
         self.viewer.window.remove_dock_widget(dock)
         self.viewer.layers.selection.active = self.image
         self.person.strokes = self.person.inputs = 0

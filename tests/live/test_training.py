@@ -110,6 +110,23 @@ def test_the_network_takes_over_only_when_it_is_better_by_more_than_chance(
     assert bool(of(events, BetterNetwork)) == (gain > 0.1)
 
 
+def test_a_new_stroke_counts_at_once_though_the_network_was_shown(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.5, *[0.9] * 1000])
+    monkeypatch.setattr("napari_unet.learn.scoring.Scorer.run", lambda self, network: iter([next(scores)]))
+    learner = make_learner()
+    painted(person, learner, 4)
+    run(learner, until=lambda event: isinstance(event, RegionAnswered) and event.source == "network")
+    before = learner._answers.model.history["steps"]
+    person.paint(1)
+    learner.set_annotation("a", person.sample())
+    events = run(learner, until=lambda event: isinstance(event, Scored))
+    (answer,) = of(events, RegionAnswered)
+    assert answer.source == learner.shown == "closed form"
+    assert learner._answers.model.history["steps"] == before  # solved on what was learnt, not on the start
+
+
 def test_training_begins_and_ends_by_a_call(person: Person) -> None:
     learner = make_learner()
     painted(person, learner)

@@ -304,7 +304,8 @@ class LiveLearner:
             return
         answers.solve(self._images)
         self._schooling.ready = True
-        self._change_source("network" if self.shown == "network" and self._behind else "closed form")
+        keeps = self.shown == "network" and self._behind and self._schooling.own_head_counts
+        self._change_source("network" if keeps else "closed form")
         self._show()
         counts = strokes_lacking(self._images.lacking, names) if self.config.holdout > 0 else ()
         self._tell_missing(words_for_score(counts) if counts else "", for_answer=False, counts=counts)

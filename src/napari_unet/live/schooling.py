@@ -49,6 +49,8 @@ class Schooling:
         A better network whose features are being made.
     found : dict or None
         Weights that scored better than what is shown, and are not yet on their way there.
+    own_head_counts : bool
+        Whether what the network's own last layer says may be shown: what it learnt here is of the present strokes.
     told_idle : bool
         Whether it was said that there is nothing to do.
     """
@@ -63,6 +65,8 @@ class Schooling:
     def begin_anew(self) -> None:
         """Forget the network in training."""
         self.course: Course | None = None
+        self.own_head_counts = True
+        self._learnt_here = False
         self.forget_renewal()
         self.strokes_changed()
 
@@ -70,13 +74,16 @@ class Schooling:
         """Let go of a better network that is not shown yet."""
         self.found: dict[str, torch.Tensor] | None = None
         self.renewal: Answers | None = None
-        self._renewed = False
+        self._renewed = self._renewal_is_current = False
         self._found_score = 0.0
         self._seen: tuple[PaintedImage | None, Box | None] = (None, None)
 
     def strokes_changed(self) -> None:
         """Take the strokes in before the next step, and wake up."""
         self._taken = False
+        self._renewal_is_current = False
+        if self._learnt_here:
+            self.own_head_counts = False
         self._found_score = self._highest = 0.0  # on other strokes
         self._news: list[News] = []
         self.wake()
@@ -164,7 +171,8 @@ class Schooling:
 
     def _judge(self, answers: Answers, course: Course, scorer: Scorer) -> Work:
         """Score both sources of what is shown on the strokes that are held out now."""
-        sources: tuple[Source, ...] = ("closed form", "network") if answers.trained else ("closed form",)
+        both = answers.trained and self.own_head_counts
+        sources: tuple[Source, ...] = ("closed form", "network") if both else ("closed form",)
         scores: dict[Source, float] = {}
         for source in sources:
             network = course.device.place(answers.network_for_score(source)).eval()
@@ -230,6 +238,7 @@ class Schooling:
         model.network.load_state_dict(self.found)
         model.history["steps"] = self._steps_before + self.steps
         self.found, self._renewed, self._seen = None, False, (image, region)
+        self._renewal_is_current = True
         self.renewal = Answers(model, device, feature_bytes, answers, place_may_count=self.config.place_may_count)
 
     def _renew(self, images: AnnotatedImages) -> Work:
@@ -245,6 +254,7 @@ class Schooling:
         if not self._renewed:
             return None
         renewed, self.renewal, self._renewed = self.renewal, None, False
+        self.own_head_counts, self._learnt_here = self._renewal_is_current, True
         return renewed
 
 
