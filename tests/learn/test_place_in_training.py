@@ -16,6 +16,7 @@ from napari_unet.data.intensity import FrameReader
 from napari_unet.learn import place_choice
 from napari_unet.learn.closed_form import ClosedForm, solve_head
 from napari_unet.learn.events import FitEvent, FitScored
+from napari_unet.learn.holdout import hold_out
 from napari_unet.learn.painted_boxes import cover_with_boxes
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.solved_head import solve_from_boxes
@@ -202,6 +203,22 @@ def test_the_choice_from_boxes_is_that_of_adapt() -> None:
     nu.adapt(twin, [given], task="classes", device="cpu")
     found, expected = (nu.predict(m, given.image, config=PREDICTION) for m in (model, twin))
     assert np.abs(found - expected).mean() < 0.03  # at the borders of boxes features differ
+
+
+def test_what_is_kept_of_a_training_is_solved_from_all_strokes(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.1, 0.2, 0.3])
+    monkeypatch.setattr("napari_unet.learn.scoring.Scorer.run", lambda *_: iter([next(scores)]))
+    model, given = starting(), sample()
+    train(model, given, settings())
+    frames = prepare_frames([given], model.config, settings())
+    split = hold_out(frames, 0.1, model.config.classes)
+    assert split.score
+    boxes = [box for part in (split.train, split.score) for box in cover_with_boxes(part, (32, 32), (32, 32))]
+    twin = copy.deepcopy(model.network)
+    for _ in solve_from_boxes(twin, boxes, ClosedForm(0.01, 3.0), choose_device("cpu"), place_may_count=True):
+        pass
+    for key in ("head.weight", "head.bias", "place"):
+        torch.testing.assert_close(twin.state_dict()[key], weights(model)[key], atol=1e-3, rtol=1e-3)
 
 
 def test_only_what_is_lacking_is_solved() -> None:

@@ -60,7 +60,8 @@ def fit(
     strokes, as `napari_unet.adapt` does it, and are then trained with care (`TrainConfig.hold_on`): what comes of it
     is taken only where it is better on the held-out strokes by more than chance. Other models are trained on as they
     are. Where the place in the image counts for the last layer, it does so in the training, too: crops tell where they
-    are from.
+    are from, and of what is trained the way halfway from the start is taken, its last layer solved once more from all
+    strokes.
 
     The training works on a copy; when it ends, is stopped, is closed or fails, the model gets the best weights so
     far: those with the highest score on the held-out strokes, or the last ones where nothing could be held out.
