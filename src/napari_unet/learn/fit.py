@@ -59,9 +59,8 @@ def fit(
     Starting weights (`Model.pretrained`, and what was made of them) begin with their last layer solved from the
     strokes, as `napari_unet.adapt` does it, and are then trained with care (`TrainConfig.hold_on`): what comes of it
     is taken only where it is better on the held-out strokes by more than chance. Other models are trained on as they
-    are. Where the place in the image counts for the last layer, it does so in the training, too: crops tell where they
-    are from, and of what is trained the way halfway from the start is taken, its last layer solved once more from all
-    strokes.
+    are. Where the place in the image counts for the last layer, it does so in the training, too: what is kept then lies
+    halfway between start and end, its last layer solved once more from all strokes.
 
     The training works on a copy; when it ends, is stopped, is closed or fails, the model gets the best weights so
     far: those with the highest score on the held-out strokes, or the last ones where nothing could be held out.
