@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -15,9 +16,10 @@ import yaozarrs
 import zarr
 from yaozarrs import v05
 
+from napari_unet.data import nifti
 from napari_unet.data.calibration import Calibration, in_micrometres, in_seconds, length_unit
 from napari_unet.data.files import read_annotation, read_image, write_image, write_labels
-from napari_unet.errors import InputError
+from napari_unet.errors import FileFormatError, InputError
 
 
 def _ramp(*shape: int, dtype: Any = np.uint16) -> npt.NDArray[Any]:
@@ -232,3 +234,15 @@ def test_picture_becomes_a_flat_nifti_with_its_pixel_size(tmp_path: Path) -> Non
     written = nibabel.load(tmp_path / "x.nii.gz")
     assert (written.shape, written.header.get_zooms()) == ((30, 20), (0.25, 0.5))
     assert written.header.get_xyzt_units()[0] == "micron"
+
+
+def test_a_compressed_nifti_that_the_memory_does_not_hold_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_labels(tmp_path / "x.nii.gz", _ramp(20, 30), "YX", (0.5, 0.25))
+    free = SimpleNamespace(available=700)
+    monkeypatch.setattr(nifti.psutil, "virtual_memory", lambda: free)
+    with pytest.raises(FileFormatError, match=r"x\.nii\.gz .* 1\.2 kB of memory, and 0\.7 kB are free; decompress it"):
+        read_image(tmp_path / "x.nii.gz")
+    free.available = 10_000_000
+    assert read_image(tmp_path / "x.nii.gz").array.shape == (20, 30)

@@ -25,7 +25,7 @@ def stack(viewer: ViewerModel, make_dock: Callable[[], SegmentDock], rng: np.ran
     viewer.add_image(rng.normal(size=(4, 48, 64)).astype(np.float32), name="stack")
     dock = make_dock()
     dock.panel.window_form.set_values({"device": "cpu", "threads": 1})
-    dock.runner.model = Model.create(ModelConfig(features=2, depth=1), seed=4)
+    dock.runner.adopt(Model.create(ModelConfig(features=2, depth=1), seed=4), "cells")
     dock.panel.extent.setCurrentIndex(dock.panel.extent.findData("all"))
     return dock
 
@@ -67,6 +67,7 @@ def test_objects_are_joined_over_slices(stack: SegmentDock, do: Any) -> None:
     np.testing.assert_array_equal(joined > 0, plain > 0)
     pairs = np.unique(np.stack([joined, expected]).reshape(2, -1), axis=1)
     assert pairs.shape[1] == count + 1  # the same objects, whatever their ids
+    assert stack.panel.status.text().startswith(f"{count} object")
     assert do.messages() == []
 
     np.testing.assert_array_equal(predict(stack, do), joined)
@@ -87,7 +88,9 @@ def test_nothing_is_joined_until_all_slices_are_there_and_a_stop_leaves_them_as_
     record.add((2,), (slice(0, 16), slice(0, 16)))
     list(join_slices(result, record, layout, 0.1, lambda: True))
     assert labels[:, 0, 0].tolist() == [4, 5, 6]
-    shares = list(join_slices(result, record, layout, 0.1, lambda: False))
+    *shares, count = join_slices(result, record, layout, 0.1, lambda: False)
+    assert count == 1
+    assert isinstance(count, int)
     assert (labels == 1).all()
     assert shares == sorted(shares)
     assert shares[-1] == 1

@@ -93,6 +93,8 @@ def test_a_large_result_lies_beside_the_image_and_is_shown(
     np.testing.assert_array_equal(found > (task == "classes"), expected > (task == "classes"))
     assert len(np.unique(found)) == len(np.unique(expected))
     assert layer.multiscale
+    assert isinstance(layer.data[-1], np.ndarray)  # which napari reads only once
+    np.testing.assert_array_equal(layer.data[-1], found[::2, ::2])
     assert not layer.editable
     assert do.messages() == []
 
@@ -128,6 +130,7 @@ def test_a_stored_prediction_is_completed_after_a_restart(
     do.wait(second)
     assert not TileStore.open(path).missing()
     assert list(file.parent.glob("*.zarr")) == [path]
+    assert stored_layer(again).data[-1].all()
     assert "goes on where it was stopped" in second.message.text()
     assert np.asarray(stored_layer(again).data[0]).all()
 
@@ -194,6 +197,7 @@ def test_probabilities_are_stored_beside_the_result_and_shown_at_every_zoom(
     assert layer.name == "p(foreground) on disk: slide"
     assert layer.multiscale
     whole, half = (np.asarray(level) for level in layer.data)
+    assert isinstance(layer.data[-1], np.ndarray)
     expected = predict(model, image, "YX", PredictConfig(tile=256, device="cpu", precision="float32"))[1]
     assert whole.dtype == np.float32
     np.testing.assert_allclose(whole, expected, atol=0.5 / 255 + 1e-5)

@@ -1,5 +1,7 @@
 """DICOM: a series of slices in a folder, or one file with one or many frames; needs the extra ``medical`` (pydicom).
 
+Pixels may be compressed by run lengths, JPEG of any kind, JPEG-LS or JPEG 2000.
+
 Slices are put in order by their position along the normal of the first. Places are turned from DICOM's axes (left,
 posterior, superior) to those of NIfTI (right, anterior, superior); see DICOM PS3.3, C.7.6.2.
 """
@@ -15,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.calibration import Calibration
+from napari_unet.data.dicom_codecs import add_decoders
 from napari_unet.data.file_array import Content, FileArray
 from napari_unet.errors import FileFormatError
 
@@ -153,8 +156,24 @@ class _Slices:
 
 
 def _pixels(file: Path, slope: float, intercept: float) -> npt.NDArray[Any]:
-    pixels: npt.NDArray[Any] = _import_pydicom(file.name).dcmread(file).pixel_array
+    pydicom = _import_pydicom(file.name)
+    add_decoders()
+    data = pydicom.dcmread(file)
+    try:
+        pixels: npt.NDArray[Any] = data.pixel_array
+    except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise FileFormatError(_why_unreadable(file, data)) from error
     return pixels if (slope, intercept) == (1.0, 0.0) else (pixels * slope + intercept).astype(np.float32)
+
+
+def _why_unreadable(file: Path, data: Any) -> str:
+    kind = data.file_meta.get("TransferSyntaxUID")
+    if kind is None or not kind.is_compressed:
+        return f"{file.name} is damaged: its pixels can't be read."
+    return (
+        f"{file.name} is compressed as {kind.name}, and damaged or of a kind that can't be read; save it without "
+        "compression and open that."
+    )
 
 
 def _rescale(header: Any) -> tuple[float, float]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import gzip
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from napari_unet.data.calibration import MICROMETRES, Calibration, in_seconds
 from napari_unet.data.file_array import Content, FileArray
 from napari_unet.errors import FileFormatError, InputError, UNetError
+from napari_unet.words import disk_size
 
 __all__ = ["read_nifti", "write_nifti"]
 
 _AXES = "XYZTC"  # of a file, the first varies fastest
 _LENGTHS = {"meter": "m", "micron": "µm"}  # all others, and files that say nothing, are in millimetres
+_SHARE = 0.7  # of the free memory that an image may take
 _LARGEST_SIDE = 32767  # of the older form of the format
 
 
@@ -40,12 +44,13 @@ class _Reversed:
 
 
 def read_nifti(path: Path) -> Content:
-    """Open a NIfTI; lazily, unless it is compressed.
+    """Open a NIfTI; lazily, unless it is compressed, which is read as a whole.
 
     Raises
     ------
     FileFormatError
-        If it has more axes than x, y, z, time and channel, or nibabel is not installed.
+        If it has more axes than x, y, z, time and channel, is compressed and too large for the memory, or nibabel is
+        not installed.
     """
     nibabel = _import_nibabel(path.name, FileFormatError)
     try:
@@ -58,11 +63,23 @@ def read_nifti(path: Path) -> Content:
     axes = _AXES[:ndim][::-1]
     array: Any = FileArray(_Reversed(image.dataobj), path.name)
     if path.suffix.lower() == ".gz":
+        _check_memory(path, array)
         array = np.asarray(array)
     length, time = image.header.get_xyzt_units()
     step = image.header.get_zooms()[3] if ndim > 3 else None
     calibration = Calibration.from_affine(image.affine, axes, _LENGTHS.get(length, "mm"), in_seconds(step, time))
     return array, axes, calibration
+
+
+def _check_memory(path: Path, array: Any) -> None:
+    """Refuse a compressed file whose pixels do not fit into the free memory, before they are read."""
+    free = psutil.virtual_memory().available
+    needed = math.prod(array.shape) * array.dtype.itemsize
+    if needed > _SHARE * free:
+        raise FileFormatError(
+            f"{path.name} is compressed and can only be read as a whole: that takes {disk_size(needed)} of memory, and "
+            f"{disk_size(free)} are free; decompress it (gunzip), and open the .nii, which is read piece by piece."
+        )
 
 
 def write_nifti(path: Path, array: npt.NDArray[Any], axes: str, calibration: Calibration) -> None:

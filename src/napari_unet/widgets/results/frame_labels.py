@@ -46,6 +46,7 @@ class FrameLabeller:
         few = np.dtype(request.result.levels[0].dtype).itemsize <= 2
         self._ids: _FreeIds | _NewIds = _FreeIds(request) if few else _NewIds(request)
         self._count = 0
+        self.joined: int | None = None
         self._finished_frames = 0
 
     def take(self, box: Box, probabilities: Probabilities) -> bool:
@@ -114,6 +115,8 @@ class FrameLabeller:
     @property
     def summary(self) -> str:
         """How many objects there are in the frames that were finished."""
+        if self.joined is not None:
+            return f"{self.joined:,} object{'s' * (self.joined != 1)}, joined over slices"
         if not self._finished_frames:
             return ""
         frames = f" in {self._finished_frames} frames" if self._finished_frames > 1 else ""

@@ -191,7 +191,7 @@ def _predict(request: PredictRequest, should_stop: StopCheck) -> Iterator[Any]:
         if progress.is_complete(position):
             yield from _find_objects(frames, progress, position, should_stop)
     if request.join is not None:
-        yield from _join(request, request.join, progress, should_stop)
+        frames.joined = yield from _join(request, request.join, progress, should_stop)
     if frames.note:
         yield PredictNote(frames.note)
     elif not progress.pieces and not should_stop():
@@ -199,17 +199,23 @@ def _predict(request: PredictRequest, should_stop: StopCheck) -> Iterator[Any]:
     yield PredictSummary(frames.summary)
 
 
-def _join(request: PredictRequest, overlap: float, progress: _Progress, should_stop: StopCheck) -> Iterator[Any]:
-    """Join objects over slices, and have them drawn."""
-    layout, share = request.source.layout, 0.0
+def _join(
+    request: PredictRequest, overlap: float, progress: _Progress, should_stop: StopCheck
+) -> Generator[Any, None, int | None]:
+    """Join objects over slices, and have them drawn; returns how many there are, None if they were not joined."""
+    layout, count = request.source.layout, None
     try:
-        for share in join_slices(request.result, request.record, layout, overlap, should_stop):
-            yield FindingObjects(share)
+        for news in join_slices(request.result, request.record, layout, overlap, should_stop):
+            if isinstance(news, int):
+                count = news
+            else:
+                yield FindingObjects(news)
     except InputError:
         yield PredictNote("There are more objects than the layer can tell apart, so they are not joined over slices.")
-    if share == 1.0:
+    if count is not None:
         for position in progress.positions:
             yield progress.piece(layout.label_box(position, progress.spans))
+    return count
 
 
 def _find_objects(

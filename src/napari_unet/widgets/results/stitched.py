@@ -18,7 +18,7 @@ __all__ = ["join_slices"]
 
 def join_slices(
     result: ResultArray, record: PredictionRecord, layout: ImageLayout, overlap: float, should_stop: StopCheck
-) -> Iterator[float]:
+) -> Iterator[float | int]:
     """Give objects of neighbouring slices one id where they overlap, unless that is done or slices are missing.
 
     Parameters
@@ -36,8 +36,8 @@ def join_slices(
 
     Yields
     ------
-    float
-        How far it is, 0 to 1.
+    float or int
+        How far it is, 0 to 1, and when it is done how many objects there are.
 
     Raises
     ------
@@ -49,11 +49,17 @@ def join_slices(
     frame = tuple(slice(0, n) for n in layout.frame_shape)
     if record.joined == overlap or not all(record.has(position, frame) for position in layout.frames()):
         return
-    for share in stitching_steps(_Joined(result), layout, overlap):
+    steps = stitching_steps(_Joined(result), layout, overlap)
+    while True:
+        try:
+            share = next(steps)
+        except StopIteration as end:
+            record.joined = overlap
+            yield int(end.value)
+            return
         if share <= 0.5 and should_stop():
             return
         yield share
-    record.joined = overlap
 
 
 class _Joined:

@@ -21,6 +21,7 @@ from napari_unet.widgets.parts.source import ImageSource
 from napari_unet.widgets.parts.torch_loading import load_torch
 from napari_unet.widgets.parts.worker import StopCheck
 from napari_unet.widgets.results.predict_job import FindingObjects, PieceReady, PredictNote, PredictSummary
+from napari_unet.widgets.results.stored_levels import StoredLevels
 from napari_unet.widgets.results.view_region import Look
 from napari_unet.widgets.training.train_job import torch_threads
 from napari_unet.words import disk_size
@@ -77,15 +78,15 @@ class StoreOpened:
     ----------
     path : Path
         The store.
-    levels : tuple of array-like
-        The result, then versions of half, a quarter, ... the size; tiles that are not there yet read as 0.
-    probabilities : tuple of tuple of array-like
-        The same of the probability of each class but background, 0 to 1; empty where it is not stored.
+    levels : StoredLevels
+        The result; tiles that are not there yet read as 0.
+    probabilities : tuple of StoredLevels
+        The probability of each class but background, 0 to 1; empty where it is not stored.
     """
 
     path: Path
-    levels: tuple[Any, ...]
-    probabilities: tuple[tuple[Any, ...], ...] = ()
+    levels: StoredLevels
+    probabilities: tuple[StoredLevels, ...] = ()
 
 
 def predict_into_store(request: StoreRequest, should_stop: StopCheck) -> Generator[Any, None, None]:
@@ -167,8 +168,8 @@ def _opened(path: Path) -> StoreOpened:
     from napari_unet.predict.tile_store import TileStore
 
     store = TileStore.open(path)
-    shown = (tuple(ProbabilityView(level) for level in array.levels) for array in store.probabilities)
-    return StoreOpened(path, store.tiles.levels, tuple(shown))
+    shown = (StoredLevels.of([ProbabilityView(level) for level in array.levels]) for array in store.probabilities)
+    return StoreOpened(path, StoredLevels.of(store.tiles.levels), tuple(shown))
 
 
 def _choose_path(request: StoreRequest) -> tuple[Path, str]:

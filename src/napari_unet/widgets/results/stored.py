@@ -6,20 +6,21 @@ import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
+from napari_unet.data.axes import Box
 from napari_unet.data.zarr_writer import OME_AXES
 from napari_unet.errors import InputError
 from napari_unet.predict.config import PredictConfig
 from napari_unet.widgets.parts.layer_tools import alignment_of, find_marked, give_away, mark_layer
 from napari_unet.widgets.parts.source import ImageSource
-from napari_unet.widgets.results.arrays import LazyArray
 from napari_unet.widgets.results.layers import add_below_active, probability_look, result_colormap, result_name
 from napari_unet.widgets.results.predict_job import PieceReady
 from napari_unet.widgets.results.store_job import StoreOpened, StoreRequest, describe_space
+from napari_unet.widgets.results.stored_levels import StoredLevels
 from napari_unet.widgets.results.view_region import Look
 from napari_unet.widgets.segment.panel import SegmentPanel
 from napari_unet.widgets.segment.requests import default_threads, may_join_slices
@@ -131,7 +132,8 @@ class StoredLayer:
         self.names, self.colours = names, colours
         self.labels: Labels | None = None
         self.probabilities: list[Image] = []
-        self._new = False
+        self._shown: list[StoredLevels] = []
+        self._new: list[Box] = []
 
     @property
     def lost(self) -> str:
@@ -150,10 +152,12 @@ class StoredLayer:
         if isinstance(known, Labels):
             if known.metadata.get(_PATH) == str(event.path):
                 self.labels = known
+                self._shown.append(event.levels.behind(known.data))
                 return
             known.visible = False
             give_away(known)
-        levels = [LazyArray(level) for level in event.levels]
+        levels = event.levels.arrays
+        self._shown.append(event.levels)
         self.labels = Labels(
             levels if len(levels) > 1 else levels[0],
             multiscale=len(levels) > 1,
@@ -169,11 +173,14 @@ class StoredLayer:
 
     def note(self, piece: PieceReady) -> None:
         """Note that a piece was written; `draw` shows it."""
-        self._new = True
+        self._new.append(piece.box)
 
     def draw(self) -> None:
         """Have the layer drawn if something was written since the last call."""
-        new, self._new = self._new, False
+        new, self._new = self._new, []
+        for levels in self._shown:
+            for box in new:
+                levels.update(box)
         if new and self.labels is not None and self.labels.visible and not self.lost:
             self.labels.refresh(thumbnail=False, highlight=False, extent=False)
         for layer in self.probabilities:
@@ -190,20 +197,22 @@ class StoredLayer:
             if layer is not None and layer in self.viewer.layers:
                 layer.refresh(data_displayed=False, highlight=False, extent=False)
 
-    def _show_probability(self, number: int, levels: Sequence[Any], path: str) -> Image:
+    def _show_probability(self, number: int, levels: StoredLevels, path: str) -> Image:
         """Return the layer of a class; make it where another store is shown, or none."""
         name, colour = self.names[number], self.colours[number % len(self.colours)]
         role = f"stored probability {name}"
         known = find_marked(self.viewer.layers, role, self.image)
         if isinstance(known, Image):
             if known.metadata.get(_PATH) == path:
+                self._shown.append(levels.behind(known.data))
                 return known
             known.visible = False
             give_away(known)
-        lazy = [LazyArray(level) for level in levels]
+        self._shown.append(levels)
+        arrays = levels.arrays
         layer = Image(
-            lazy if len(lazy) > 1 else lazy[0],
-            multiscale=len(lazy) > 1,
+            arrays if len(arrays) > 1 else arrays[0],
+            multiscale=len(arrays) > 1,
             name=f"p({name}) on disk: {self.image.name}",
             metadata={_PATH: path},
             **probability_look(name, colour),
