@@ -60,6 +60,19 @@ def test_two_workers_write_what_one_program_writes_also_when_one_is_killed(
     assert tiles(tmp_path / "a.zarr") == expected
 
 
+def test_tiles_that_overlap_are_blended_to_the_same_bytes(
+    client: Any, make_model: Callable[..., Model], rng: np.random.Generator, tmp_path: Path
+) -> None:
+    model, image = make_model(norm="group", depth=1), rng.random((211, 163), dtype=np.float32)
+    np.save(tmp_path / "image.npy", image)
+    for name, given in (("local.zarr", None), ("cluster.zarr", client)):
+        settings: dict[str, Any] = {"config": CONFIG, "content": "probabilities", "client": given}
+        events = list(predict_to_store(model, tmp_path / "image.npy", tmp_path / name, **settings))
+        assert sum(isinstance(event, TileStored) for event in events) == 4 * 3
+        assert events[-1].done == events[-1].total
+    assert tiles(tmp_path / "cluster.zarr") == tiles(tmp_path / "local.zarr")
+
+
 def test_a_stopped_cluster_leaves_a_store_that_one_program_completes(
     client: Any, make_model: Callable[..., Model], rng: np.random.Generator, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from napari_unet.data.axes import Box
 
-__all__ = ["Blender"]
+__all__ = ["Blender", "box_within", "common_box", "tile_weight"]
 
 FloatArray = npt.NDArray[np.float32]
 Place = tuple[int, ...]  # a position in the stack
@@ -46,13 +46,13 @@ class Blender:
 
     def add(self, place: Place, box: Box, block: FloatArray) -> FloatArray:
         """Return a tile (class, \\*box) blended with the earlier tiles of the same place in the stack."""
-        weight = self._weight(tuple(part.stop - part.start for part in box))
+        weight = tile_weight(block.shape[1:], (self.overlap,) * len(box))
         own = block * weight
         total, sum_of_weights = own.copy(), weight.copy()
         for other, values, weights in self._kept.get(place, []):
-            common = _common(box, other)
+            common = common_box(box, other)
             if common is not None:
-                here, there = _within(common, box), _within(common, other)
+                here, there = box_within(common, box), box_within(common, other)
                 total[(slice(None), *here)] += values[(slice(None), *there)]
                 sum_of_weights[here] += weights[there]
         self._kept.setdefault(place, []).append((box, own, weight))
@@ -68,27 +68,34 @@ class Blender:
         for place in list(self._kept):
             to_come = boxes.get(place, [])
             self._kept[place] = [
-                entry for entry in self._kept[place] if any(_common(entry[0], box) is not None for box in to_come)
+                entry for entry in self._kept[place] if any(common_box(entry[0], box) is not None for box in to_come)
             ]
             if not self._kept[place]:
                 del self._kept[place]
 
-    def _weight(self, shape: Sequence[int]) -> FloatArray:
-        """Return the weight of each pixel of a tile: 1 in the middle, falling over the overlap towards each end."""
-        weight = np.ones(tuple(shape), np.float32)
-        for axis, size in enumerate(shape):
-            steps = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1))
-            ramp = np.minimum(steps / (2 * self.overlap + 1), 1).astype(np.float32)
-            weight *= ramp.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-        return weight
+
+def tile_weight(shape: Sequence[int], overlaps: Sequence[int]) -> FloatArray:
+    """Return the weight of each pixel of a tile: 1 in the middle, falling over the overlap towards each end.
+
+    Examples
+    --------
+    >>> tile_weight((5,), (1,)).round(2)
+    array([0.33, 0.67, 1.  , 0.67, 0.33], dtype=float32)
+    """
+    weight = np.ones(tuple(shape), np.float32)
+    for axis, (size, overlap) in enumerate(zip(shape, overlaps, strict=True)):
+        steps = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1))
+        ramp = np.minimum(steps / (2 * overlap + 1), 1).astype(np.float32)
+        weight *= ramp.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return weight
 
 
-def _common(a: Box, b: Box) -> Box | None:
+def common_box(a: Box, b: Box) -> Box | None:
     """Return the box that two boxes share, None if there is none."""
     box = tuple(slice(max(p.start, q.start), min(p.stop, q.stop)) for p, q in zip(a, b, strict=True))
     return box if all(part.start < part.stop for part in box) else None
 
 
-def _within(box: Box, outer: Box) -> Box:
+def box_within(box: Box, outer: Box) -> Box:
     """Express a box relative to the corner of another."""
     return tuple(slice(p.start - q.start, p.stop - q.start) for p, q in zip(box, outer, strict=True))

@@ -18,6 +18,7 @@ from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.registry import build_network
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import PredictRecovered, TilePredicted
+from napari_unet.predict.overlapping_tiles import OverlappingTiles
 from napari_unet.predict.store_plan import Source, open_source
 from napari_unet.predict.store_writer import TileAssembler
 from napari_unet.predict.tile_store import TileStore
@@ -133,17 +134,22 @@ def predict_stored_tile(task: TileTask, index: Index) -> list[str]:
     messages = []
     with plugin.lock:  # the memory is there for one tile
         model, source, store = plugin.open(task)
-        if not store.lacks(index):  # the worker before wrote it and was lost before it could say so
+        tiles = OverlappingTiles(store) if store.record.overlap else store
+        if not tiles.lacks(index):  # the worker before wrote it and was lost before it could say so
             return []
-        assembler = TileAssembler(store)
+        assembler = TileAssembler(tiles)
         events = predict_tiles(
-            model, source.array, task.axes, task.config, region=store.box(index), intensity=store.record.intensity
-        )
+            model, source.array, task.axes, task.config, region=store.box(index),
+            skip=lambda box: tiles.index(box) != index, intensity=store.record.intensity, blended=False,
+        )  # fmt: skip
         for event in events:
             if isinstance(event, PredictRecovered):
                 messages.append(event.message)
             elif isinstance(event, TilePredicted):
                 block = assembler.add(event)
     assert block is not None  # the parts make up the tile
-    store.keep(index, block)
+    if isinstance(tiles, OverlappingTiles):  # whoever asked writes the chunks
+        tiles.write(index, block)
+    else:
+        tiles.keep(index, block)
     return messages

@@ -66,6 +66,8 @@ class PendingTiles:
         come by their distance in the stack, the tiles of a frame by that of their middle. None: the order stays.
     skip : callable or None
         Says of a box in that space whether it is done already.
+    blended : bool
+        Whether tiles that overlap are blended.
 
     Raises
     ------
@@ -90,9 +92,11 @@ class PendingTiles:
         from_region: bool = False,
         focus: Focus = None,
         skip: Skip = None,
+        blended: bool = True,
     ) -> None:
         self.layout, self.geometry, self.tile = layout, geometry, tile
         self.focus, self.skip = focus, skip
+        self._context_wanted = blended and geometry.overlap > 0
         self._point: tuple[float, ...] | None = None  # that the rest is sorted by
         self._region = None if region is None else self._pick("region", region, layout.space_letters)
         tiles = self._lay(self._around_region() if from_region else None)
@@ -195,7 +199,7 @@ class PendingTiles:
         if self.skip is None:
             return pieces
         done = [self.skip(self.box(piece)) for piece in pieces]
-        if not self.geometry.overlap:
+        if not self._context_wanted:
             return [piece for piece, is_done in zip(pieces, done, strict=True) if not is_done]
         frames: dict[tuple[int, ...], list[Tile]] = {}
         for piece, is_done in zip(pieces, done, strict=True):

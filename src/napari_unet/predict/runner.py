@@ -59,6 +59,8 @@ class TileRunner:
         The image.
     intensity : IntensityRange or None
         The grey values that become 0 and 1; None: they are measured at once.
+    blended : bool
+        Whether tiles that overlap are blended.
 
     Attributes
     ----------
@@ -85,6 +87,8 @@ class TileRunner:
         config: PredictConfig,
         image: Any,
         intensity: IntensityRange | None = None,
+        *,
+        blended: bool = True,
     ) -> None:
         made = model.config
         self.device = device
@@ -99,7 +103,7 @@ class TileRunner:
             )
         self._reader = FrameReader(image, layout, intensity, getattr(model.network, "place", None) is not None)
         self._turned = [TurnedFrames(self._reader, turn) for turn in turns]
-        self._blender = Blender(self.geometry.overlap) if self.geometry.overlap else None
+        self._blender = Blender(self.geometry.overlap) if self.geometry.overlap and blended else None
         self._network = _place(device, model.network)
 
     def _choose_tile(self, asked: int | tuple[int, ...] | None, shape: tuple[int, ...], budget: int) -> tuple[int, ...]:
@@ -162,13 +166,18 @@ class TileRunner:
         Raises
         ------
         MemoryLimitError
-            If the tile is the smallest already.
+            If the tile is the smallest already, or must stay as it is because the result depends on it.
         """
         if self.device.torch_device.type == "cuda":
             torch.cuda.empty_cache()
         if len(batch) > 1:
             self.batch_pixels = len(batch) * int(np.prod(batch[0].tile.outer_shape)) // 2
             return tile, f"{len(batch) // 2} tile{'s' * (len(batch) > 3)} at once"
+        if self.geometry.overlap and self._blender is None:
+            raise MemoryLimitError(
+                f"A tile of {_in_words(tile)} pixels does not fit into the memory of {self.device.description}; close "
+                "other programs, or begin anew with a smaller tile, on which the result of this network depends."
+            )
         smaller = tuple(self._round_up(side // 2) for side in tile)
         if smaller == tile:
             raise MemoryLimitError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from napari_unet.predict.events import (
     TilePredicted,
     TileStored,
 )
+from napari_unet.predict.overlapping_tiles import OverlappingTiles
 from napari_unet.predict.pending import Focus
 from napari_unet.predict.store_objects import label_stored_objects
 from napari_unet.predict.store_plan import open_source, prepare_store
@@ -54,7 +55,8 @@ def predict_to_store(
     The chunks of the result are the tiles of the prediction. A tile is absent or whole, whatever happens: where a
     prediction was stopped, killed, or met a full disk, the same call goes on with the tiles that are missing, and the
     result is the same as without the interruption (on another kind of device up to its rounding). What was made from
-    another image, by another model or with other settings is never mixed with it.
+    another image, by another model or with other settings is never mixed with it. Where the result of a network
+    depends on the tile, tiles overlap and are blended; each is kept on the disk until its neighbours are there.
 
     Parameters
     ----------
@@ -131,17 +133,23 @@ def predict_to_store(
         progress.done = progress.total
     device = choose_device(config.device, precision=config.precision).description
     yield PredictStarted(*progress.now(), store.record.result_shape, device)
+    tiles = OverlappingTiles(store) if left and store.record.overlap else store
+    wanted = list(left)
+    if isinstance(tiles, OverlappingTiles):
+        yield from _count(store, left, tiles.complete(wanted), progress)  # a kill came before this
+        wanted = tiles.unpredicted(left)
     if left and client is not None:
-        written = predict_on_cluster(client, model, image, store, list(left), config, should_stop)
-        yield from _follow_cluster(store, left, written, progress)
+        written = predict_on_cluster(client, model, image, store, wanted, config, should_stop)
+        yield from _follow_cluster(store, tiles, left, written, progress)
     elif left:
+        to_predict = set(wanted)
         events = predict_tiles(
             model, source.array, store.record.axes, replace(config, tile=store.record.tile),
-            focus=focus, skip=lambda box: store.index(box) not in left, intensity=store.record.intensity,
-            should_stop=should_stop,
+            focus=focus, skip=lambda box: tiles.index(box) not in to_predict, intensity=store.record.intensity,
+            blended=False, should_stop=should_stop,
         )  # fmt: skip
         with share_freed_memory(), limit_freed_memory(model.network):
-            yield from _write_tiles(store, left, events, progress)
+            yield from _write_tiles(store, tiles, left, events, progress)
     stopped = bool(left)
     if progress.done < progress.total and not stopped:
         for index in label_stored_objects(store, should_stop):
@@ -166,28 +174,37 @@ class _Progress:
 
 
 def _write_tiles(
-    store: TileStore, left: dict[Index, None], events: Iterator[PredictEvent], progress: _Progress
-) -> Iterator[PredictEvent]:
+    store: TileStore, tiles: TileStore | OverlappingTiles, left: dict[Index, None], events: Iterator[PredictEvent],
+    progress: _Progress,
+) -> Iterator[PredictEvent]:  # fmt: skip
     """Write what is predicted while the next tiles are predicted, and take the tiles that are done out of `left`."""
-    with TileWriter(store) as writer:
+    with TileWriter(tiles) as writer:
         for event in events:
             if isinstance(event, PredictRecovered):
                 yield PredictRecovered(*progress.now(), event.message)
             elif isinstance(event, TilePredicted):
                 writer.add(event)
-            for index in writer.written(wait_for_all=isinstance(event, PredictFinished)):
-                del left[index]
-                progress.done += 1
-                yield TileStored(*progress.now(), store.box(index), labelled=not store.record.seeks_objects)
+            written = writer.written(wait_for_all=isinstance(event, PredictFinished))
+            yield from _count(store, left, written, progress)
 
 
 def _follow_cluster(
-    store: TileStore, left: dict[Index, None], written: Iterator[tuple[Index, tuple[str, ...]]], progress: _Progress
-) -> Iterator[PredictEvent]:
+    store: TileStore, tiles: TileStore | OverlappingTiles, left: dict[Index, None],
+    written: Iterator[tuple[Index, tuple[str, ...]]], progress: _Progress,
+) -> Iterator[PredictEvent]:  # fmt: skip
     """Tell of the tiles that workers have written, and take them out of `left`."""
     for index, messages in written:
         for message in messages:
             yield PredictRecovered(*progress.now(), message)
+        whole = tiles.complete(tiles.around(index)) if isinstance(tiles, OverlappingTiles) else [index]
+        yield from _count(store, left, whole, progress)
+
+
+def _count(
+    store: TileStore, left: dict[Index, None], written: Iterable[Index], progress: _Progress
+) -> Iterator[TileStored]:
+    """Tell of the chunks that are written, and take them out of `left`."""
+    for index in written:
         del left[index]
         progress.done += 1
         yield TileStored(*progress.now(), store.box(index), labelled=not store.record.seeks_objects)

@@ -23,7 +23,7 @@ from napari_unet.predict.fingerprint import image_checksum, model_checksum
 from napari_unet.predict.runner import tile_geometry
 from napari_unet.predict.tile_store import StoreRecord, TileStore, round_tile
 from napari_unet.predict.tiled import image_layout
-from napari_unet.predict.tiles import choose_tile
+from napari_unet.predict.tiles import TileGeometry, choose_tile
 
 __all__ = ["Source", "open_source", "prepare_store"]
 
@@ -108,12 +108,13 @@ def prepare_store(
         raise InputError("Probabilities can be kept beside labels only: leave out `keep_probabilities`.")
     folder = Path(path).expanduser()
     layout = image_layout(model, source.array, source.axes)
+    geometry = tile_geometry(model.network, model.config)
     record = StoreRecord(
         content=content, task=task, axes=layout.axes, shape=layout.shape, ndim=layout.ndim,
         classes=tuple(model.config.classes), spacing=source.calibration.spacing or model.spacing,
         image=image_checksum(source.array, layout), model=model_checksum(model),
         averaging=config.averaging, precision=config.precision,
-        tile=_choose_tile(model, layout, config), intensity=_UNMEASURED,
+        tile=_choose_tile(model, layout, config, geometry), intensity=_UNMEASURED, overlap=geometry.overlap,
     )  # fmt: skip
     restore_interrupted(folder)
     if os.path.lexists(folder) and not overwrite and not _is_empty_folder(folder):
@@ -150,12 +151,9 @@ def _check_same(store: TileStore, wanted: StoreRecord, *, any_tile: bool) -> Non
     raise InputError(f"{store.path} is a prediction {difference}; choose another name, or have it overwritten.")
 
 
-def _choose_tile(model: SegmentationModel, layout: ImageLayout, config: PredictConfig) -> tuple[int, ...]:
-    geometry = tile_geometry(model.network, model.config)
-    if geometry.overlap:
-        raise InputError(
-            "The tiles of this network are blended, which a store can't do; use `napari_unet.predict` with `out`."
-        )
+def _choose_tile(
+    model: SegmentationModel, layout: ImageLayout, config: PredictConfig, geometry: TileGeometry
+) -> tuple[int, ...]:
     tile = config.tile
     if tile is None:
         device = choose_device(config.device, precision=config.precision)
@@ -166,4 +164,5 @@ def _choose_tile(model: SegmentationModel, layout: ImageLayout, config: PredictC
     sides = (tile,) * layout.ndim if isinstance(tile, int) else tuple(tile)
     if len(sides) != layout.ndim:
         raise InputError(f"Expected `tile` to have {layout.ndim} sides, but got {sides}.")
-    return round_tile(sides, layout.frame_shape, geometry.divisor)
+    smallest = 2 * geometry.overlap + 1  # so that only tiles side by side overlap
+    return round_tile([max(side, smallest) for side in sides], layout.frame_shape, geometry.divisor)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from napari_unet.data.axes import Box
 from napari_unet.data.tile_array import Index
 from napari_unet.predict.events import TilePredicted
+from napari_unet.predict.overlapping_tiles import OverlappingTiles
 from napari_unet.predict.tile_store import TileStore
 
 __all__ = ["TileAssembler", "TileWriter"]
@@ -29,14 +30,14 @@ class TileWriter:
 
     Parameters
     ----------
-    store : TileStore
+    tiles : TileStore or OverlappingTiles
         Where to write.
     """
 
-    def __init__(self, store: TileStore) -> None:
-        self.store = store
-        self._assembler = TileAssembler(store)
-        self._writing: deque[tuple[Future[None], Index]] = deque()
+    def __init__(self, tiles: TileStore | OverlappingTiles) -> None:
+        self.tiles = tiles
+        self._assembler = TileAssembler(tiles)
+        self._writing: deque[Future[list[Index]]] = deque()
 
     def __enter__(self) -> TileWriter:
         self._thread = ThreadPoolExecutor(1, "napari-unet-store")
@@ -49,18 +50,16 @@ class TileWriter:
         """Take a tile, or a part of one where the memory was not enough for all of it."""
         block = self._assembler.add(event)
         if block is not None:
-            index = self.store.index(event.box)
-            self._writing.append((self._thread.submit(self.store.keep, index, block), index))
+            self._writing.append(self._thread.submit(self.tiles.keep, self.tiles.index(event.box), block))
 
     def written(self, *, wait_for_all: bool = False) -> Iterator[Index]:
-        """Go through the tiles that have been written, and wait for those that are more than may wait."""
+        """Go through the chunks that have been written, and wait for those that are more than may wait."""
         while self._writing:
-            first, index = self._writing[0]
+            first = self._writing[0]
             if not (wait_for_all or first.done() or len(self._writing) > _WAITING):
                 return
-            first.result()
+            yield from first.result()
             self._writing.popleft()
-            yield index
 
 
 class TileAssembler:
@@ -68,18 +67,18 @@ class TileAssembler:
 
     Parameters
     ----------
-    store : TileStore
+    tiles : TileStore or OverlappingTiles
         Whose tiles they are.
     """
 
-    def __init__(self, store: TileStore) -> None:
-        self.store = store
+    def __init__(self, tiles: TileStore | OverlappingTiles) -> None:
+        self.tiles = tiles
         self._parts: dict[Index, _Assembly] = {}
 
     def add(self, event: TilePredicted) -> npt.NDArray[np.float32] | None:
         """Take a tile or a part; returns the probabilities (class, \\*box) of the tile when it is whole."""
-        index = self.store.index(event.box)
-        box = self.store.box(index)
+        index = self.tiles.index(event.box)
+        box = self.tiles.box(index)
         if event.box == box:
             return event.probabilities
         assembly = self._parts.setdefault(index, _Assembly.begin(box, len(event.probabilities)))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from itertools import product
@@ -18,11 +17,13 @@ import numpy.typing as npt
 from napari_unet.data.axes import Box, ImageLayout
 from napari_unet.data.calibration import Calibration
 from napari_unet.data.intensity import IntensityRange
-from napari_unet.data.storage import StorageError, atomic_path, failure_reason, is_zarr_folder, restore_interrupted
+from napari_unet.data.storage import atomic_path, is_zarr_folder, restore_interrupted
 from napari_unet.data.tile_array import Index, TileArray
 from napari_unet.data.zarr_writer import OME_AXES, describe_image, describe_labels, label_folder
 from napari_unet.errors import FileFormatError
+from napari_unet.predict.overlapping_tiles import OVERLAPPING, create_overlapping
 from napari_unet.predict.segment import likeliest_class
+from napari_unet.predict.store_errors import told_as_incomplete
 from napari_unet.predict.stored_probabilities import create_probabilities, open_probabilities, to_bytes
 
 __all__ = ["StoreRecord", "TileStore", "round_tile"]
@@ -63,6 +64,8 @@ class StoreRecord:
         Sides of a tile along the axes that the network reads.
     intensity : IntensityRange
         The grey values that become 0 and 1.
+    overlap : int
+        Pixels by which a tile goes beyond its own part on each side, where tiles are blended.
     """
 
     content: str
@@ -78,6 +81,7 @@ class StoreRecord:
     spacing: tuple[float, ...] | None
     tile: tuple[int, ...]
     intensity: IntensityRange
+    overlap: int = 0
 
     @cached_property
     def layout(self) -> ImageLayout:
@@ -140,7 +144,8 @@ class StoreRecord:
         """
         if values["kind"] != "prediction" or values["version"] != _VERSION:
             raise ValueError("it is of another kind")
-        plain = {field.name: values[field.name] for field in fields(cls)}
+        plain = {field.name: values[field.name] for field in fields(cls) if field.name != "overlap"}
+        plain["overlap"] = values.get("overlap", 0)  # older stores have none
         for name in ("shape", "classes", "tile", "spacing"):
             plain[name] = None if plain[name] is None else tuple(plain[name])
         intensity = plain["intensity"]
@@ -218,6 +223,8 @@ class TileStore:
                 create_probabilities(temporary, record, axes, shape, tile, known)
             if record.seeks_objects:
                 TileArray.create(temporary, [_FOREGROUND], record.layout.label_shape, tile=sides, dtype=np.float32)
+            if record.overlap:
+                create_overlapping(temporary, record)
         return cls.open(path)
 
     @classmethod
@@ -290,22 +297,23 @@ class TileStore:
             return missing
         return [index for index in product(*map(range, self.grid)) if self.lacks(index)]
 
-    def keep(self, index: Index, probabilities: npt.NDArray[np.float32]) -> None:
-        """Write what becomes of the probabilities (class, \\*box) of a tile; errors as for `write`."""
-        with _told_as_incomplete(self.path):
+    def keep(self, index: Index, probabilities: npt.NDArray[np.float32]) -> list[Index]:
+        """Write what becomes of the probabilities (class, \\*box) of a tile, and return it; errors as for `write`."""
+        with told_as_incomplete(self.path):
             for array, block in zip(self.probabilities, probabilities[1:], strict=bool(self.probabilities)):
                 array.write(self._stored(index), to_bytes(block).transpose(self._order))
         if self.foreground is not None:
-            with _told_as_incomplete(self.path):
+            with told_as_incomplete(self.path):
                 self.foreground.write(index, 1 - probabilities[0])
         elif self.record.content == "probabilities":
             self.write(index, probabilities)
         else:
             self.write(index, likeliest_class(probabilities))
+        return [index]
 
     def clean(self) -> None:
         """Remove what is no longer needed when the result is complete."""
-        for name in (_FOREGROUND, _SEARCHED):
+        for name in (_FOREGROUND, _SEARCHED, OVERLAPPING):
             shutil.rmtree(self.path / name, ignore_errors=True)
 
     def scratch(self, frame: int) -> Path:
@@ -332,7 +340,7 @@ class TileStore:
         napari_unet.data.storage.StorageError
             If the disk is full or can't be written for another reason.
         """
-        with _told_as_incomplete(self.path):
+        with told_as_incomplete(self.path):
             self.tiles.write(self._stored(index), block.transpose(self._order))
 
     def read(self, index: Index) -> npt.NDArray[Any]:
@@ -382,15 +390,3 @@ def round_tile(tile: Sequence[int], frame_shape: Sequence[int], divisor: int) ->
     flat = math.lcm(divisor, 2 ** _count_halvings(frame_shape))
     steps = [divisor] * (len(tile) - 2) + [flat] * 2
     return tuple(-(-min(side, n) // step) * step for side, n, step in zip(tile, frame_shape, steps, strict=True))
-
-
-@contextmanager
-def _told_as_incomplete(path: Path) -> Iterator[None]:
-    """Name the store, and how to go on, where one of its files can't be written."""
-    try:
-        yield
-    except StorageError as error:
-        reason = failure_reason(error.__cause__) if isinstance(error.__cause__, OSError) else str(error).rstrip(".")
-        raise StorageError(
-            f"{path} can't be written: {reason}. The tiles that are done are kept; the same prediction completes it."
-        ) from error

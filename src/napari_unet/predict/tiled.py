@@ -101,6 +101,7 @@ def predict_tiles(
     focus: Focus = None,
     skip: Skip = None,
     intensity: IntensityRange | None = None,
+    blended: bool = True,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[PredictEvent]:
     """Predict tile by tile; see `predict`.
@@ -122,6 +123,8 @@ def predict_tiles(
         that was stopped. Give the tile of that prediction as ``config.tile``.
     intensity : IntensityRange or None
         The grey values that become 0 and 1, where they were measured before; None: they are measured now.
+    blended : bool
+        Whether tiles that overlap are blended with those before them; False: each comes as the network makes it.
     should_stop : callable or None
         Asked before each tile and ten times a second while one is waited for. True ends the prediction: in the main
         thread, or on a GPU, as soon as the network has done the tile that it is at; else within that tile.
@@ -141,10 +144,11 @@ def predict_tiles(
     config = config or PredictConfig()
     device = choose_device(config.device, precision=config.precision)
     began = time.monotonic()
-    runner = TileRunner(model, layout, device, config, image, intensity)
+    runner = TileRunner(model, layout, device, config, image, intensity, blended=blended)
     left = PendingTiles(
-        layout, runner.geometry, runner.tile, region=region, from_region=from_region, focus=focus, skip=skip
-    )
+        layout, runner.geometry, runner.tile,
+        region=region, from_region=from_region, focus=focus, skip=skip, blended=blended,
+    )  # fmt: skip
     shape = (len(model.config.classes), *layout.label_shape)
     yield PredictStarted(
         0, len(left), time.monotonic() - began, shape, device.description, layout.label_tile(left.tile)

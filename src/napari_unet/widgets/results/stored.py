@@ -34,21 +34,17 @@ __all__ = ["StoredLayer", "goes_to_disk", "store_request", "tell_space"]
 _PATH = "napari-unet store"
 
 
-def goes_to_disk(panel: SegmentPanel, source: ImageSource, model: Model | None, extent: str) -> bool:
+def goes_to_disk(panel: SegmentPanel, source: ImageSource, extent: str) -> bool:
     """Whether a result is written to the disk: all of an image is wanted, and it is large.
 
-    Networks whose tiles are blended, and axes in an unusual order, are for the memory in any case. None: there is no
-    model yet.
+    Axes in an unusual order are for the memory in any case.
     """
-    from napari_unet.predict.runner import tile_geometry
-
     layout = source.layout
     if extent == "view" or (extent == "frame" and layout.stack_letters):
         return False
     most = 1_000_000 * WindowConfig(**panel.window_form.values()).most_in_memory
     usual = list(layout.label_axes) == sorted(layout.label_axes, key=OME_AXES.index)
-    large = math.prod(layout.label_shape) > most and usual
-    return large and (model is None or not tile_geometry(model.network, model.config).overlap)
+    return math.prod(layout.label_shape) > most and usual
 
 
 def store_request(panel: SegmentPanel, image: Image, source: ImageSource, model: Model, look: Look) -> StoreRequest:

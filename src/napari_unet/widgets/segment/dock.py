@@ -222,7 +222,7 @@ class SegmentDock(ScrollingDock):
         image, source, names = self.image, self._source, self.class_names()
         if not wanted or image is None or source is None:
             return
-        if goes_to_disk(self.panel, source, self.runner.model, choose_extent(self.panel, source, after_training=False)):
+        if goes_to_disk(self.panel, source, choose_extent(self.panel, source, after_training=False)):
             self.message.note(tell_space(self.panel, image, source, len(names)))
         else:
             self.probability_layers(image, source, names)
@@ -331,7 +331,7 @@ class SegmentDock(ScrollingDock):
         look = Look(self.viewer, image, source)
         colours = self.classes.table.colours
         join = self.panel.join.isChecked() and may_join_slices(self.panel, source, extent)
-        if goes_to_disk(self.panel, source, model, extent):
+        if goes_to_disk(self.panel, source, extent):
             names = model.config.classes
             stored = StoredLayer(self.viewer, image, source, task=self.task, names=names, colours=colours)
             return store_request(self.panel, image, source, model, look), stored
