@@ -31,6 +31,11 @@ CPU = choose_device("cpu", precision="float32")
 PREDICTION = nu.PredictConfig(device="cpu", precision="float32")
 
 
+@pytest.fixture(autouse=True)
+def few_strokes_tell_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place_choice, "_FEWEST", 3)
+
+
 def settings(**other: Any) -> nu.TrainConfig:
     given = {"task": "classes", "max_steps": 6, "crop": 32, "batch_size": 2, "validate_every": 3, "w0": 0.0}
     return nu.TrainConfig(**(given | other))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import napari_unet as nu
+from napari_unet.learn import place_choice
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.scoring import Scorer
 from napari_unet.live.course import Course
@@ -19,6 +20,11 @@ from tests.live.conftest import QUICK, of, run
 from tests.place_task import organ
 
 SHAPE = (60, 72)
+
+
+@pytest.fixture(autouse=True)
+def few_strokes_tell_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place_choice, "_FEWEST", 3)
 
 
 def make_learner(**settings: Any) -> LiveLearner:

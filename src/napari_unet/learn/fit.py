@@ -249,6 +249,7 @@ class _Run:
             yield from self._compare(solved, self.scorer)
         other = not new and self.trainer.place_counts != (solved.place is not None)
         if self.stopped or other or (before is not None and new and self.progress.best_score == before):
+            self.painted = []
             self._begin_at(start)
             return
         self._begin_at(solved)
@@ -336,20 +337,18 @@ class _Run:
             yield FitScored(self.trainer.steps, self.seconds, score, shown, improved)
 
     def _solve_kept(self, network: nn.Module) -> Iterator[FitEvent]:
-        """Where the place counts, let the strokes that were held out count for the last layer that is kept, too.
-
-        What the place says is only known where strokes are.
-        """
-        if not (self.trainer.steps and self.trainer.place_counts and self.painted):
+        """Let the strokes that were held out count for the last layer that is kept, if it began as a solved one."""
+        place = self.trainer.place_counts
+        if not self.trainer.steps or self.trainer.anchor is None or not self.painted:
             return
         form = cast("ClosedForm", self.model.closed_form)
         solved = copy.deepcopy(network).eval()
-        for _ in solve_from_boxes(solved, self.painted, form, self.device, place_may_count=True):
+        for _ in solve_from_boxes(solved, self.painted, form, self.device, place_may_count=place):
             yield self._report()
             if self._asked_to_stop():
                 self.stopped = True
                 return
-        if solved.place is not None:
+        if (solved.place is not None) == place:
             self._keep(solved)
 
     def _keep(self, network: nn.Module) -> None:

@@ -13,7 +13,7 @@ from napari_unet.learn.closed_form import ClosedForm
 __all__ = ["SolvedHead", "choose_place_weight", "solve_with_place"]
 
 _WEIGHTS = (0.0, 1.0, 2.0, 4.0)  # of the functions of the place beside the features; 0: the place does not count
-_FEWEST = 3  # strokes of a class below which leaving one out says nothing
+_FEWEST = 5  # strokes of a class below which those left out do not tell enough
 _MOST_FOLDS = 64
 _MOST_PIXELS = 200  # of a stroke
 _GAIN = 0.05  # what the place must take off the loss to count at all

@@ -256,10 +256,10 @@ class Trainer:
     def result(self) -> nn.Module:
         """What is scored and kept: the averaged network, in evaluation mode.
 
-        Where the place counts, it is halfway to it from the start, if the training holds on to that. A place is learnt
-        from few strokes, and with features that went further it was seen to mislead in other images.
+        It is halfway to it from the start, if the training holds on to that: what went further was seen to be worse on
+        other images, with few strokes.
         """
-        if self.anchor is None or not self.place_counts:
+        if self.anchor is None:
             return self.averaged_network
         return halfway(self.anchor.network, self.averaged_network)
 
