@@ -25,6 +25,7 @@ from napari_unet.predict.segment import segment
 from napari_unet.predict.tile_store import TileStore
 from napari_unet.predict.tiled import predict
 from napari_unet.widgets.results import store_job
+from napari_unet.widgets.results.arrays import LazyArray
 from napari_unet.widgets.segment.dock import SegmentDock
 
 SIDE = 1088  # of an image just above the smallest limit, a million pixels
@@ -213,6 +214,46 @@ def test_probabilities_are_stored_beside_the_result_and_shown_at_every_zoom(
     do.wait(dock)
     assert len(list(file.parent.glob("*.zarr"))) == 2
     assert do.messages() == []
+
+
+def test_the_list_of_layers_shows_pictures_of_what_is_stored_without_reading_it_again(
+    viewer: ViewerModel, make_dock: Callable[[], SegmentDock], image: np.ndarray, file: Path, qtbot: QtBot, do: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    open_image(viewer, image, file)
+    dock = make_dock()
+    prepare(dock)
+    dock.panel.probabilities.setChecked(True)
+    dock.panel.predict.click()
+    do.wait(dock)
+    monkeypatch.setattr(LazyArray, "__array__", None)
+    stored = [layer for layer in viewer.layers if "on disk" in layer.name]
+    assert len(stored) == 2
+    qtbot.waitUntil(lambda: all(layer.thumbnail[..., :3].any() for layer in stored), timeout=5_000)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [ModelConfig(features=2, depth=1, norm="instance"), ModelConfig(features=4, depth=2, architecture="transunet")],
+    ids=["instance norm", "transformer"],
+)
+def test_networks_whose_tiles_are_blended_write_to_the_disk_as_well(
+    config: ModelConfig, viewer: ViewerModel, make_dock: Callable[[], SegmentDock], image: np.ndarray, file: Path,
+    do: Any,
+) -> None:  # fmt: skip
+    open_image(viewer, image, file)
+    dock = make_dock()
+    prepare(dock)
+    dock.panel.probabilities.setChecked(True)
+    dock.runner.model = model = Model.create(config, seed=4)
+    dock.panel.predict.click()
+    do.wait(dock)
+    (store,) = file.parent.glob("*.zarr")
+    assert f"saved as {store.name}" in dock.panel.status.text()
+    (layer,) = (layer for layer in viewer.layers if layer.name.startswith("p("))
+    expected = predict(model, image, "YX", PredictConfig(tile=256, device="cpu", precision="float32"))[1]
+    np.testing.assert_allclose(np.asarray(layer.data[0]), expected, atol=0.5 / 255 + 1e-4)
+    assert (np.asarray(stored_layer(viewer).data[0]) > 0).all()
 
 
 def test_what_does_not_fit_onto_the_disk_is_said_before_it_is_written(

@@ -188,10 +188,13 @@ class StoredLayer:
         self.draw()
 
     def update_thumbnails(self) -> None:
-        """Bring the pictures in the list of layers up to date."""
+        """Bring the pictures in the list of layers up to date, from what napari holds of the smallest version.
+
+        A refresh would read what is in view once more.
+        """
         for layer in (self.labels, *self.probabilities):
             if layer is not None and layer in self.viewer.layers:
-                layer.refresh(data_displayed=False, highlight=False, extent=False)
+                layer.opacity = layer.opacity
 
     def _show_probability(self, number: int, levels: StoredLevels, path: str) -> Image:
         """Return the layer of a class; make it where another store is shown, or none."""

@@ -237,7 +237,7 @@ class SegmentRunner:
         if results is not None:
             self._give_up_if_lost(results)
             results.finish()
-            QTimer.singleShot(_DRAW_MS, results.update_thumbnails)
+            QTimer.singleShot(_DRAW_MS, partial(results.update_thumbnails))  # a timer alone would let go of them
         self.predicted_all |= self._wants_all and not self._failed
         self._end()
 
