@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ import napari_unet as nu
 from napari_unet.errors import AnnotationError
 from napari_unet.models.adapt import Adapter
 from napari_unet.models.next_spot import Spot, UncertainPart, find_spot
+from napari_unet.predict.tile_store import TileStore
 from napari_unet.predict.where_to_paint import entropy
 
 
@@ -85,6 +88,26 @@ def test_a_stack_is_looked_through_and_a_large_image_around_the_focus(adapter: A
     marks[:96, :96] = strokes
     near, _ = search(adapter, nu.Sample(wide, marks), focus=(500.0, 500.0), most_pixels=70_000)
     assert [part.box for part in near] == [(slice(256, 512), slice(256, 512))]
+
+
+def test_what_a_stored_prediction_is_unsure_of_is_looked_at_in_any_frame(adapter: Adapter, tmp_path: Path) -> None:
+    image, strokes = scene()
+    wide = np.stack([np.tile(image, (6, 6))] * 3)
+    painted = np.zeros(wide.shape, np.uint8)
+    painted[0, :96, :96] = strokes
+    config = nu.PredictConfig(tile=256, device="cpu")
+    list(nu.predict_to_store(adapter.model, wide, tmp_path / "s.zarr", "TYX", config, keep_probabilities=True))
+    store = TileStore.open(tmp_path / "s.zarr")
+    (array,) = store.probabilities
+    for index in array.indices():
+        value = {(2, 1, 0): 128, (1, 0, 1): 100, (0, 2, 2): 20, (1, 1, 1): 10}.get(index, 255)
+        array.write(index, np.full([part.stop - part.start for part in array.box(index)], value, np.uint8))
+    sample = nu.Sample(wide, painted, "TYX")
+    parts, spot = search(adapter, sample, stored=store, most_pixels=3 * 256**2, focus=(0.0, 0.0, 0.0))
+    corners = {tuple(side.start for side in part.box) for part in parts}
+    assert corners == {(2, 256, 0), (1, 0, 256), (1, 256, 256)}  # the most uncertain, and the others by their rank
+    assert spot is not None
+    assert spot.place[0] in (1, 2)
 
 
 def test_a_volume_is_searched() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.features import FeatureMaps
 from napari_unet.predict.tiled import image_layout
 from napari_unet.predict.where_to_paint import Candidates, Experience, choose, entropy, join, make_candidates
+
+if TYPE_CHECKING:
+    from napari_unet.predict.tile_store import TileStore
 
 __all__ = ["Spot", "SpotEvent", "UncertainPart", "find_spot"]
 
@@ -72,6 +75,7 @@ def find_spot(
     focus: Sequence[float] | None = None,
     visited: Sequence[tuple[int, ...]] = (),
     most_pixels: int = 4_000_000,
+    stored: TileStore | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[SpotEvent]:
     """Find where one more stroke on the first of some images would teach a model most.
@@ -90,6 +94,9 @@ def find_spot(
         Places that are not to be offered again, nor what is around them.
     most_pixels : int
         How much of the image is looked at: in a stack half of it around the focus, the other half all over the stack.
+    stored : TileStore or None
+        A stored prediction of the first image, with probabilities: what is looked at is then, wherever it lies, what
+        that one is most uncertain of, and for the other half less and less uncertain parts.
     should_stop : callable or None
         Is asked between two parts; the search then ends without a spot.
 
@@ -101,7 +108,7 @@ def find_spot(
     Raises
     ------
     UNetError
-        If nothing or one class only is painted, or the image does not fit the model.
+        If nothing or one class only is painted, or the image does not fit the model or the stored prediction.
 
     Examples
     --------
@@ -123,7 +130,14 @@ def find_spot(
     layout = image_layout(model, sample.image, sample.axes)
     maps = adapter.maps(sample.image, layout)
     parts, positions = [], []
-    for position, numbers in _choose_tiles(maps, layout, focus, most_pixels):
+    most = max(1, most_pixels // int(np.prod(maps.side)))
+    chosen = []
+    if stored is not None:
+        from napari_unet.predict.stored_uncertainty import uncertainty_by_tile
+
+        doubt = uncertainty_by_tile(stored, layout, maps.side, seed=len(visited), should_stop=should_stop)
+        chosen = _choose_uncertain(doubt, layout, most)
+    for position, numbers in chosen or _choose_tiles(maps, layout, focus, most):
         for box, cells, uncertainty in _look(maps, model.config, position, numbers, sample.annotation, layout):
             if should_stop is not None and should_stop():
                 return
@@ -161,7 +175,7 @@ def _look(
 
 
 def _choose_tiles(
-    maps: FeatureMaps, layout: ImageLayout, focus: Sequence[float] | None, most_pixels: int
+    maps: FeatureMaps, layout: ImageLayout, focus: Sequence[float] | None, most: int
 ) -> list[tuple[Position, list[int]]]:
     """Choose what is looked at: tiles of the frame in focus, the nearest first, and tiles all over the stack."""
     tiles = maps.tiles
@@ -173,14 +187,32 @@ def _choose_tiles(
         sum(max(part.start - m, m - part.stop, 0) ** 2 for part, m in zip(tile.inner, inside, strict=True))
         for tile in tiles
     ]
-    most = max(1, most_pixels // int(np.prod(maps.side)))
     frames = int(np.prod(layout.stack_shape, dtype=np.int64))
     near = np.argsort(away, kind="stable")[: most if frames == 1 else max(1, most // 2)]
-    chosen: dict[Position, set[int]] = {here: set(near.tolist())}
+    first = int(np.ravel_multi_index(here, layout.stack_shape)) * len(tiles) if here else 0
     rest = most - len(near)
-    if frames > 1 and rest > 0:
-        for place in np.unique(np.linspace(0, frames * len(tiles) - 1, rest).astype(np.int64)):
-            frame, number = divmod(int(place), len(tiles))
-            position = tuple(int(n) for n in np.unravel_index(frame, layout.stack_shape))
-            chosen.setdefault(position, set()).add(number)
+    spread = np.linspace(0, frames * len(tiles) - 1, rest if frames > 1 else 0)
+    return _by_frame([*(first + near), *spread], layout, len(tiles))
+
+
+def _choose_uncertain(
+    doubt: npt.NDArray[np.float32], layout: ImageLayout, most: int
+) -> list[tuple[Position, list[int]]]:
+    """Choose the tiles that are most uncertain, and as many of the others that are not certain."""
+    order = [layout.label_axes.index(letter) for letter in layout.stack_letters + layout.space_letters]
+    values = doubt.transpose(order).ravel()
+    ranked = np.argsort(-values, kind="stable")[: np.count_nonzero(values)]
+    if len(ranked) > most:
+        rest = np.linspace(most // 2, len(ranked) - 1, most - most // 2).astype(np.intp)
+        ranked = ranked[[*range(most // 2), *rest]]
+    return _by_frame(ranked.tolist(), layout, values.size // int(np.prod(layout.stack_shape, dtype=np.int64)))
+
+
+def _by_frame(places: Sequence[float], layout: ImageLayout, per_frame: int) -> list[tuple[Position, list[int]]]:
+    """Sort tiles, which are numbered through all frames, by the frame that they are in."""
+    chosen: dict[Position, set[int]] = {}
+    for place in places:
+        frame, number = divmod(int(place), per_frame)
+        position = tuple(int(n) for n in np.unravel_index(frame, layout.stack_shape)) if layout.stack_shape else ()
+        chosen.setdefault(position, set()).add(number)
     return [(position, sorted(numbers)) for position, numbers in chosen.items()]

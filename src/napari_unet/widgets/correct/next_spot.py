@@ -19,6 +19,7 @@ from napari_unet.widgets.parts.layer_tools import alignment_of, find_marked, mar
 from napari_unet.widgets.parts.messages import MessageLine
 from napari_unet.widgets.parts.window_keys import WindowKeys
 from napari_unet.widgets.parts.worker import Job
+from napari_unet.widgets.results.predict_job import PredictNote
 
 __all__ = ["NextSpot", "SpotPanel", "view_middle"]
 
@@ -123,6 +124,9 @@ class NextSpot:
 
     def _on_event(self, image: Image, strokes: Labels, event: Any) -> None:
         if image not in self.viewer.layers or strokes not in self.viewer.layers:
+            return
+        if isinstance(event, PredictNote):
+            self.message.note(event.text)
             return
         if hasattr(event, "box"):
             if self.panel.uncertainty.isChecked():

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_unet.widgets.parts.torch_loading import load_torch
 from napari_unet.widgets.parts.worker import StopCheck
+from napari_unet.widgets.results.predict_job import PredictNote
 from napari_unet.widgets.training.train_job import PaintedImage, copy_strokes, torch_threads
 
 if TYPE_CHECKING:
     from napari_unet.models.adapt import Adapter
     from napari_unet.models.model import Model
+    from napari_unet.predict.tile_store import TileStore
 
 __all__ = ["SpotFinder", "SpotRequest"]
+
+_NO_PROBABILITIES = (
+    "The place was chosen near the view, since the result on the disk has no probabilities: tick 'also show "
+    "probabilities' and press Predict to have all of the image looked through."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +47,8 @@ class SpotRequest:
         ``"auto"`` or a name.
     threads : int
         Cores for PyTorch.
+    stored : Path or None
+        The result of the first image, where that is on the disk.
     """
 
     images: tuple[PaintedImage, ...]
@@ -49,6 +59,7 @@ class SpotRequest:
     visited: tuple[tuple[int, ...], ...]
     device: str = "auto"
     threads: int = 1
+    stored: Path | None = None
 
 
 class SpotFinder:
@@ -69,8 +80,8 @@ class SpotFinder:
 
         Yields
         ------
-        UncertainPart or Spot
-            See `napari_unet.models.next_spot.find_spot`.
+        UncertainPart, Spot or PredictNote
+            See `napari_unet.models.next_spot.find_spot`; the last where a stored result is of no help.
 
         Raises
         ------
@@ -85,6 +96,9 @@ class SpotFinder:
         with torch_threads(request.threads):
             adapter = self._adapter_for(request)
             yield None
+            stored = None if request.stored is None else _open_stored(request.stored)
+            if request.stored is not None and stored is None:
+                yield PredictNote(_NO_PROBABILITIES)
             if request.model is None:
                 adapter.adapt(samples, task=request.task)  # type: ignore[arg-type]
             yield from find_spot(
@@ -93,6 +107,7 @@ class SpotFinder:
                 task=request.task,  # type: ignore[arg-type]
                 focus=request.focus,
                 visited=request.visited,
+                stored=stored,
                 should_stop=should_stop,
             )
 
@@ -106,3 +121,11 @@ class SpotFinder:
             model = request.model or Model.pretrained(layout.channels, layout.ndim, request.classes)
             self.adapter, self._made_for = Adapter(model, request.device), wanted
         return self.adapter
+
+
+def _open_stored(path: Path) -> TileStore | None:
+    """Open a stored result; None if it has no probabilities."""
+    from napari_unet.predict.tile_store import TileStore
+
+    store = TileStore.open(path)
+    return store if store.probabilities else None

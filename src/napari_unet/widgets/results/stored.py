@@ -29,7 +29,7 @@ from napari_unet.widgets.segment.window_config import WindowConfig
 if TYPE_CHECKING:
     from napari_unet.models.model import Model
 
-__all__ = ["StoredLayer", "goes_to_disk", "store_request", "tell_space"]
+__all__ = ["StoredLayer", "goes_to_disk", "store_request", "stored_path", "tell_space"]
 
 _PATH = "napari-unet store"
 
@@ -81,6 +81,12 @@ def tell_space(panel: SegmentPanel, image: Image, source: ImageSource, classes: 
     return describe_space(
         source, classes, panel.task.value, _result_folder(panel, image) or Path(tempfile.gettempdir())
     )
+
+
+def stored_path(viewer: ViewerModel, image: Image, task: str) -> Path | None:
+    """Return where the result of an image is on the disk, as far as a layer shows it."""
+    layer = find_marked(viewer.layers, f"stored {result_name(task)}", image)
+    return None if layer is None or _PATH not in layer.metadata else Path(layer.metadata[_PATH])
 
 
 def _image_path(image: Image) -> Path | None:

@@ -14,6 +14,7 @@ from napari_unet.widgets.correct.spot_job import SpotRequest
 from napari_unet.widgets.correct.tools import CorrectionTarget, CorrectionTools
 from napari_unet.widgets.parts.source import ImageSource
 from napari_unet.widgets.results.layers import find_result_layer
+from napari_unet.widgets.results.stored import stored_path
 from napari_unet.widgets.segment.requests import NO_IMAGE, default_threads
 from napari_unet.widgets.segment.window_config import WindowConfig
 
@@ -95,6 +96,7 @@ class SegmentTools:
             visited=tuple(visited.get(image, ())),
             device=window.device,
             threads=window.threads or default_threads(),
+            stored=stored_path(dock.viewer, image, dock.task),
         )
         return request, image, strokes
 
