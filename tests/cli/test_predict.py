@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_unet.batch import large as batch_large
 from napari_unet.batch import run as batch_run
 from napari_unet.data.files import read_image, write_image, write_labels
 from napari_unet.models.model import Model
@@ -60,7 +61,7 @@ def test_large_result_is_kept_on_the_disk_meanwhile(
 ) -> None:
     arguments = ("predict", untrained, squares / "img1.tif", "--device", "cpu", "--probabilities", "-o")
     assert run(*arguments, squares / "memory").code == 0
-    monkeypatch.setattr(batch_run, "_ON_DISK_FROM_BYTES", 1000)
+    monkeypatch.setattr(batch_large, "_MOST_BYTES", 1000)
     assert run(*arguments, squares / "disk").code == 0
     for name in ("img1_labels.tif", "img1_probabilities.tif"):
         assert np.array_equal(tifffile.imread(squares / "memory" / name), tifffile.imread(squares / "disk" / name))

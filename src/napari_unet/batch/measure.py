@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_unet.data.box_view import BoxView, bands
 from napari_unet.data.calibration import Calibration
 
 __all__ = ["Found", "measure"]
-
-_PIECE = 16_000_000  # pixels that are counted at once
 
 
 class Found:
@@ -46,12 +45,14 @@ class Found:
         self.areas = {name: count * size for name, count in pixels.items()}
 
 
-def measure(labels: npt.NDArray[Any], axes: str, task: str, classes: Sequence[str], calibration: Calibration) -> Found:
-    """Count objects and pixels.
+def measure(
+    labels: npt.NDArray[Any] | BoxView, axes: str, task: str, classes: Sequence[str], calibration: Calibration
+) -> Found:
+    """Count objects and pixels, piece by piece; the memory does not depend on the size of the image.
 
     Parameters
     ----------
-    labels : numpy.ndarray
+    labels : numpy.ndarray or BoxView
         As `napari_unet.segment` returns them.
     axes : str
         One letter of TZYX for each axis.
@@ -69,11 +70,11 @@ def measure(labels: npt.NDArray[Any], axes: str, task: str, classes: Sequence[st
     >>> found.objects, found.areas, found.unit
     (2, {'cell': 0.75}, 'um^2')
     """
-    flat = labels.reshape(-1)
-    length = max(int(flat.max(initial=0)) + 1, len(classes) + 1)
-    counts = np.zeros(length, np.int64)
-    for start in range(0, flat.size, _PIECE):
-        counts += np.bincount(flat[start : start + _PIECE], minlength=length)
+    counts = np.zeros(len(classes) + 1, np.int64)
+    for piece in bands(labels):
+        found = np.bincount(piece.reshape(-1), minlength=len(counts))
+        found[: len(counts)] += counts
+        counts = found
     lengths = calibration.lengths(axes)
     dims = sum(letter in "ZYX" for letter in axes)
     if lengths is None:

@@ -6,9 +6,10 @@ import errno
 import hashlib
 import json
 import logging
-import math
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_unet.batch.events import BatchEvent, BatchFinished, BatchNote, BatchStarted, ImageFinished, ImageProgress
+from napari_unet.batch.large import LargeResult, fits_in_memory, keeps_tiles, segment_on_disk, work_folder
 from napari_unet.batch.measure import measure
 from napari_unet.batch.plan import BatchConfig, Target, plan_targets
 from napari_unet.batch.record import BatchRecord, BatchRow
@@ -26,7 +28,7 @@ from napari_unet.data.colours import fit_colours
 from napari_unet.data.files import ImageFile, read_image, write_image, write_labels
 from napari_unet.data.image_readers import is_imagej_file
 from napari_unet.data.image_search import ending_of
-from napari_unet.data.storage import StorageError, scratch_array
+from napari_unet.data.storage import StorageError
 from napari_unet.errors import InputError, UNetError
 from napari_unet.models.model import Model
 from napari_unet.predict.config import PredictConfig
@@ -38,7 +40,6 @@ from napari_unet.predict.tiled import image_layout, predict_tiles
 __all__ = ["run_batch"]
 
 _LOG = logging.getLogger(__name__)
-_ON_DISK_FROM_BYTES = 2_000_000_000
 _OF_THE_DISK = {
     errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO,
 }  # fmt: skip
@@ -57,6 +58,8 @@ def run_batch(
 
     Each result is written in one step, and noted in the table ``results.csv`` of the folder. An image that can't be
     segmented gets its row with the reason, and the others go on. Results of earlier runs among the images are left out.
+    A large image is predicted to a hidden folder beside its result, from which a later run goes on; see
+    `napari_unet.batch.large`.
 
     Parameters
     ----------
@@ -69,7 +72,7 @@ def run_batch(
     predict_config : PredictConfig or None
         Settings of the prediction; None: the defaults.
     should_stop : callable or None
-        Asked before each run of the network; True ends the batch. An image that is not done then leaves nothing.
+        Asked before each run of the network; True ends the batch. An image that is not done then leaves no result.
 
     Yields
     ------
@@ -218,19 +221,22 @@ class _Batch:
             raise InputError(f"{image.name} is a stack, which a PNG can't hold; choose another format.")
         calibration = _calibration_of(image, layout)
         yield ImageProgress(*clock.now(), target.image, 0.0)
-        probabilities = yield from self._predict(array, axes, target, clock)
-        if probabilities is None:
-            return None
         spacing = calibration.spacing or self.model.spacing
-        labels = labels_from_probabilities(probabilities, task, layout, spacing=spacing, stitch=self.config.stitch)
-        keeps = self.config.existing == "keep"
-        written = [path for path in target.files if not (keeps and path.exists())]
-        for path in written:
-            if path == target.labels:
-                imagej = labels.dtype != np.uint32 and is_imagej_file(target.image)
-                write_labels(path, labels, layout.label_axes, calibration=calibration, imagej=imagej)
-            else:
-                write_image(path, probabilities, "C" + layout.label_axes, calibration=calibration)
+        large = not fits_in_memory(layout, len(self.model.config.classes))
+        with keeps_tiles(target.labels) if large else nullcontext():
+            make = self._make_on_disk if large else self._make_in_memory
+            made = yield from make(array, layout, task, spacing, target, clock)
+            if made is None:
+                return None
+            labels, probabilities = made
+            keeps = self.config.existing == "keep"
+            written = [path for path in target.files if not (keeps and path.exists())]
+            for path in written:
+                if path == target.labels:
+                    imagej = labels.dtype != np.uint32 and is_imagej_file(target.image)
+                    write_labels(path, labels, layout.label_axes, calibration=calibration, imagej=imagej)
+                else:
+                    write_image(path, probabilities, "C" + layout.label_axes, calibration=calibration)
         classes = self.model.config.classes
         found = measure(labels, layout.label_axes, task, classes, calibration)
         row = BatchRow(
@@ -239,7 +245,37 @@ class _Batch:
             seconds=time.monotonic() - began, note=note,
         )  # fmt: skip
         self.record.note_results(target.image, self.mark, written, row)
+        shutil.rmtree(work_folder(target.labels), ignore_errors=True)
         return row
+
+    def _make_in_memory(
+        self, array: Any, layout: ImageLayout, task: str, spacing: Sequence[float] | None, target: Target,
+        clock: _Clock,
+    ) -> Generator[BatchEvent, None, tuple[Any, Any] | None]:  # fmt: skip
+        """Return labels and probabilities, or None if it was stopped."""
+        probabilities = yield from self._predict(array, layout.axes, target, clock)
+        if probabilities is None:
+            return None
+        stitch = self.config.stitch
+        return labels_from_probabilities(probabilities, task, layout, spacing=spacing, stitch=stitch), probabilities
+
+    def _make_on_disk(
+        self, array: Any, layout: ImageLayout, task: str, spacing: Sequence[float] | None, target: Target,
+        clock: _Clock,
+    ) -> Generator[BatchEvent, None, tuple[Any, Any] | None]:  # fmt: skip
+        """Return labels and probabilities of a large image, or None if it was stopped."""
+        for event in segment_on_disk(
+            self.model, array, layout, work_folder(target.labels), self.predict_config,
+            task=task, spacing=spacing, stitch=self.config.stitch, overwrite=self.config.existing == "overwrite",
+            should_stop=self.should_stop,
+        ):  # fmt: skip
+            if isinstance(event, LargeResult):
+                return event.labels, event.probabilities
+            if isinstance(event, str):
+                yield BatchNote(*clock.now(), event)
+            else:
+                yield ImageProgress(*clock.now(event), target.image, event)
+        return None
 
     def _predict(
         self, array: Any, axes: str, target: Target, clock: _Clock
@@ -249,8 +285,7 @@ class _Batch:
         done = total = 0
         for event in predict_tiles(self.model, array, axes, self.predict_config, should_stop=self.should_stop):
             if isinstance(event, PredictStarted):
-                large = math.prod(event.shape) * 4 > _ON_DISK_FROM_BYTES
-                result = scratch_array(self.config.folder, event.shape) if large else np.empty(event.shape, np.float32)
+                result = np.empty(event.shape, np.float32)
             elif isinstance(event, TilePredicted):
                 result[(slice(None), *event.box)] = event.probabilities
                 yield ImageProgress(*clock.now(event.done / event.total), target.image, event.done / event.total)

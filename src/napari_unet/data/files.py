@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.axes import guess_axes
+from napari_unet.data.box_view import BoxView
 from napari_unet.data.calibration import Calibration
 from napari_unet.data.dicom import is_dicom_file, read_dicom
 from napari_unet.data.file_array import Content, reports_damage
@@ -182,8 +183,9 @@ def write_labels(
     path : path-like
         The ending decides: ``.tif`` (OME-TIFF, compressed, with the axes in ImageJ's order), ``.png`` (2D, up to 65535
         labels), ``.npy``, ``.zarr`` (OME-Zarr with all resolutions), ``.nii`` or ``.nii.gz``.
-    labels : array-like
-        Whole numbers from 0 on; stored as uint8, uint16 or uint32.
+    labels : array-like or BoxView
+        Whole numbers from 0 on; stored as uint8, uint16 or uint32. A `BoxView` has one of these types, and is written
+        piece by piece; a TIFF of it is always an OME-TIFF.
     axes : str, optional
         One letter of TZYX for each axis; a guess where not given.
     spacing : sequence of float, optional
@@ -200,14 +202,17 @@ def write_labels(
     napari_unet.data.storage.StorageError
         If the file can't be written.
     """
-    array = np.asarray(labels)
-    if array.dtype.kind not in "bui" or (array.dtype.kind == "i" and array.size and array.min() < 0):
-        raise InputError(f"Expected labels to be whole numbers from 0 on, but got values of type {array.dtype}.")
-    if array.dtype not in (np.uint8, np.uint16, np.uint32):
-        smallest = np.min_scalar_type(int(array.max(initial=0)))
-        array = array.astype(smallest)
+    array = labels if isinstance(labels, BoxView) else _as_labels(np.asarray(labels))
     axes = guess_axes(array.shape, rgb=False) if axes is None else axes
     _write(path, array, axes, _calibration(spacing, calibration), LABEL_WRITERS, imagej=imagej)
+
+
+def _as_labels(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if array.dtype.kind not in "bui" or (array.dtype.kind == "i" and array.size and array.min() < 0):
+        raise InputError(f"Expected labels to be whole numbers from 0 on, but got values of type {array.dtype}.")
+    if array.dtype in (np.uint8, np.uint16, np.uint32):
+        return array
+    return array.astype(np.min_scalar_type(int(array.max(initial=0))))
 
 
 def write_image(
@@ -220,7 +225,7 @@ def write_image(
     imagej: bool = False,
 ) -> None:
     """Write an image in one step; parameters and errors as for `write_labels`, with the axes TCZYXS."""
-    pixels: npt.NDArray[Any] = np.asarray(array)
+    pixels = array if isinstance(array, BoxView) else np.asarray(array)
     axes = guess_axes(pixels.shape) if axes is None else axes
     _write(path, pixels, axes, _calibration(spacing, calibration), WRITERS, imagej=imagej)
 
@@ -233,7 +238,7 @@ def _calibration(spacing: Sequence[float] | None, calibration: Calibration | Non
 
 def _write(
     path: str | os.PathLike[str],
-    pixels: npt.NDArray[Any],
+    pixels: npt.NDArray[Any] | BoxView,
     axes: str,
     calibration: Calibration,
     writers: Mapping[str, Writer],
@@ -249,11 +254,12 @@ def _write(
     writer = writers.get(ending)
     if writer is None:
         raise InputError(f"{Path(path).name} has no ending that can be written; use one of {', '.join(writers)}.")
-    if imagej and ending in (".tif", ".tiff"):
-        writer = write_imagej
-    if pixels.dtype.kind == "b":
-        pixels = pixels.astype(np.uint8)
-    elif pixels.dtype == np.float16:
-        pixels = pixels.astype(np.float32)
+    if not isinstance(pixels, BoxView):
+        if pixels.dtype.kind == "b":
+            pixels = pixels.astype(np.uint8)
+        elif pixels.dtype == np.float16:
+            pixels = pixels.astype(np.float32)
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
+    is_hyperstack = imagej and ending in (".tif", ".tiff") and not isinstance(pixels, BoxView)
     with atomic_path(path) as temporary:
-        writer(temporary, pixels.astype(pixels.dtype.newbyteorder("="), copy=False), axes, calibration)
+        (write_imagej if is_hyperstack else writer)(temporary, pixels, axes, calibration)

@@ -1,15 +1,21 @@
-"""One writer for each image format. They write to the path that they are given; `files` makes that atomic."""
+"""One writer for each image format. They write to the path that they are given; `files` makes that atomic.
+
+Each but ImageJ's takes a `BoxView` as well as a NumPy array, and writes it piece by piece.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_unet.data.box_view import BoxView, bands
 from napari_unet.data.calibration import Calibration
 from napari_unet.data.nifti import write_nifti
 from napari_unet.data.zarr_writer import write_image_zarr, write_label_zarr
@@ -17,19 +23,20 @@ from napari_unet.errors import InputError
 
 __all__ = ["LABEL_WRITERS", "WRITERS", "Writer", "write_imagej"]
 
-Writer = Callable[[Path, npt.NDArray[Any], str, Calibration], None]
+Writer = Callable[[Path, Any, str, Calibration], None]
 
 _BIG_TIFF_FROM_BYTES = 2**32 - 2**26
 _CENTIMETRE = 1e4  # in micrometres
+_TILE = 512  # side of the tiles of a TIFF that is written piece by piece
 
 
-def _arrange(array: npt.NDArray[Any], axes: str, order: str) -> tuple[npt.NDArray[Any], str]:
+def _arrange(array: Any, axes: str, order: str) -> tuple[Any, str]:
     """Transpose to the order of axes that a format wants."""
     sorted_axes = "".join(sorted(axes, key=order.index))
     return array.transpose([axes.index(letter) for letter in sorted_axes]), sorted_axes
 
 
-def write_tiff(path: Path, array: npt.NDArray[Any], axes: str, calibration: Calibration) -> None:
+def write_tiff(path: Path, array: npt.NDArray[Any] | BoxView, axes: str, calibration: Calibration) -> None:
     """Write an OME-TIFF with the axes in ImageJ's order, compressed without loss (zlib)."""
     import tifffile
 
@@ -46,9 +53,14 @@ def write_tiff(path: Path, array: npt.NDArray[Any], axes: str, calibration: Cali
         metadata["Plane"] = _plane_places(
             array.shape, axes, dict(zip(spatial, zip(origin, lengths, strict=True), strict=True)), unit
         )
+    pieces: dict[str, Any]
+    if isinstance(array, BoxView):
+        pieces = {"data": _tiles(array), "shape": array.shape, "dtype": array.dtype, "tile": (_TILE, _TILE)}
+    else:
+        pieces = {"data": np.ascontiguousarray(array)}
     tifffile.imwrite(
         path,
-        np.ascontiguousarray(array),
+        **pieces,
         ome=True,
         bigtiff=array.nbytes > _BIG_TIFF_FROM_BYTES,
         photometric="rgb" if axes.endswith("S") else "minisblack",
@@ -56,6 +68,13 @@ def write_tiff(path: Path, array: npt.NDArray[Any], axes: str, calibration: Cali
         metadata=metadata,
         **_resolution(calibration, axes),
     )
+
+
+def _tiles(array: BoxView) -> Iterator[npt.NDArray[Any]]:
+    """Cut planes into tiles in the order in which a TIFF has them."""
+    for band in bands(array, _TILE):
+        for left in range(0, band.shape[1], _TILE):
+            yield np.ascontiguousarray(band[:, left : left + _TILE])
 
 
 def _plane_places(
@@ -82,7 +101,7 @@ def _resolution(calibration: Calibration, axes: str) -> dict[str, Any]:
     return {"resolution": (_CENTIMETRE / x, _CENTIMETRE / y), "resolutionunit": "CENTIMETER"}
 
 
-def write_imagej(path: Path, array: npt.NDArray[Any], axes: str, calibration: Calibration) -> None:
+def write_imagej(path: Path, array: Any, axes: str, calibration: Calibration) -> None:
     """Write a hyperstack as ImageJ does.
 
     Raises
@@ -107,24 +126,48 @@ def write_imagej(path: Path, array: npt.NDArray[Any], axes: str, calibration: Ca
     tifffile.imwrite(path, np.ascontiguousarray(array), imagej=True, metadata=metadata, **options)
 
 
-def write_png(path: Path, array: npt.NDArray[Any], axes: str, calibration: Calibration) -> None:
+def write_png(path: Path, array: npt.NDArray[Any] | BoxView, axes: str, calibration: Calibration) -> None:
     """Write a PNG: 2D grey values or RGB(A)."""
     from PIL import Image
 
     array, axes = _arrange(array, axes, "TCZYXS")
     if axes not in ("YX", "YXS") or array.dtype not in ((np.uint8, np.uint16) if axes == "YX" else (np.uint8,)):
         raise InputError(f"A PNG can't hold shape {array.shape} and type {array.dtype}; choose a name ending in .tif.")
+    if isinstance(array, BoxView):
+        _write_grey_png(path, array)
+        return
     content = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(array)).save(content, format="PNG")
     path.write_bytes(content.getvalue())
 
 
-def write_npy(path: Path, array: npt.NDArray[Any], axes: str, calibration: Calibration) -> None:
-    """Write an NPY with the axes as they are; axes and pixel size are not kept by the format."""
+def _write_grey_png(path: Path, array: BoxView) -> None:
+    """Write grey values band by band, as the specification of PNG (ISO/IEC 15948) describes, with unfiltered rows."""
+    height, width = array.shape
     with open(path, "wb") as stream:
-        header = np.lib.format.header_data_from_array_1_0(np.ascontiguousarray(array))
+
+        def write_chunk(kind: bytes, content: bytes) -> None:
+            checksum = zlib.crc32(kind + content)
+            stream.write(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum))
+
+        stream.write(b"\x89PNG\r\n\x1a\n")
+        write_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8 * array.dtype.itemsize, 0, 0, 0, 0))
+        packer = zlib.compressobj()
+        for band in bands(array):
+            rows = band.astype(band.dtype.newbyteorder(">"), copy=False).view(np.uint8)
+            unfiltered = np.pad(rows, [(0, 0), (1, 0)])  # each row begins with the number of its filter, 0 for none
+            write_chunk(b"IDAT", packer.compress(unfiltered.tobytes()))
+        write_chunk(b"IDAT", packer.flush())
+        write_chunk(b"IEND", b"")
+
+
+def write_npy(path: Path, array: npt.NDArray[Any] | BoxView, axes: str, calibration: Calibration) -> None:
+    """Write an NPY with the axes as they are; axes and pixel size are not kept by the format."""
+    header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+    with open(path, "wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
-        stream.write(np.ascontiguousarray(array).data)
+        for band in bands(array):
+            stream.write(band.data)
 
 
 WRITERS: dict[str, Writer] = {

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
+from napari_unet.data.box_view import BoxView, bands
 from napari_unet.data.calibration import MICROMETRES, Calibration, in_seconds
 from napari_unet.data.file_array import Content, FileArray
 from napari_unet.errors import FileFormatError, InputError, UNetError
@@ -82,18 +83,17 @@ def _check_memory(path: Path, array: Any) -> None:
         )
 
 
-def write_nifti(path: Path, array: npt.NDArray[Any], axes: str, calibration: Calibration) -> None:
+def write_nifti(path: Path, array: npt.NDArray[Any] | BoxView, axes: str, calibration: Calibration) -> None:
     """Write a NIfTI (compressed where the name ends in ``.gz``) with the affine and the unit of its source."""
     nibabel = _import_nibabel("NIfTI", InputError)
     if "S" in axes:
         axes = axes.replace("S", "C")
     present = [letter for letter in _AXES if letter in axes]
     wanted = _AXES[: _AXES.index(present[-1]) + 1]
-    volume = array.transpose([axes.index(letter) for letter in present])
-    volume = volume.reshape([volume.shape[present.index(a)] if a in present else 1 for a in wanted])
+    shape = [array.shape[axes.index(letter)] if letter in present else 1 for letter in wanted]
     unit = calibration.unit if calibration.unit in ("m", "mm", "µm") else "mm"
-    kind = nibabel.Nifti2Image if max(volume.shape) > _LARGEST_SIDE else nibabel.Nifti1Image
-    image = kind(volume, _affine(calibration, axes, unit))
+    kind = nibabel.Nifti2Image if max(shape) > _LARGEST_SIDE else nibabel.Nifti1Image
+    image = kind(np.broadcast_to(array.dtype.type(0), shape), _affine(calibration, axes, unit))
     image.set_sform(image.affine, code="scanner")
     try:
         image.set_qform(image.affine, code="scanner", strip_shears=False)
@@ -102,12 +102,22 @@ def write_nifti(path: Path, array: npt.NDArray[Any], axes: str, calibration: Cal
     image.header.set_xyzt_units({"m": "meter", "mm": "mm", "µm": "micron"}[unit], "sec")
     if calibration.interval is not None and "T" in axes:
         image.header.set_zooms((*image.header.get_zooms()[:3], calibration.interval, *image.header.get_zooms()[4:]))
+    image.update_header()
+    image.header.set_slope_inter(1, 0)
+    pixels = array.transpose([axes.index(letter) for letter in reversed(present)])
     with open(path, "wb") as raw:
         if path.suffix.lower() != ".gz":
-            image.to_stream(raw)
+            _write_content(raw, image.header, pixels)
             return
         with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as stream:
-            image.to_stream(stream)
+            _write_content(stream, image.header, pixels)
+
+
+def _write_content(stream: Any, header: Any, pixels: npt.NDArray[Any] | BoxView) -> None:
+    """Write the header and behind it the pixels, the last axis fastest."""
+    header.write_to(stream)
+    for band in bands(pixels):
+        stream.write(band.data)
 
 
 def _affine(calibration: Calibration, axes: str, unit: str) -> npt.NDArray[np.float64]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,9 @@ import numpy.typing as npt
 
 from napari_unet.data.axes import Box, ImageLayout
 from napari_unet.predict.object_blocks import BlockLabelled, ObjectsCounted, check_ids, choose_block, label_blocks
-from napari_unet.predict.stitch import check_stitching, stitch_stack
+from napari_unet.predict.stitch import check_stitching, stitching_steps
 
-__all__ = ["FrameForeground", "label_frames"]
+__all__ = ["FrameForeground", "label_frames", "labelling_steps"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +83,59 @@ def label_frames(
     InputError
         If `out` has too small a type, or there are no planes to stitch.
     """
+    labels = np.zeros(layout.label_shape, np.uint32) if out is None else out
+    steps = labelling_steps(frame, layout, labels, spacing=spacing, stitch=stitch)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            small = out is None and end.value <= np.iinfo(np.uint16).max
+            return labels.astype(np.uint16) if small else labels
+
+
+def labelling_steps(
+    frame: Callable[[tuple[int, ...]], FrameForeground],
+    layout: ImageLayout,
+    labels: Any,
+    *,
+    spacing: Sequence[float] | None = None,
+    stitch: float | None = None,
+    scratch: Path | None = None,
+) -> Generator[float, None, int]:
+    """Do the same block by block; see `label_frames`.
+
+    Parameters
+    ----------
+    frame, layout, spacing, stitch
+        As there.
+    labels : array-like
+        Where to write: as `out` there.
+    scratch : Path or None
+        A folder for what is found in the blocks of a frame until they are labelled; a later call with the same image
+        and blocks goes on from it. None: it is kept in memory.
+
+    Yields
+    ------
+    float
+        How far it is, 0 to 1.
+
+    Returns
+    -------
+    int
+        How many objects there are; their ids go up to it.
+    """
     if stitch is not None:
         check_stitching(stitch, layout)
-    labels = np.zeros(layout.label_shape, np.uint32) if out is None else out
+    share, frames = 1.0 if stitch is None else 0.5, math.prod(layout.stack_shape)
     steps = None if spacing is None else tuple(spacing)[-layout.ndim :]
-    chunks = getattr(out, "chunks", None)
+    chunks = getattr(labels, "chunks", None)
     places = [layout.label_axes.index(letter) for letter in layout.space_letters]
     block = choose_block(layout.frame_shape, [chunks[place] for place in places] if chunks else None)
     count = before = 0
-    for position in layout.frames():
-        for event in label_blocks(frame(position), block=block, spacing=steps):
+    for number, position in enumerate(layout.frames()):
+        shelf = None if scratch is None else scratch / str(number)
+        for event in label_blocks(frame(position), block=block, spacing=steps, scratch=shelf):
+            yield share * (number + event.done / max(1, event.total)) / frames
             if isinstance(event, ObjectsCounted):
                 before = 0 if stitch is not None else count  # stitching tells planes apart by itself
                 count = before + event.count
@@ -100,6 +145,10 @@ def label_frames(
                 ids[ids > 0] += before
                 labels[layout.label_box(position, event.box)] = layout.to_label_order(ids[np.newaxis])[0]
     if stitch is not None:
-        count = stitch_stack(labels, layout, stitch)
-    small = out is None and count <= np.iinfo(np.uint16).max
-    return labels.astype(np.uint16) if small else labels
+        joining = stitching_steps(labels, layout, stitch)
+        while True:
+            try:
+                yield 0.5 + next(joining) / 2
+            except StopIteration as end:
+                return int(end.value)
+    return count
