@@ -116,6 +116,7 @@ def test_a_new_stroke_counts_at_once_though_the_network_was_shown(
     scores = iter([0.5, *[0.9] * 1000])
     monkeypatch.setattr("napari_unet.learn.scoring.Scorer.run", lambda self, network: iter([next(scores)]))
     learner = make_learner()
+    learner._answers.model.closed_form = ClosedForm(ridge=1.0, offset=0.0)  # as starting weights have it
     painted(person, learner, 4)
     run(learner, until=lambda event: isinstance(event, RegionAnswered) and event.source == "network")
     before = learner._answers.model.history["steps"]

@@ -102,6 +102,7 @@ class LiveLearner:
         self._out: list[LiveEvent] = []
         self._images = AnnotatedImages(self.config, read_strokes)
         self._view: tuple[Hashable, Box | None] | None = None
+        self._looked_ahead: tuple[Hashable, Box | None] | None = None
         self._unsolved = self._unshown = False
         self._told: tuple[str, bool] = ("", False)
         self._answers = Answers(model, device, feature_bytes, place_may_count=self.config.place_may_count)
@@ -344,6 +345,8 @@ class LiveLearner:
     def _learn(self) -> None:
         """Do one part of what is to be learnt."""
         school = self._schooling
+        if self._work is None and not self._answers.is_solved:
+            self._work = self._look_ahead()
         if self._work is None:
             self._work = school.next_work(self._answers, self._images, training=self._wanted)
         if self._work is None:
@@ -357,6 +360,15 @@ class LiveLearner:
         for make in school.take_news():
             self._out.append(make(*self._now))
         self._follow()
+
+    def _look_ahead(self) -> Generator[None, None, None] | None:
+        """Compute the features of what is in view while too little is painted for an answer; once for each view."""
+        view = self._view
+        image = None if view is None else self._images.images.get(view[0])
+        if view is None or view[1] is None or image is None or view == self._looked_ahead:
+            return None
+        self._looked_ahead = view
+        return (None for _ in self._answers.prepare(image, view[1]))
 
     def _follow(self) -> None:
         """Bring a better network's features into view, and show what scores best."""

@@ -82,7 +82,7 @@ class Schooling:
         """Take the strokes in before the next step, and wake up."""
         self._taken = False
         self._renewal_is_current = False
-        if self._learnt_here:
+        if self._learnt_here and self._holds_on:
             self.own_head_counts = False
         self._found_score = self._highest = 0.0  # on other strokes
         self._news: list[News] = []
@@ -135,9 +135,13 @@ class Schooling:
     @property
     def least_gain(self) -> float:
         """By how much the network must score better than what is shown, to be taken for better."""
-        course = self.course
-        holds_on = course is not None and course.trainer.anchor is not None
-        return course.scorer.least_gain if course is not None and course.scorer is not None and holds_on else 0.0
+        scorer = self.course.scorer if self.course is not None and self._holds_on else None
+        return 0.0 if scorer is None else scorer.least_gain
+
+    @property
+    def _holds_on(self) -> bool:
+        """Whether features are trained with a last layer solved from the strokes, and so are good for solving one."""
+        return self.course is not None and self.course.trainer.anchor is not None
 
     @property
     def _rests(self) -> bool:

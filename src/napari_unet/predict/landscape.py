@@ -58,7 +58,7 @@ def read_landscape(
     steps = _relative_steps(spacing, len(shape))
     farthest = _FARTHEST[len(shape)]
     smoothed = _grow(box, (1 + _REACH,) * len(shape), shape)
-    near = _NEAR[len(shape)]
+    near, everything = _NEAR[len(shape)], tuple(slice(0, size) for size in shape)
     while True:
         window = _grow(smoothed, [math.ceil(near / step) for step in steps], shape)
         inside = _within(smoothed, window)
@@ -68,7 +68,7 @@ def read_landscape(
             return np.zeros([span.stop - span.start + 2 for span in box], np.float32)
         distance = _distance(mask, steps, farthest)[inside]
         longest = float(distance.max())
-        if longest <= near or near >= farthest:  # no background beyond the window can be nearer
+        if longest <= near or near >= farthest or window == everything:  # no background beyond it can be nearer
             break
         near = longest
     landscape: npt.NDArray[np.float32] = ndimage.gaussian_filter(values[inside].astype(np.float32), _SMOOTHING)

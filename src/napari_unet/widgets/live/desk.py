@@ -143,11 +143,10 @@ class LiveDesk(QObject):
         return True
 
     def strokes_changed(self) -> None:
-        """Answer from now on, if enough is painted and that is wanted."""
+        """Answer from now on, if something is painted and that is wanted."""
         if self._job is not None or self._failed or self.runner.kind or self.dock.image is None:
             return
-        painted = self.dock.desk.painted
-        if len(painted) > 1 and self.panel.window_form.values()["answers"]:
+        if self.dock.desk.painted and self.panel.window_form.values()["answers"]:
             self._start()
 
     def look(self) -> None:
