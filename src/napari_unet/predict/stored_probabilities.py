@@ -89,9 +89,9 @@ class ProbabilityView:
 
     Examples
     --------
-    >>> view = ProbabilityView(np.array([[0, 51], [102, 255]], np.uint8))
-    >>> view[1, :].round(2).tolist(), view.shape, view.dtype
-    ([0.4, 1.0], (2, 2), dtype('float32'))
+    >>> view = ProbabilityView(np.array([[0, 51], [0, 255]], np.uint8))
+    >>> view[1, :].tolist(), view.shape, view.dtype
+    ([0.0, 1.0], (2, 2), dtype('float32'))
     """
 
     array: Any
