@@ -142,9 +142,10 @@ class Session:
     def _round(self) -> None:
         """Paint where it is most wrong, wait for the answer, and look at it for a while."""
         box = self._view()
-        change = self.learning.change
+        change, before = self.learning.change, self.dock.strokes.data[box].copy()
         painted = self.person.paint_error(self._found_in_view(box), box, self.dock.strokes.brush_size)
-        self.answers.append(self._wait_for_answer(painted, change) or math.inf)
+        if (self.dock.strokes.data[box] != before).any():  # else it was painted so already
+            self.answers.append(self._wait_for_answer(painted, change) or math.inf)
         self.person.wait(self.looking)
         found, truth = self._found_in_view(box), self.scene.truth[box] > 0
         self.dices.append(float(2 * (found & truth).sum() / max(1, found.sum() + truth.sum())))

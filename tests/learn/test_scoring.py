@@ -147,3 +147,14 @@ def test_there_is_a_pause_after_each_box(rng: np.random.Generator) -> None:
     scorer = Scorer([_frame(*_random_case((64, 64), 2, rng))], (16, 16), (16, 16), 2, CPU)
     assert len(list(scorer.run(_Thresholds(2)))) == len(scorer._boxes) + 1
     assert len(scorer._boxes) > 10
+
+
+def test_where_nearly_all_is_right_as_good_is_enough() -> None:
+    annotation = np.zeros((40, 40), np.uint8)
+    annotation[2:5, 2:20], annotation[10:13, 2:20] = 1, 2
+    scorer = Scorer([_frame(np.zeros((40, 40), np.float32), annotation)], (16, 16), (16, 16), 2, CPU)
+    assert scorer.least_gain == pytest.approx(0.1)
+    assert scorer.bar(0.5) == pytest.approx(0.6)
+    assert scorer.bar(0.9) == pytest.approx(0.95)
+    assert scorer.bar(0.97) == pytest.approx(0.97)
+    assert scorer.bar(1.0) == 1.0

@@ -258,7 +258,7 @@ class _Run:
                 yield self._report()
             self._keep(start)
             if self.trainer.anchor is not None and self.progress.best_score is not None:
-                self.progress.bar = self.progress.best_score + self.scorer.least_gain
+                self.progress.bar = self.scorer.bar(self.progress.best_score)
 
     def _begin_at(self, network: nn.Module) -> None:
         self.trainer.begin_at(network)

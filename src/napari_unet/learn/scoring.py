@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Scorer"]
 
+_NEARLY_ALL = 0.95  # a score from which on there is little to gain
 _DOUBT = 0.1  # by which the Dice of one stroke and that of the image differ without any reason
 
 
@@ -62,6 +63,14 @@ class Scorer:
         self._processes = processes
         self._boxes = cover_with_boxes(frames, box, reach)
         self.least_gain = _DOUBT / math.sqrt(max(1, count_strokes(frames)))
+
+    def bar(self, score: float) -> float:
+        """Return the score that a trained network needs to be taken instead of what was solved and has this score.
+
+        Where that is nearly perfect, as good is enough: Dice does not see what else is learnt, such as the gaps between
+        objects.
+        """
+        return min(score + self.least_gain, max(score, _NEARLY_ALL))
 
     def run(self, network: nn.Module) -> Iterator[float | None]:
         """Score a network in evaluation mode; yields None after each box and the score at the end.

@@ -201,7 +201,8 @@ class Schooling:
             self._tell_score("network", score, max(score, best))
             self._without_better = 0 if score > self._highest else self._without_better + 1
             self._highest = max(score, self._highest)
-            if score > best + self.least_gain:
+            nearly_perfect = self._rests and self._holds_on and score >= scorer.bar(best)
+            if score > best + self.least_gain or nearly_perfect:
                 self.found, self._found_score = _copy_weights(network), score
                 self._news.append(partial(BetterNetwork, score=score))
 
