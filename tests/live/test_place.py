@@ -15,6 +15,8 @@ from napari_unet.learn.scoring import Scorer
 from napari_unet.live.course import Course
 from napari_unet.live.events import BetterNetwork, LiveEvent, Problem, Scored, StepTaken
 from napari_unet.live.learner import LiveLearner
+from napari_unet.live.schooling import Schooling
+from napari_unet.models import adapt
 from napari_unet.nets.base import SegmentationNetwork
 from tests.live.conftest import QUICK, of, run
 from tests.place_task import organ
@@ -104,6 +106,25 @@ def test_a_better_network_is_shown_with_its_place(monkeypatch: pytest.MonkeyPatc
     found = nu.predict(model, sample.image, config=nu.PredictConfig(device="cpu"))[1] > 0.5
     assert (found == organ(SHAPE)[2]).mean() > 0.85
     assert course_of(learner).can_take(learner._answers.network_to_train())
+
+
+def test_it_counts_only_on_the_features_of_a_better_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_place, counts = adapt.solve_with_place, [False]
+
+    def solve(features: Any, places: Any, strokes: Any, *rest: Any, **named: Any) -> Any:
+        return with_place(features, places, strokes if counts[0] else 0 * strokes, *rest, **named)  # of one stroke
+
+    learner = make_learner()
+    monkeypatch.setattr(adapt, "solve_with_place", solve)
+    monkeypatch.setattr(Schooling, "least_gain", -1.0)
+    paint(learner, 5)
+    learner.start_training()
+    events = run(learner, until=lambda event: isinstance(event, BetterNetwork))
+    assert place_of(learner._answers.network_for_score("closed form")) is None
+    counts[0] = True
+    events = run(learner, until=lambda event: isinstance(event, Scored))
+    assert place_of(learner._answers.network_for_score("closed form")) is not None
+    assert not of(events, Problem)
 
 
 def test_it_does_not_count_where_it_is_not_wanted() -> None:

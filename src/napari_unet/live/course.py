@@ -64,7 +64,8 @@ class Course:
         self.plan: CropPlan = plan_crops(config, model.network, largest, device, free, wide=form is not None)
         self._begins_solved = model.closed_form is not None
         self._frames = frames
-        self._place_is_scored = _place(start) is not None or _place(model.network) is not None
+        network = cast("SegmentationNetwork", model.network)
+        self._place_may_count = config.place_may_count and network.takes_place  # in what is solved after any change
         self._place_is_trained = _place(start if self._begins_solved else model.network) is not None
         self.trainer = Trainer(model.network, self._sampler(), config, self.plan.batch, device, form=form)
         if self._begins_solved:
@@ -79,7 +80,7 @@ class Course:
     def _scorer(self) -> Scorer | None:
         if not self._frames.score:
             return None
-        frames = tell_place(self._frames.score) if self._place_is_scored else self._frames.score
+        frames = tell_place(self._frames.score) if self._place_may_count else self._frames.score
         return Scorer(frames, self.plan.crop, self.plan.reach, self._classes, self.device)
 
     def can_take(self, start: nn.Module) -> bool:
@@ -89,7 +90,6 @@ class Course:
     def take(self, frames: TrainingFrames, start: nn.Module) -> None:
         """Go on with other strokes; where it holds on to something, then to the answer that they gave."""
         self._frames = frames
-        self._place_is_scored = _place(start) is not None or self._place_is_trained
         if self._begins_solved and self._place_is_trained:
             for network in (self.trainer.network, self.trainer.average.module):
                 cast("torch.Tensor", _place(network)).copy_(cast("torch.Tensor", _place(start)))

@@ -277,6 +277,8 @@ class LiveLearner:
     def _look_at(self, key: Hashable, region: Box | None) -> None:
         self._view = key, region
         self._unshown = True
+        if not self._answers.is_solved:
+            self._work = None  # to look ahead elsewhere
 
     def _want(self, training: bool) -> None:
         self._wanted = training

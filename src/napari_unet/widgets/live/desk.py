@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,49 +16,25 @@ from napari_unet.data.axes import Box
 from napari_unet.errors import UNetError
 from napari_unet.widgets.live.feed import StrokesFeed, key_of
 from napari_unet.widgets.live.hand import Hand
+from napari_unet.widgets.live.shown import ShownAnswer, describe_answer
 from napari_unet.widgets.live.target import LiveTargets
 from napari_unet.widgets.live.work import LearnerReady, LiveMail, ModelNow, RestPiece, ViewWritten, learn
 from napari_unet.widgets.parts.worker import Job
 from napari_unet.widgets.results.predict_job import PieceReady
 from napari_unet.widgets.training.status import TrainingStatus
 from napari_unet.widgets.training.train_job import TrainRequest
+from napari_unet.widgets.training.warm_up import is_warm
 
 if TYPE_CHECKING:
     from napari_unet.live.learner import LiveLearner
     from napari_unet.widgets.segment.dock import SegmentDock
 
-__all__ = ["LiveDesk", "ShownAnswer"]
+__all__ = ["LiveDesk"]
 
 _LOG = logging.getLogger(__name__)
 _LOOK_MS = 100
 _FEED_TURNS = 10  # looks between two searches for layers that came or went
 _PLOT_SECONDS = 0.5
-_SOURCES = {"closed form": "solved from your strokes at once", "network": "by the trained network"}
-
-
-@dataclass(frozen=True)
-class ShownAnswer:
-    """A result that has just come into view.
-
-    Attributes
-    ----------
-    image : str
-        Unique id of the image layer.
-    source : {"closed form", "network"}
-        Whose result it is.
-    change : int
-        Changes of strokes, classes and images that it has taken in.
-    step : int
-        Training steps until then.
-    at : float
-        When it was handed to the canvas, on `time.perf_counter`.
-    """
-
-    image: str
-    source: str
-    change: int
-    step: int
-    at: float
 
 
 class LiveDesk(QObject):
@@ -99,7 +76,8 @@ class LiveDesk(QObject):
         self._learner: LiveLearner | None = None
         self._feed: StrokesFeed | None = None
         self._targets = LiveTargets(dock, self._mail)
-        self._looked: tuple[Any, ...] = ()
+        self._looked: tuple[Any, ...] = ()  # the view that the learner knows of
+        self._view: tuple[Any, ...] = ()
         self._focus: tuple[float, ...] | None = None
         self._made_for: tuple[Any, ...] = ()
         self._turn = 0
@@ -113,6 +91,7 @@ class LiveDesk(QObject):
         self._timer.timeout.connect(self._on_turn)
         self.runner.on_train = self.on_train
         self.runner.on_model = self.restart
+        self.runner.on_warm = self.begin
 
     @property
     def is_running(self) -> bool:
@@ -142,16 +121,19 @@ class LiveDesk(QObject):
             self._set_training(True)
         return True
 
-    def strokes_changed(self) -> None:
-        """Answer from now on, if something is painted and that is wanted."""
-        if self._job is not None or self._failed or self.runner.kind or self.dock.image is None:
+    def begin(self) -> None:
+        """Answer from now on, if that is wanted: once PyTorch is loaded, at the latest when something is painted."""
+        painted = bool(self.dock.desk.painted)
+        if self._job is not None or self._failed or self.runner.kind or not (painted or is_warm()):
             return
-        if self.dock.desk.painted and self.panel.window_form.values()["answers"]:
-            self._start()
+        if self.dock.image is not None and self.panel.window_form.values()["answers"]:
+            self._start(telling=painted)
 
     def look(self) -> None:
         """Look at once whether another image, class or task is chosen."""
-        if self._job is not None:
+        if self._job is None:
+            self.begin()
+        else:
             self._turn = 0
             self._on_turn()
 
@@ -159,7 +141,7 @@ class LiveDesk(QObject):
         """Begin anew, after the model was replaced or put away."""
         if self._job is not None:
             self.end()
-        self.strokes_changed()
+        self.begin()
 
     def end(self) -> None:
         """End the worker; the model that was handed over last stays."""
@@ -169,7 +151,7 @@ class LiveDesk(QObject):
 
     def close(self) -> None:
         """End, and follow the window no more."""
-        self.runner.on_train = self.runner.on_model = None
+        self.runner.on_train = self.runner.on_model = self.runner.on_warm = None
         self._failed = True
         self.training = False
         if self._job is not None:
@@ -189,8 +171,8 @@ class LiveDesk(QObject):
         fields = (panel.model_form.values(), panel.train_form.values())
         return dock.task, kind, window["device"], window["threads"], window["start"], fields
 
-    def _start(self) -> None:
-        with self.dock.message.reporting("Learning"):
+    def _start(self, *, telling: bool = True) -> None:
+        with self.dock.message.reporting("Learning") if telling else suppress(UNetError):
             request: TrainRequest = self.dock.train_request(self.runner.model)
             request = replace(request, config=replace(request.config, max_seconds=None, max_steps=None))
             self._made_for = self._wish()
@@ -273,13 +255,15 @@ class LiveDesk(QObject):
             self._set_training(True)
 
     def _look_at(self, image: Image) -> None:
-        target = self._targets.of(image)
+        target, painted = self._targets.of(image), bool(self.dock.desk.painted)
         part = target.part_in_view(self._focus)
-        self._targets.keep_current(target)
+        if painted:
+            self._targets.keep_current(target)
         if part is None or self._learner is None:
             return
-        looked = key_of(image), part, id(target.request)
-        if looked != self._looked:
+        before, self._view = self._view, (key_of(image), part, id(target.request))
+        looked = self._view
+        if looked != self._looked and (painted or looked == before):  # else it may still move
             self._looked = looked
             self._touch()
             self._learner.look_at(key_of(image), part)
@@ -381,7 +365,7 @@ class LiveDesk(QObject):
 
     def _show(self) -> None:
         self._plotted = time.monotonic()
-        words = [self.describe_answer(), self.missing if self._job is not None else ""]
+        words = [describe_answer(self.answer, self._scores), self.missing] if self._job is not None else []
         if self.training:
             words.append(self.resting)
         self.panel.shown.setText("\n".join(word for word in words if word))
@@ -389,11 +373,3 @@ class LiveDesk(QObject):
         if not self.training:
             return
         self.runner.show_progress()
-
-    def describe_answer(self) -> str:
-        """Say whose result is shown, and the scores of both on the strokes that are held out."""
-        if self._job is None or self.answer is None:
-            return ""
-        names = {"closed form": "at once", "network": "trained"}
-        scores = [f"{names[source]} {score:.2f}" for source, score in sorted(self._scores.items())]
-        return f"Shown: {_SOURCES[self.answer.source]}" + (f" (held-out score {', '.join(scores)})" if scores else "")

@@ -248,7 +248,7 @@ class SegmentDock(ScrollingDock):
 
     def _on_painted(self) -> None:
         self.update_hint()
-        self.live.strokes_changed()
+        self.live.begin()
 
     def update_hint(self) -> None:
         """Say what to do next."""

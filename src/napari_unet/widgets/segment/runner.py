@@ -84,8 +84,9 @@ class SegmentRunner:
         Whether a prediction that the person asked for went through more than the view.
     live : bool
         Whether the training goes on in a worker of its own, beside which `model` does not change.
-    on_train, on_model : callable or None
-        Asked first when Train or Stop is pressed, whether that is dealt with; called when another model is taken.
+    on_train, on_model, on_warm : callable or None
+        Asked first when Train or Stop is pressed, whether that is dealt with; called when another model is taken;
+        called when what a training needs is loaded.
     """
 
     def __init__(self, panel: SegmentPanel, supplier: Supplier) -> None:
@@ -100,6 +101,7 @@ class SegmentRunner:
         self.live = False
         self.on_train: Callable[[], bool] | None = None
         self.on_model: Callable[[], None] | None = None
+        self.on_warm: Callable[[], None] | None = None
         self.results: ResultLayers | StoredLayer | None = None
         self._job: Job | None = None
         self._closed = self._failed = False
@@ -120,11 +122,12 @@ class SegmentRunner:
 
     def prepare(self) -> None:
         """Load in the background what the first training needs."""
-        if is_warm() or self._warming is not None or self._closed:
+        if self._warming is not None or self._closed:
             return
-        self.pauses.hold("warm-up")
-        self._warming = WarmUp()
-        self._warming.start()
+        if not is_warm():
+            self.pauses.hold("warm-up")
+            self._warming = WarmUp()
+            self._warming.start()
         QTimer.singleShot(_LOOK_MS, self._look_whether_warm)
 
     def _look_whether_warm(self) -> None:
@@ -133,6 +136,8 @@ class SegmentRunner:
             return
         self._warming = None
         self.pauses.release("warm-up")
+        if self.on_warm is not None:
+            self.on_warm()
 
     # ---- training
 
