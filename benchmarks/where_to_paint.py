@@ -4,12 +4,13 @@ A simulated person begins with one stroke of each class on an image. Then they p
 of the true class at its place: at random places, or where `find_spot` leads. After each stroke the shipped starting
 weights are adapted (closed form, no training) and the Dice of the whole image is taken. "Needed" is the number of
 strokes, the first two included, after which the Dice first is the highest that random places reach on average within
-`--strokes`.
+`--strokes`. `--measures` says what counts as uncertain: see `napari_unet.predict.uncertainty`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -26,6 +27,7 @@ from napari_unet.models.adapt import Adapter
 from napari_unet.models.next_spot import Spot, find_spot
 from napari_unet.nets.device import choose_device
 from napari_unet.predict.feature_cache import FeatureCache
+from napari_unet.predict.uncertainty import MEASURES, Measure
 
 _SETS = ("nuclei_fluo", "nuclei_he", "isbi2012_em")
 _LENGTH = 20.0
@@ -42,15 +44,11 @@ def random_place(adapter: Adapter, sample: nu.Sample, rng: np.random.Generator) 
     return int(row), int(column)
 
 
-def asked_place(adapter: Adapter, sample: nu.Sample, rng: np.random.Generator) -> Place:
+def asked_place(adapter: Adapter, sample: nu.Sample, rng: np.random.Generator, *, measure: Measure) -> Place:
     """Return where the model asks for a stroke."""
-    ((row, column),) = [
-        event.place for event in find_spot(adapter, [sample], task="classes") if isinstance(event, Spot)
-    ]
+    found = find_spot(adapter, [sample], task="classes", measure=measure)
+    ((row, column),) = [event.place for event in found if isinstance(event, Spot)]
     return row, column
-
-
-CHOOSERS: dict[str, Chooser] = {"random": random_place, "asked": asked_place}
 
 
 class Person:
@@ -114,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     parser.add_argument("--sets", default=",".join(_SETS))
     parser.add_argument("--seeds", type=int, default=3, help="images of each set")
     parser.add_argument("--repeats", type=int, default=3, help="persons who begin in different places, per image")
+    parser.add_argument("--measures", default=",".join(MEASURES), help="what counts as uncertain")
     parser.add_argument("--strokes", type=int, default=22, help="strokes on an image")
     options = parser.parse_args(argv)
     if options.quick:
@@ -130,20 +129,21 @@ def _details(options: Any) -> dict[str, Any]:
 
 
 def _compare(name: str, seed: int, options: Any, device: str) -> dict[str, Any]:
-    """Paint one image with both ways to choose places; both begin with the same two strokes."""
+    """Paint one image with each way to choose places; all begin with the same two strokes."""
     person = Person(name, seed, device)
+    measures = options.measures.split(",")
+    choosers: dict[str, Chooser] = {"random": random_place}
+    choosers |= {measure: partial(asked_place, measure=measure) for measure in measures}
     curves = {
         way: [person.curve(choose, options.strokes, 100 * seed + repeat) for repeat in range(options.repeats)]
-        for way, choose in CHOOSERS.items()
+        for way, choose in choosers.items()
     }
     wanted = float(np.mean(curves["random"], axis=0).max())
     strokes = {way: mean(needed(curve, wanted) for curve in found) for way, found in curves.items()}
-    last = {way: mean(curve[-1] for curve in found) for way, found in curves.items()}
-    row = {
-        "set": name, "image": str(seed), "wanted Dice": wanted, "needed at random": strokes["random"],
-        "needed where asked": strokes["asked"], "ratio": strokes["asked"] / strokes["random"],
-        "last at random": last["random"], "last where asked": last["asked"],
-    }  # fmt: skip
+    row: dict[str, Any] = {"set": name, "image": str(seed), "wanted Dice": wanted}
+    row |= {f"needed, {way}": count for way, count in strokes.items()}
+    row |= {f"ratio, {measure}": strokes[measure] / strokes["random"] for measure in measures}
+    row |= {f"last Dice, {way}": mean(curve[-1] for curve in found) for way, found in curves.items()}
     print(row, flush=True)
     return row
 

@@ -49,7 +49,7 @@ def test_the_benchmark_of_where_to_paint_runs(real_data: Any, tmp_path: Path) ->
     )
     rows = json.loads((tmp_path / "where_to_paint.json").read_text())["rows"]
     assert [row["set"] for row in rows] == ["nuclei_he", "mean"]
-    assert rows[0]["ratio"] == rows[0]["needed where asked"] / rows[0]["needed at random"]
+    assert rows[0]["ratio, disagreement"] == rows[0]["needed, disagreement"] / rows[0]["needed, random"]
 
 
 @pytest.mark.window

@@ -11,8 +11,9 @@ import napari_unet as nu
 from napari_unet.errors import AnnotationError
 from napari_unet.models.adapt import Adapter
 from napari_unet.models.next_spot import Spot, UncertainPart, find_spot
+from napari_unet.models.uncertainty import uncertainty_parts
 from napari_unet.predict.tile_store import TileStore
-from napari_unet.predict.where_to_paint import entropy
+from napari_unet.predict.uncertainty import entropy
 
 
 def scene(size: int = 96) -> tuple[np.ndarray, np.ndarray]:
@@ -58,6 +59,24 @@ def test_the_uncertainty_is_that_of_the_probabilities(adapter: Adapter) -> None:
     for part in parts:
         found[part.box] = part.uncertainty
     np.testing.assert_allclose(found, entropy(adapter.probabilities(image)), atol=1e-5)
+
+
+def test_what_counts_as_uncertain_can_be_what_changes_when_the_image_is_turned(adapter: Adapter) -> None:
+    image, strokes = scene()
+    sample = nu.Sample(np.stack([image, image[::-1]]), np.stack([strokes, np.zeros_like(strokes)]), "ZYX")
+    parts, spot = search(adapter, sample, measure="disagreement")
+    found = np.full(sample.image.shape, np.nan, np.float32)
+    for part in parts:
+        found[part.box] = part.uncertainty
+    whole = [(part.box, part.uncertainty) for part in uncertainty_parts(adapter, sample.image, "ZYX")]
+    for box, values in whole:
+        np.testing.assert_allclose(found[box], values, atol=1e-6)
+    assert not np.allclose(found, entropy(adapter.probabilities(sample.image, "ZYX")), atol=0.05)
+    assert [part.share for part in parts] == [0.5, 1]
+    assert spot is not None
+    assert sample.annotation[spot.place] == 0
+    around = tuple(slice(max(0, at - 2), at + 2) for at in spot.place[1:])
+    assert spot.uncertainty == pytest.approx(float(found[(spot.place[0], *around)].mean()), rel=1e-3)
 
 
 def test_nothing_is_found_where_all_is_painted_and_the_search_can_be_stopped(adapter: Adapter) -> None:

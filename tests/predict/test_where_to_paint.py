@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
-from napari_unet.predict.where_to_paint import Candidates, Experience, choose, entropy, join, make_candidates
+from napari_unet.predict.where_to_paint import Candidates, Experience, choose, join, make_candidates
 
 
 def cells(features: np.ndarray, doubt: np.ndarray, free: np.ndarray | None = None) -> Candidates:
@@ -17,11 +16,6 @@ def cells(features: np.ndarray, doubt: np.ndarray, free: np.ndarray | None = Non
         np.stack([np.arange(n), np.arange(n)], 1), features.astype(np.float32), doubt.astype(np.float32),
         doubt.astype(np.float32), np.zeros(n, bool), open_cells,
     )  # fmt: skip
-
-
-def test_entropy_is_that_of_scipy(rng: np.random.Generator) -> None:
-    probabilities = rng.dirichlet([1, 1, 1], (6, 7)).transpose(2, 0, 1).astype(np.float32)
-    np.testing.assert_allclose(entropy(probabilities), stats.entropy(probabilities, base=3), rtol=1e-5)
 
 
 def test_a_gain_is_the_variance_that_one_more_pixel_takes_away(rng: np.random.Generator) -> None:

@@ -254,7 +254,7 @@ class LiveLearner:
         image = self._images.images.pop(key, None)
         if image is None:
             return
-        self._answers.adapter.cache.forget(image.sample.image)
+        self._answers.adapter.forget(image.sample.image)
         self._schooling.forget_renewal()
         if image.parts:
             self._changed()

@@ -29,6 +29,7 @@ from napari_unet.predict.blend import Blender
 from napari_unet.predict.feature_cache import FeatureCache
 from napari_unet.predict.features import FeatureMaps
 from napari_unet.predict.tiled import image_layout
+from napari_unet.predict.turns import list_positions
 
 if TYPE_CHECKING:
     from napari_unet.nets.base import SegmentationNetwork
@@ -133,7 +134,7 @@ class Adapter:
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
     cache : FeatureCache or None
-        Remembers the features; None: a new one of 512 MB. `FeatureCache.forget` lets go of an image.
+        Remembers the features; None: a new one of 512 MB.
     place_may_count : bool
         See `adapt`.
 
@@ -156,6 +157,7 @@ class Adapter:
         self.place_may_count = place_may_count
         self.device = choose_device(device)
         self.cache = FeatureCache() if cache is None else cache
+        self._turned = FeatureCache(self.cache.max_bytes)
 
     def adapt(self, samples: Sequence[Sample], *, task: Literal["objects", "classes"] | None = None) -> None:
         """Solve the head of the model from all strokes so far; see `napari_unet.adapt`."""
@@ -227,6 +229,22 @@ class Adapter:
         """Return the feature maps of an image."""
         self._place()
         return self._maps(self.cache.reader(image, layout, self.model.config))
+
+    def turned_maps(self, image: Any, layout: ImageLayout) -> list[FeatureMaps]:
+        """Return the feature maps of an image in its other positions, see `napari_unet.predict.turns.list_positions`.
+
+        They are remembered apart, so that they do not drive out those of the image as it lies.
+        """
+        self._place()
+        self._turned.renew(self.model.network, self.device)
+        self._turned.share_images(self.cache)
+        reader = self.cache.reader(image, layout, self.model.config)
+        return [FeatureMaps(self.model, reader, self.device, self._turned, turn) for turn in list_positions()[1:]]
+
+    def forget(self, image: Any) -> None:
+        """Let go of an image."""
+        self.cache.forget(image)
+        self._turned.forget(image)
 
     def probabilities(self, image: Any, axes: str | None = None, region: Box | None = None) -> npt.NDArray[np.float32]:
         """Return the probability of each class, as `napari_unet.predict` does, from the features that are known.

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_unet.data.axes import Box, ImageLayout
+from napari_unet.data.axes import ImageLayout
 from napari_unet.data.sample import Sample
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.models.adapt import Adapter
-from napari_unet.models.head import apply_head
-from napari_unet.nets.config import ModelConfig
+from napari_unet.models.uncertainty import ImageUncertainty, UncertainPart
 from napari_unet.predict.features import FeatureMaps
 from napari_unet.predict.tiled import image_layout
-from napari_unet.predict.where_to_paint import Candidates, Experience, choose, entropy, join, make_candidates
+from napari_unet.predict.uncertainty import Measure
+from napari_unet.predict.where_to_paint import Candidates, Experience, choose, join, make_candidates
 
 if TYPE_CHECKING:
     from napari_unet.predict.tile_store import TileStore
@@ -25,24 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["Spot", "SpotEvent", "UncertainPart", "find_spot"]
 
 _VISITED_REACH = 16  # pixels around a visited place that are not offered again
+_MOST_PIXELS: dict[Measure, int] = {
+    "entropy": 4_000_000,
+    "disagreement": 1_000_000,
+}  # each of which is seen eight times
 
 Position = tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class UncertainPart:
-    """How uncertain one part of the image is.
-
-    Attributes
-    ----------
-    box : tuple of slice
-        Where, along the image's axes but the channels.
-    uncertainty : numpy.ndarray
-        (\\*box) float32, 0 to 1; see `napari_unet.predict.where_to_paint.entropy`.
-    """
-
-    box: Box
-    uncertainty: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -74,7 +62,8 @@ def find_spot(
     task: Literal["objects", "classes"] | None = None,
     focus: Sequence[float] | None = None,
     visited: Sequence[tuple[int, ...]] = (),
-    most_pixels: int = 4_000_000,
+    measure: Measure = "entropy",
+    most_pixels: int | None = None,
     stored: TileStore | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[SpotEvent]:
@@ -92,13 +81,17 @@ def find_spot(
         A pixel of the first image: where it is too large to be looked at as a whole, what is near comes first.
     visited : sequence of tuple of int
         Places that are not to be offered again, nor what is around them.
-    most_pixels : int
+    measure : {"entropy", "disagreement"}
+        What counts as uncertain: that the model's probabilities are mixed, or that they differ when the image is
+        turned; see `napari_unet.models.uncertainty.uncertainty`.
+    most_pixels : int or None
         How much of the image is looked at: in a stack half of it around the focus, the other half all over the stack.
+        None: four million, or where the image is turned one million.
     stored : TileStore or None
         A stored prediction of the first image, with probabilities: what is looked at is then, wherever it lies, what
-        that one is most uncertain of, and for the other half less and less uncertain parts.
+        that one is most uncertain of by its entropy, and for the other half less and less uncertain parts.
     should_stop : callable or None
-        Is asked between two parts; the search then ends without a spot.
+        Is asked before each operation of the network; the search then ends without a spot.
 
     Yields
     ------
@@ -128,22 +121,29 @@ def find_spot(
     form = model.closed_form or ClosedForm()
     experience = Experience(features.float().cpu().numpy(), share / share.sum(), form.ridge)
     layout = image_layout(model, sample.image, sample.axes)
-    maps = adapter.maps(sample.image, layout)
-    parts, positions = [], []
-    most = max(1, most_pixels // int(np.prod(maps.side)))
+    seen = ImageUncertainty(adapter, sample.image, layout, measure, should_stop)
+    maps = seen.maps
+    parts: list[Candidates] = []
+    positions = []
+    most = max(1, (_MOST_PIXELS[measure] if most_pixels is None else most_pixels) // seen.tile_pixels)
     chosen = []
     if stored is not None:
         from napari_unet.predict.stored_uncertainty import uncertainty_by_tile
 
-        doubt = uncertainty_by_tile(stored, layout, maps.side, seed=len(visited), should_stop=should_stop)
-        chosen = _choose_uncertain(doubt, layout, most)
-    for position, numbers in chosen or _choose_tiles(maps, layout, focus, most):
-        for box, cells, uncertainty in _look(maps, model.config, position, numbers, sample.annotation, layout):
-            if should_stop is not None and should_stop():
-                return
-            yield UncertainPart(box, uncertainty)
-            parts.append(cells)
-            positions.append(np.tile(np.array(position, np.intp), (len(cells.places), 1)))
+        by_tile = uncertainty_by_tile(stored, layout, maps.side, seed=len(visited), should_stop=should_stop)
+        chosen = _choose_uncertain(by_tile, layout, most)
+    looked_at = chosen or _choose_tiles(maps, layout, focus, most)
+    total = sum(len(numbers) for _, numbers in looked_at)
+    for position, numbers in looked_at:
+        for tile in seen.look(position, numbers):
+            values = layout.to_label_order(tile.uncertainty[np.newaxis])[0]
+            yield UncertainPart(layout.label_box(position, tile.inner), values, (len(parts) + 1) / total)
+            painted = layout.read_labels(sample.annotation, position, tile.inner) > 0
+            doubt = tile.uncertainty if measure == "disagreement" else None
+            parts.append(make_candidates(tile.features, tile.probabilities, painted, tile.inner, doubt))
+            positions.append(np.tile(np.array(position, np.intp), (len(parts[-1].places), 1)))
+        if should_stop is not None and should_stop():
+            return
     cells, stack = join(parts), np.concatenate(positions)
     places = np.concatenate([stack, cells.places], axis=1)
     order = [(layout.stack_letters + layout.space_letters).index(letter) for letter in layout.label_axes]
@@ -151,7 +151,7 @@ def find_spot(
     closed = np.zeros(len(places), bool)
     for place in visited:
         closed |= (np.abs(places - np.array(place)) <= _VISITED_REACH).all(axis=1) & _same_frame(places, place, layout)
-    found = choose(experience, cells, closed)
+    found = choose(experience, cells, closed, measure)
     if found is not None:
         yield Spot(tuple(places[found.number].tolist()), found.uncertainty, found.why)
 
@@ -160,18 +160,6 @@ def _same_frame(places: npt.NDArray[np.intp], place: tuple[int, ...], layout: Im
     axes = [layout.label_axes.index(letter) for letter in layout.stack_letters]
     same: npt.NDArray[np.bool_] = (places[:, axes] == np.array(place)[axes]).all(axis=1)
     return same
-
-
-def _look(
-    maps: FeatureMaps, config: ModelConfig, position: Position, numbers: list[int], annotation: Any, layout: ImageLayout
-) -> Iterator[tuple[Box, Candidates, npt.NDArray[np.float32]]]:
-    """Go through tiles of a frame: their box in the image, their cells, and how uncertain their pixels are."""
-    for number, features in maps.read(position, numbers):
-        inner = maps.tiles[number].inner
-        probabilities = apply_head(maps.network, features, inner, maps.shape)
-        painted = layout.read_labels(annotation, position, inner) > 0
-        uncertainty = layout.to_label_order(entropy(probabilities)[np.newaxis])[0]
-        yield layout.label_box(position, inner), make_candidates(features, probabilities, painted, inner), uncertainty
 
 
 def _choose_tiles(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -25,6 +25,7 @@ from napari_unet.predict.budget import pixel_budget
 from napari_unet.predict.feature_cache import FeatureCache, Place
 from napari_unet.predict.runner import tile_geometry
 from napari_unet.predict.tiles import Tile, choose_tile, plan_tile, plan_tiles
+from napari_unet.predict.turns import Turn
 
 __all__ = ["FeatureMaps"]
 
@@ -59,6 +60,8 @@ class FeatureMaps:
         Where the network runs.
     cache : FeatureCache
         Remembers the map.
+    turn : Turn or None
+        The position in which the network sees the frame; its map is turned back. None: as it lies.
 
     Attributes
     ----------
@@ -68,8 +71,11 @@ class FeatureMaps:
         Pixels by which tiles go into each other.
     """
 
-    def __init__(self, model: SegmentationModel, reader: FrameReader, device: Device, cache: FeatureCache) -> None:
-        self.network, self.reader, self.device, self.cache = model.network, reader, device, cache
+    def __init__(
+        self, model: SegmentationModel, reader: FrameReader, device: Device, cache: FeatureCache,
+        turn: Turn | None = None,
+    ) -> None:  # fmt: skip
+        self.network, self.reader, self.device, self.cache, self.turn = model.network, reader, device, cache, turn
         config, shape = model.config, reader.layout.frame_shape
         self.shape = shape
         self.geometry = tile_geometry(model.network, config)
@@ -77,6 +83,8 @@ class FeatureMaps:
         budget = pixel_budget(config, device) // 2  # a person waits for the first of them
         side = choose_tile(shape, self.geometry, budget) if self.overlap else (_SIDE[config.ndim],) * config.ndim
         self.side = tuple(-(-part // self.geometry.divisor) * self.geometry.divisor for part in side)
+        if turn is not None and self.geometry.margin is not None:  # what is before a box may come to lie behind it
+            self.geometry = replace(self.geometry, halo=(max(self.geometry.halo),) * 2)
         self.tiles = plan_tiles(shape, self.side, self.geometry)
         self.grid = tuple(-(-size // part) for size, part in zip(shape, self.side, strict=True))
         self.most = max(budget, int(_OVER_ONE_TILE * max(_outer_pixels(tile) for tile in self.tiles)))
@@ -166,7 +174,7 @@ class FeatureMaps:
 
     def _key(self, position: Place, number: int) -> Any:
         tile = self.tiles[number]
-        return self.reader, position, tuple((part.start, part.stop) for part in tile.inner)
+        return self.reader, position, tuple((part.start, part.stop) for part in tile.inner), self.turn
 
     def _plan_runs(self, missing: set[int]) -> list[_Run]:
         if not missing:
@@ -223,9 +231,12 @@ class FeatureMaps:
     def _infer(self, position: Place, tile: Tile) -> torch.Tensor:
         """Return the map (D, \\*inner) of a box."""
         block = self.reader.read(position, tile.start, tile.stop)
+        if self.turn is not None:
+            block = self.turn.apply(block)
         with self.device.autocast():
             maps: Any = self.network.features(self.device.tensor(block[None]))  # type: ignore[operator]
-        features: torch.Tensor = maps[(0, slice(None), *tile.crop)]
+        whole: torch.Tensor = maps[0] if self.turn is None else self.turn.undo(maps[0])
+        features = whole[(slice(None), *tile.crop)]
         dtype = self.device.low_precision or torch.float16
         if features.dtype != dtype:
             largest = torch.finfo(dtype).max

@@ -16,7 +16,7 @@ from napari_unet.data.axes import Box, ImageLayout
 from napari_unet.data.zarr_writer import OME_AXES
 from napari_unet.errors import InputError
 from napari_unet.predict.stored_probabilities import ProbabilityView
-from napari_unet.predict.where_to_paint import entropy
+from napari_unet.predict.uncertainty import entropy
 
 if TYPE_CHECKING:
     from napari_unet.predict.tile_store import TileStore
@@ -56,7 +56,7 @@ def uncertainty_by_tile(
     -------
     numpy.ndarray
         Along the image's axes but channels, one value for each tile: the mean entropy, 0 to 1 (see
-        `napari_unet.predict.where_to_paint.entropy`), or 0 where nothing was read.
+        `napari_unet.predict.uncertainty.entropy`), or 0 where nothing was read.
 
     Raises
     ------

@@ -17,37 +17,16 @@ import torch
 from torch.nn import functional
 
 from napari_unet.data.axes import Box
+from napari_unet.predict.uncertainty import Measure, entropy
 
-__all__ = ["Candidates", "Choice", "Experience", "choose", "entropy", "join", "make_candidates"]
+__all__ = ["Candidates", "Choice", "Experience", "choose", "join", "make_candidates"]
 
 _CELL = {2: 4, 3: 2}  # pixels along each side of the cells that are chosen among, by dimensions
 _AWAY = 2  # cells from what is painted
 _UNLIKE = 2.0  # times the median distance to what is painted, from which on a place is unlike it
-_UNCERTAIN = 0.3  # entropy from which on a place is uncertain
+_UNCERTAIN: dict[Measure, float] = {"entropy": 0.3, "disagreement": 0.05}  # from which on a place is uncertain
 
 FloatArray = npt.NDArray[np.float32]
-
-
-def entropy(probabilities: npt.NDArray[Any]) -> FloatArray:
-    """Return how uncertain each pixel is: 0 for one class alone, 1 for all classes alike.
-
-    Parameters
-    ----------
-    probabilities : numpy.ndarray
-        (class, \\*space), at least two classes.
-
-    Returns
-    -------
-    numpy.ndarray
-        (\\*space) float32: the entropy, divided by the highest one.
-
-    Examples
-    --------
-    >>> (100 * entropy(np.array([[1.0, 0.5, 0.9], [0.0, 0.5, 0.1]]))).round().tolist()
-    [0.0, 100.0, 47.0]
-    """
-    summed = (probabilities * np.log(1 / np.maximum(probabilities, 1e-12))).sum(axis=0)
-    return np.asarray(summed / np.log(len(probabilities)), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +40,10 @@ class Candidates:
     features : numpy.ndarray
         (n, D) float32, mean over the cell.
     doubt : numpy.ndarray
-        (n,) float32, one minus the summed squares of the classes' probabilities, mean over the cell.
+        (n,) float32, how much it matters what the cell is: one minus the summed squares of the classes' probabilities,
+        or the disagreement, mean over the cell.
     uncertainty : numpy.ndarray
-        (n,) float32, see `entropy`, mean over the cell.
+        (n,) float32, entropy or disagreement, see `napari_unet.predict.uncertainty`, mean over the cell.
     at_edge : numpy.ndarray
         (n,) bool, whether another class begins in or beside the cell.
     free : numpy.ndarray
@@ -79,7 +59,11 @@ class Candidates:
 
 
 def make_candidates(
-    features: torch.Tensor, probabilities: FloatArray, painted: npt.NDArray[np.bool_], box: Box
+    features: torch.Tensor,
+    probabilities: FloatArray,
+    painted: npt.NDArray[np.bool_],
+    box: Box,
+    disagreement: FloatArray | None = None,
 ) -> Candidates:
     """Divide a box of a frame into cells.
 
@@ -93,6 +77,8 @@ def make_candidates(
         (\\*box) bool.
     box : tuple of slice
         Where it lies in the frame.
+    disagreement : numpy.ndarray or None
+        (\\*box) see `napari_unet.predict.uncertainty.disagreement`; None: the probabilities say what is in doubt.
     """
     ndim = len(box)
     cell = _CELL[ndim]
@@ -114,7 +100,11 @@ def make_candidates(
         return highest(highest(values, cell, cell), size, 1)
 
     classes = probabilities.argmax(axis=0)
-    means = mean(torch.from_numpy(np.stack([1 - (probabilities**2).sum(axis=0), entropy(probabilities)])))
+    if disagreement is None:
+        pixels = np.stack([1 - (probabilities**2).sum(axis=0), entropy(probabilities)])
+    else:
+        pixels = np.stack([disagreement, disagreement])
+    means = mean(torch.from_numpy(pixels))
     grid = means.shape[1:]
     steps = [
         np.minimum(part.start + cell * np.arange(size) + cell // 2, part.stop - 1)
@@ -184,7 +174,7 @@ class Choice:
     number : int
         Its place among the candidates.
     uncertainty : float
-        0 to 1, see `entropy`.
+        0 to 1, see `Candidates`.
     why : str
         What makes it worth painting, in a few words.
     """
@@ -194,7 +184,9 @@ class Choice:
     why: str
 
 
-def choose(experience: Experience, candidates: Candidates, closed: npt.NDArray[np.bool_]) -> Choice | None:
+def choose(
+    experience: Experience, candidates: Candidates, closed: npt.NDArray[np.bool_], measure: Measure = "entropy"
+) -> Choice | None:
     """Choose the cell in which a stroke would teach most.
 
     Parameters
@@ -205,6 +197,8 @@ def choose(experience: Experience, candidates: Candidates, closed: npt.NDArray[n
         All cells.
     closed : numpy.ndarray
         (n,) bool, cells that are not wanted.
+    measure : {"entropy", "disagreement"}
+        What the candidates' uncertainty is.
 
     Returns
     -------
@@ -218,7 +212,7 @@ def choose(experience: Experience, candidates: Candidates, closed: npt.NDArray[n
     best = int(np.where(open_cells, gains, -np.inf).argmax())
     uncertainty = float(candidates.uncertainty[best])
     kind = "edge" if candidates.at_edge[best] else "area"
-    words = [f"uncertain {kind}" if uncertainty >= _UNCERTAIN else kind]
+    words = [f"uncertain {kind}" if uncertainty >= _UNCERTAIN[measure] else kind]
     if variances[best] >= _UNLIKE * float(np.median(variances)):
         words.append("unlike what is painted")
     else:
