@@ -257,20 +257,3 @@ def test_a_call_wakes_who_waits(person: Person) -> None:
     assert not learner.wait(0.01)
     learner.set_annotation("a", person.sample())
     assert learner.wait(10)
-
-
-def test_what_is_in_view_is_looked_at_before_enough_is_painted(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = make_learner()
-    person.paint(1)
-    learner.set_annotation("a", person.sample())
-    learner.look_at("a", (slice(0, 48), slice(0, 40)))
-    events = run(learner)
-    assert not of(events, RegionAnswered)
-    assert learner._answers.adapter.cache.used > 0
-    computed: list[object] = []
-    infer = FeatureMaps._infer
-    monkeypatch.setattr(FeatureMaps, "_infer", lambda self, *rest: computed.append(1) or infer(self, *rest))
-    person.paint(2)
-    learner.set_annotation("a", person.sample())
-    assert of(run(learner), RegionAnswered)
-    assert not computed

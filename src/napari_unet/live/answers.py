@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -94,6 +94,21 @@ class Answers:
         """Return (class, \\*region) float32 of one of the sources."""
         self._use(source)
         return self.adapter.probabilities(image.sample.image, image.layout.axes, region)
+
+    def part_at_once(self, image: PaintedImage, region: Box, focus: Sequence[float]) -> Box | None:
+        """Return the part of a region, around a place in it, that is worth to be answered first; None: all of it.
+
+        That is so where the features of most of the region are still to be computed.
+        """
+        maps = self.adapter.maps(image.sample.image, image.layout)
+        frames, axes = list(_frames_of(image.layout, region)), image.layout.label_axes
+        if len(frames) > 1 or maps.overlap or len(maps.unknown(*frames[0])) <= _TILES_AT_ONCE:
+            return None
+        order = [axes.index(letter) for letter in image.layout.space_letters]
+        part = list(region)
+        for axis, near in zip(order, maps.tiles_around([focus[axis] for axis in order]), strict=True):
+            part[axis] = slice(max(region[axis].start, near.start), min(region[axis].stop, near.stop))
+        return tuple(part)
 
     def prepare(self, image: PaintedImage, region: Box | None) -> Iterator[None]:
         """Compute the features of a region, a few tiles at a time."""

@@ -46,7 +46,7 @@ class LiveEvent:
 
 @dataclass(frozen=True, eq=False)
 class RegionAnswered(LiveEvent):
-    """The visible region was segmented anew.
+    """The visible region was segmented anew, or a part of it, where all of it takes its time and follows.
 
     Attributes
     ----------

@@ -29,6 +29,7 @@ from napari_unet.live.missing import words_for_answer, words_for_score
 from napari_unet.live.painted import ReadStrokes
 from napari_unet.live.schooling import Schooling
 from napari_unet.live.stable_holdout import strokes_lacking
+from napari_unet.live.view import View
 from napari_unet.models.model import Model
 from napari_unet.models.transfer import transfer
 from napari_unet.nets.allocator import keep_freed_memory
@@ -101,9 +102,8 @@ class LiveLearner:
         self._called = threading.Event()
         self._out: list[LiveEvent] = []
         self._images = AnnotatedImages(self.config, read_strokes)
-        self._view: tuple[Hashable, Box | None] | None = None
-        self._looked_ahead: tuple[Hashable, Box | None] | None = None
-        self._unsolved = self._unshown = False
+        self._view = View()
+        self._unsolved = False
         self._told: tuple[str, bool] = ("", False)
         self._answers = Answers(model, device, feature_bytes, place_may_count=self.config.place_may_count)
         self._answers.model.task = self.config.task
@@ -178,7 +178,7 @@ class LiveLearner:
         if self._unsolved:
             self._unsolved = False
             self._trying("answer", self._answer)
-        elif self._unshown:
+        elif self._view.due:
             self._trying("answer", self._show)
         else:
             self._trying("training", self._learn)
@@ -246,9 +246,9 @@ class LiveLearner:
         different = image.put(changed if known else None, self.change + 1)
         self._images.images[key] = image
         if different:
-            self._changed()
+            self._changed(changed)
         elif known is None:
-            self._unshown = True
+            self._view.ask()
 
     def _remove(self, key: Hashable) -> None:
         image = self._images.images.pop(key, None)
@@ -275,8 +275,7 @@ class LiveLearner:
         self._changed()
 
     def _look_at(self, key: Hashable, region: Box | None) -> None:
-        self._view = key, region
-        self._unshown = True
+        self._view.look_at(key, region)
         if not self._answers.is_solved:
             self._work = None  # to look ahead elsewhere
 
@@ -285,7 +284,8 @@ class LiveLearner:
         self._work = None
         self._schooling.wake()
 
-    def _changed(self) -> None:
+    def _changed(self, where: Box | None = None) -> None:
+        self._view.ask(where)
         self.change += 1
         self.curves.mark(self._schooling.steps)
         self._unsolved = True
@@ -319,25 +319,23 @@ class LiveLearner:
             self._out.append(StrokesMissing(*self._now, text, counts, for_answer))
 
     def _show(self) -> None:
-        self._unshown = False
-        if self._view is None or not self._answers.is_solved:
+        """Answer what is in view; where its features are not known yet, a part of it first."""
+        self._view.due = False
+        found = self._view.find(self._images.images)
+        if found is None or not self._answers.is_solved:
             return
-        key, region = self._view
-        image = self._images.images.get(key)
-        if image is None:
-            return
-        shape = image.layout.label_shape
-        given = region or (slice(None),) * len(shape)
-        whole = tuple(slice(*part.indices(size)[:2]) for part, size in zip(given, shape, strict=False))
-        if len(given) != len(shape) or any(part.stop <= part.start for part in whole):
-            return  # the image was given another shape, and has not been looked at since
-        found = self._answers.probabilities(image, whole, self.shown)
-        self._out.append(RegionAnswered(*self._now, key, whole, found, self.shown))
+        part = self._view.part_at_once(self._answers, *found)
+        if part is not None:
+            self._work = self._view.complete(self._answers, *found)
+        image, whole = found
+        region = whole if part is None else part
+        probabilities = self._answers.probabilities(image, region, self.shown)
+        self._out.append(RegionAnswered(*self._now, self._view.key, region, probabilities, self.shown))
 
     def _change_source(self, source: Source) -> None:
         if source != self.shown:
             self.shown = source
-            self._unshown = True
+            self._view.due = True
             scores = self._answers.scores
             pair = scores.get("closed form"), scores.get("network")
             self._out.append(SourceChanged(*self._now, source, pair))
@@ -348,7 +346,7 @@ class LiveLearner:
         """Do one part of what is to be learnt."""
         school = self._schooling
         if self._work is None and not self._answers.is_solved:
-            self._work = self._look_ahead()
+            self._work = self._view.look_ahead(self._answers, self._images.images)
         if self._work is None:
             self._work = school.next_work(self._answers, self._images, training=self._wanted)
         if self._work is None:
@@ -363,27 +361,16 @@ class LiveLearner:
             self._out.append(make(*self._now))
         self._follow()
 
-    def _look_ahead(self) -> Generator[None, None, None] | None:
-        """Compute the features of what is in view while too little is painted for an answer; once for each view."""
-        view = self._view
-        image = None if view is None else self._images.images.get(view[0])
-        if view is None or view[1] is None or image is None or view == self._looked_ahead:
-            return None
-        self._looked_ahead = view
-        return (None for _ in self._answers.prepare(image, view[1]))
-
     def _follow(self) -> None:
         """Bring a better network's features into view, and show what scores best."""
         if self._schooling.renewal is None and self._schooling.found is not None and self._work is None:
-            view = self._view
-            image = None if view is None else self._images.images.get(view[0])
-            region = view[1] if view is not None else None
-            self._schooling.begin_renewal(self._answers, image, region, self._device, self._feature_bytes)
+            view = self._view.find(self._images.images)
+            self._schooling.begin_renewal(self._answers, view, self._device, self._feature_bytes)
         renewed = self._schooling.take_renewed()
         if renewed is not None:
             self._answers = renewed
             renewed.solve(self._images)
-            self._unshown = True
+            self._view.due = True
         scores = self._answers.scores
         if len(scores) == 2:
             self._behind = scores["network"] > scores["closed form"] + self._schooling.least_gain

@@ -76,7 +76,7 @@ class Schooling:
         self.renewal: Answers | None = None
         self._renewed = self._renewal_is_current = False
         self._found_score = 0.0
-        self._seen: tuple[PaintedImage | None, Box | None] = (None, None)
+        self._seen: tuple[PaintedImage, Box] | None = None
 
     def strokes_changed(self) -> None:
         """Take the strokes in before the next step, and wake up."""
@@ -235,22 +235,22 @@ class Schooling:
     # ---- a better network comes into view
 
     def begin_renewal(
-        self, answers: Answers, image: PaintedImage | None, region: Box | None, device: str, feature_bytes: int
+        self, answers: Answers, view: tuple[PaintedImage, Box] | None, device: str, feature_bytes: int
     ) -> None:
         """Let a better network make its features of what is in view and of what is painted."""
         assert self.found is not None
         model = answers.copy_model("network")
         model.network.load_state_dict(self.found)
         model.history["steps"] = self._steps_before + self.steps
-        self.found, self._renewed, self._seen = None, False, (image, region)
+        self.found, self._renewed, self._seen = None, False, view
         self._renewal_is_current = True
         self.renewal = Answers(model, device, feature_bytes, answers, place_may_count=self.config.place_may_count)
 
     def _renew(self, images: AnnotatedImages) -> Work:
-        renewal, (image, region) = self.renewal, self._seen
+        renewal = self.renewal
         assert renewal is not None
-        if image is not None:
-            yield from renewal.prepare(image, region)
+        if self._seen is not None:
+            yield from renewal.prepare(*self._seen)
         yield from renewal.gather_parts(images)
         self._renewed = True
 

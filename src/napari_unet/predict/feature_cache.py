@@ -94,6 +94,10 @@ class FeatureCache:
             self.used -= self._tiles.pop(key).nbytes
         self._painted = {key: value for key, value in self._painted.items() if key[0] is not reader}
 
+    def __contains__(self, key: Any) -> bool:
+        """Whether a tile is known."""
+        return key in self._tiles
+
     def get(self, key: Any) -> torch.Tensor | None:
         """Return a tile if it is known."""
         if key not in self._tiles:

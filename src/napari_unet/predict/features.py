@@ -31,6 +31,8 @@ __all__ = ["FeatureMaps"]
 
 _SIDE = {2: 256, 3: 64}  # pixels of a remembered tile, by dimensions
 _OVER_ONE_TILE = 1.5  # how much larger than for a single tile the box that the network is given may always be
+_FEW_TILES = 4  # of a frame whose map is always made at once,
+_HARDLY_LONGER = 2  # or where this takes no more times as long as the tiles that are wanted
 
 Cells = npt.NDArray[np.intp]
 
@@ -100,6 +102,30 @@ class FeatureMaps:
             for number, tile in enumerate(self.tiles)
             if all(max(a.start, b.start) < min(a.stop, b.stop) for a, b in zip(tile.inner, spans, strict=True))
         ]
+
+    def unknown(self, position: Place, region: Box | None = None) -> list[int]:
+        """List the numbers of the tiles of a frame that touch a box and are not remembered."""
+        return [number for number in self.touching(region) if self._key(position, number) not in self.cache]
+
+    def tiles_around(self, point: Sequence[float]) -> Box:
+        """Return the box of the tiles nearest to a point of the frame, at most two along each axis.
+
+        Examples
+        --------
+        >>> from napari_unet import Model
+        >>> from napari_unet.nets.device import choose_device
+        >>> from napari_unet.predict.tiled import image_layout
+        >>> model, image = Model.create(), np.zeros((1000, 700))
+        >>> cache = FeatureCache()
+        >>> reader = cache.reader(image, image_layout(model, image), model.config)
+        >>> FeatureMaps(model, reader, choose_device("cpu"), cache).tiles_around((450, 10))
+        (slice(256, 768, None), slice(0, 512, None))
+        """
+        box = []
+        for at, side, cells, size in zip(point, self.side, self.grid, self.shape, strict=True):
+            first = max(0, min(round(at / side) - 1, cells - 2))
+            box.append(slice(first * side, min((first + 2) * side, size)))
+        return tuple(box)
 
     def read(self, position: Place, numbers: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
         r"""Go through some tiles of a frame, in any order.
@@ -181,16 +207,19 @@ class FeatureMaps:
             return []
         if self.overlap:
             return [_Run(self.tiles[number], (number,)) for number in sorted(missing)]
-        whole = self._plan_run((0,) * len(self.grid), self.grid)
-        fits = _outer_pixels(whole.outer) <= self.most
-        if fits and 4 * math.prod(self.shape) * self.depth * 2 <= self.cache.max_bytes:
-            return [whole]  # at once takes hardly longer than a few tiles with what lies around them
         cells = np.stack(np.unravel_index(sorted(missing), self.grid), axis=1)
 
         def cost(low: Place, high: Place) -> int:
             return _outer_pixels(self._plan_run(low, high).outer)
 
-        return [self._plan_run(low, high) for low, high in _cover(cells, cost, self.most)]
+        runs = [self._plan_run(low, high) for low, high in _cover(cells, cost, self.most)]
+        whole = self._plan_run((0,) * len(self.grid), self.grid)
+        pixels = _outer_pixels(whole.outer)
+        small = len(self.tiles) <= _FEW_TILES or pixels <= _HARDLY_LONGER * sum(
+            _outer_pixels(run.outer) for run in runs
+        )
+        fits = pixels <= self.most and 4 * math.prod(self.shape) * self.depth * 2 <= self.cache.max_bytes
+        return [whole] if small and fits else runs
 
     def _plan_run(self, low: Place, high: Place) -> _Run:
         """Plan the box of the tiles from `low` to `high` in the grid."""
