@@ -122,11 +122,27 @@ def test_double_click_opens_the_image_and_its_result(qtbot: QtBot, viewer: Viewe
         assert {str(unit) for unit in layer.units} == {"micrometer"}
     np.testing.assert_array_equal(labels.data, np.asarray(read_image(ready.rows[0].result).array))
     labels.visible = False
+    painted = viewer.add_labels(np.zeros((400, 400), np.uint8))
+    viewer.fit_to_view()
     ready.open_row(0)
-    assert (len(viewer.layers), labels.visible) == (2, True)
+    assert (len(viewer.layers), labels.visible, painted.visible) == (3, True, False)
+    np.testing.assert_allclose(viewer.scene.camera.center[1:], (np.array(image.data.shape) - 1) / 2 * image.scale)
     ready.open_row(3)
     qtbot.waitUntil(lambda: not ready.is_running, timeout=10_000)
     assert "broken.tif can't be read" in only_message()
+    assert image.visible
+
+
+def test_names_of_images_can_be_told_apart_and_errors_have_the_row(qtbot: QtBot, ready: BatchDock) -> None:
+    press_and_wait(qtbot, ready)
+    ready.resize(340, 700)
+    ready.show()
+    table = ready.panel.table
+    assert table.textElideMode() == Qt.TextElideMode.ElideMiddle
+    assert table.columnWidth(0) > table.fontMetrics().horizontalAdvance("nuclei_01.tif") + 8
+    assert [table.columnSpan(row, 1) for row in (0, 3)] == [1, 3]
+    table.clear()
+    assert table.results.rowCount() == 0
 
 
 def test_colours_channels_and_large_images_are_opened_as_what_they_are(

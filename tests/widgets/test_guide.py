@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_unet.models.model import Model
+from napari_unet.nets.config import ModelConfig
 from napari_unet.widgets.batch.dock import BatchDock
 from napari_unet.widgets.correct.panel import TOOLS
 from napari_unet.widgets.evaluate.dock import EvaluateDock
@@ -46,6 +48,30 @@ def test_each_step_is_ticked_off_when_it_was_done_and_the_strip_goes_for_good(
     do.wait(dock)
     assert strip.isHidden()
     assert make_dock().panel.guide.isHidden()
+
+
+def test_an_answer_to_the_strokes_is_no_training_yet(
+    viewer: ViewerModel, make_dock: Callable[[], SegmentDock], spots: Callable[..., Any], do: Any
+) -> None:
+    dock = make_dock()
+    image, truth = spots((64, 64), count=8, radius=6.0)
+    viewer.add_image(image, name="spots")
+    do.qtbot.waitUntil(lambda: dock.guide.done == {"open"}, timeout=5000)
+    assert dock.strokes is not None
+    dock.strokes.data_setitem((np.array([3]), np.array([3])), 1)
+    assert f"press {dock.desk.next_key}" in dock.panel.guide.how.text()
+    do.paint(dock, truth)
+    dock.runner.model = Model.create(ModelConfig(features=4, depth=1))
+    dock.runner.show_state()
+    dock.update_hint()
+    assert dock.guide.done == {"open", "background", "class"}
+    assert "Press Train" in dock.panel.guide.how.text()
+    assert dock.panel.status.text() == "not trained yet"
+    dock.runner.model.history |= {"steps": 3, "best_score": 0.5}
+    dock.runner.show_state()
+    dock.update_hint()
+    assert "train" in dock.guide.done
+    assert dock.panel.status.text() == "trained before · score 0.50 (held out)"
 
 
 def test_it_is_put_away_and_help_brings_it_back(make_dock: Callable[[], SegmentDock]) -> None:

@@ -136,7 +136,7 @@ class BatchDock(ScrollingDock):
         self.message.clear_message()
         with self.message.reporting("The batch"):
             request = self._request()
-            self.panel.table.results.clear()
+            self.panel.table.clear()
             self.panel.summary.setText("")
             self.panel.show_running(True)
             self.panel.show_share(0.0, "Looking for the images…")
@@ -231,7 +231,7 @@ class BatchDock(ScrollingDock):
         self.open_row(index.row())
 
     def open_row(self, number: int) -> None:
-        """Open the image of a row and its result as layers, or select them if they are open."""
+        """Show the image of a row and its result alone: open them, or select them if they are open."""
         row = self.rows[number]
         if self._jobs:
             self.message.note("The images can be opened when the batch is done or stopped.")
@@ -240,8 +240,7 @@ class BatchDock(ScrollingDock):
         layers = [layer for layer in layers if layer in self.viewer.layers]
         if layers:
             self.viewer.layers.selection = set(layers)
-            for layer in layers:
-                layer.visible = True
+            self._show_alone(layers)
             return
         self.message.clear_message()
         self._run(partial(open_pair, row), self._on_layer, f"Opening {Path(row.file).name}")
@@ -249,7 +248,15 @@ class BatchDock(ScrollingDock):
     def _on_layer(self, ready: LayerToAdd) -> None:
         add = self.viewer.add_image if ready.kind == "image" else self.viewer.add_labels
         added = add(ready.data, **ready.options)
-        self._opened[ready.path] = added if isinstance(added, list) else [added]
+        self._opened[ready.path] = layers = added if isinstance(added, list) else [added]
+        if ready.kind == "image":
+            self._show_alone(layers)
+
+    def _show_alone(self, layers: list[Layer]) -> None:
+        """Hide the other layers, which lie at the same place, and move the view to these."""
+        for layer in self.viewer.layers:
+            layer.visible = layer in layers
+        self.viewer.fit_to_view(layers=layers)
 
 
 def _fixed_part(path: Path) -> Path:

@@ -26,7 +26,7 @@ from napari_unet.widgets.parts.progress_and_files import make_progress_bar
 
 __all__ = ["TRAINED", "BatchPanel"]
 
-TRAINED = "the one of U-Net: Segment"
+TRAINED = "the trained one"
 _TITLES = {
     "source": "as the image", "tif": "TIFF (OME)", "png": "PNG", "npy": "NPY", "zarr": "OME-Zarr", "nii": "NIfTI",
     "nii.gz": "NIfTI, compressed",
@@ -97,7 +97,9 @@ class BatchPanel(QWidget):
         self.model.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.model.setMinimumContentsLength(8)
         self.model.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.model.setToolTip("The network that segments: the one that you trained, or one from a file.")
+        self.model.setToolTip(
+            "The network that segments: the one that was trained in U-Net: Segment, or one from a file."
+        )
         self.open_model = _small_button("Open…", "Take a model from a file.")
         self.help = HelpButton("batch")
         self.images = _line(

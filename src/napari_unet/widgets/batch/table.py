@@ -90,6 +90,7 @@ class BatchTable(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setWordWrap(False)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Results")
         self.setToolTip("A double click opens the image and its result.")
@@ -100,9 +101,9 @@ class BatchTable(QTableView):
             rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
             rows.setDefaultSectionSize(_ROW_HEIGHT)
             columns.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-            columns.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+            columns.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
             columns.setMinimumSectionSize(40)
-            for place, width in ((0, 84), (2, 86), (3, 48)):
+            for place, width in ((1, 78), (2, 80), (3, 44)):
                 self.setColumnWidth(place, width)
 
     def add(self, row: BatchRow) -> None:
@@ -110,10 +111,17 @@ class BatchTable(QTableView):
         bar = self.verticalScrollBar()
         follows = bar is None or bar.value() == bar.maximum()
         self.results.add(row)
+        if row.state == "failed":
+            self.setSpan(len(self.results.rows) - 1, 1, 1, len(_COLUMNS) - 1)
         if len(self.results.rows) <= _ROWS_SHOWN[1]:
             self.setFixedHeight(self.sizeHint().height())
         if follows:
             self.scrollToBottom()
+
+    def clear(self) -> None:
+        """Take all rows out."""
+        self.clearSpans()
+        self.results.clear()
 
     def sizeHint(self) -> QSize:
         """Ask for room for the rows."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from napari_unet.widgets.guide.help_window import HelpWindow
 from napari_unet.widgets.guide.seen import forget_first_steps, have_seen_first_steps, remember_first_steps
 from napari_unet.widgets.guide.strip import STEPS
+from napari_unet.widgets.training.status import was_trained
 
 if TYPE_CHECKING:
     from napari_unet.widgets.segment.dock import SegmentDock
@@ -48,7 +49,7 @@ class Guide:
             self.done.add("background")
         if any(label > 1 for label in dock.desk.painted):
             self.done.add("class")
-        if dock.runner.model is not None:
+        if dock.runner.kind == "train" or was_trained(dock.runner.status, dock.runner.model):
             self.done.add("train")
             if self._strokes_before is None:
                 self._strokes_before = dock.desk.strokes_made
@@ -59,7 +60,9 @@ class Guide:
         if len(self.done) == len(STEPS):
             self.put_away()
         else:
-            dock.panel.guide.show_steps(list(self.done))
+            key = dock.desk.next_key if dock.task == "objects" else ""
+            touching = f" Before one that touches a painted one, press {key}." if key else ""
+            dock.panel.guide.show_steps(list(self.done), {"class": touching})
             dock.panel.hint.hide()  # the strip says the same
 
     def put_away(self) -> None:

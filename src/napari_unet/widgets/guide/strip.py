@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
@@ -33,7 +33,7 @@ STEPS = {
     "class": Step("paint a class", "Click the next class in the list, or press its key, and paint on a few objects."),
     "train": Step("train", "Press Train. The result gets better while you look at it and paint on; Stop ends it."),
     "correct": Step("correct", "Look for a mistake, and paint a stroke of the right class there."),
-    "segment": Step("segment all", "Choose how much beside Predict, and press Predict."),
+    "segment": Step("segment all", "Stop the training; choose how much beside Predict, and press Predict."),
 }
 
 
@@ -72,8 +72,8 @@ class GuideStrip(QFrame):
         column.addWidget(self.how)
         self.hide()
 
-    def show_steps(self, done: Sequence[str]) -> None:
-        """Show which steps are done; the first of the others comes next."""
+    def show_steps(self, done: Sequence[str], more: Mapping[str, str] | None = None) -> None:
+        """Show which steps are done; the first of the others comes next, with what there is more to say of it."""
         following = next((name for name in STEPS if name not in done), None)
         if following is None:
             return
@@ -82,5 +82,5 @@ class GuideStrip(QFrame):
         self.heading.setToolTip(
             "\n".join(f"{'✓' if name in done else '·'} {step.title}" for name, step in STEPS.items())
         )
-        self.how.setText(STEPS[following].how)
+        self.how.setText(STEPS[following].how + (more or {}).get(following, ""))
         self.show()

@@ -26,6 +26,7 @@ from napari_unet.settings import SettingInfo, describe_settings
 __all__ = ["FoldedSection", "SettingsForm"]
 
 _AUTO = "auto"
+_LEAST_CHOICE = 10  # letters of a choice that are always seen
 _LARGEST = 2**31 - 1
 
 
@@ -41,7 +42,15 @@ class _WheelOnlyWithFocus(QObject):
 
 
 class FoldedSection(QWidget):
-    """A heading that folds what lies under it away."""
+    """A heading that folds what lies under it away.
+
+    Signals
+    -------
+    unfolded :
+        What lies under it is shown from now on.
+    """
+
+    unfolded = Signal()
 
     def __init__(self, title: str, content: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -65,6 +74,8 @@ class FoldedSection(QWidget):
         self.heading.setChecked(opened)
         self.heading.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
         self.content.setVisible(opened)
+        if opened:
+            self.unfolded.emit()
 
 
 class SettingsForm(QWidget):
@@ -125,6 +136,8 @@ class SettingsForm(QWidget):
         default = None if info.name in self._automatic else info.default
         if info.choices:
             box = QComboBox()
+            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            box.setMinimumContentsLength(_LEAST_CHOICE)
             for choice in info.choices:
                 box.addItem("none" if choice is None else str(choice), choice)
             box.currentIndexChanged.connect(self.changed)

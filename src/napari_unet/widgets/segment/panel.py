@@ -169,7 +169,7 @@ class SegmentPanel(QWidget):
         self.help.setToolTip("What to do, the tools and the keys; offline.")
         grid.addWidget(self.help, 0, 2)
         grid.addWidget(self.dims_label, 4, 0)
-        grid.addWidget(self.dims, 4, 1)
+        grid.addWidget(self.dims, 4, 1, 1, 2)
         return grid
 
     def _make_train_row(self) -> QHBoxLayout:

@@ -31,7 +31,7 @@ from napari_unet.widgets.results.store_job import StoreOpened, StoreRequest, pre
 from napari_unet.widgets.results.stored import StoredLayer
 from napari_unet.widgets.results.view_region import Look
 from napari_unet.widgets.segment.panel import SegmentPanel
-from napari_unet.widgets.training.status import TrainingStatus, describe_model
+from napari_unet.widgets.training.status import TrainingStatus, describe_model, describe_training
 from napari_unet.widgets.training.train_job import ModelMade, TrainRequest, train
 from napari_unet.widgets.training.warm_up import WarmUp, is_warm
 from napari_unet.words import clock
@@ -393,6 +393,6 @@ class SegmentRunner:
             panel.device.setText(" · ".join(part for part in (status.device, status.note) if part))
         else:
             panel.show_share(0.0)
-            words = [status.headline] if status.steps else []
-            panel.status.setText("\n".join([*words, self._summary] if self._summary else words) or "not trained yet")
+            words = [describe_training(status, self.model), self._summary]
+            panel.status.setText("\n".join(filter(None, words)))
         panel.plot.show_status(status)

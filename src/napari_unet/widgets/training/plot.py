@@ -42,7 +42,8 @@ class TrainingPlot(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Loss and score of the training over time")
         self.setToolTip(
-            "Loss (what the training lowers) and score (Dice on strokes that are held out from it, 0 to 1) over time."
+            "Loss (what the training lowers) and score (Dice on strokes that are held out from it, 0 to 1) over time.\n"
+            "'score at once' is that of the result which is solved from the strokes without training."
         )
 
     def sizeHint(self) -> QSize:
@@ -121,7 +122,7 @@ class TrainingPlot(QWidget):
         painter.drawText(row, Qt.AlignmentFlag.AlignRight, "held-out score")
         if self._status.closed_form.points:
             painter.setPen(_SOLVED_COLOUR)
-            painter.drawText(row, Qt.AlignmentFlag.AlignHCenter, "of the closed form")
+            painter.drawText(row, Qt.AlignmentFlag.AlignHCenter, "score at once")
 
     def _draw_line(
         self,

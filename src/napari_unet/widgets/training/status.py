@@ -12,7 +12,7 @@ from napari_unet.words import clock
 if TYPE_CHECKING:
     from napari_unet.models.model import Model
 
-__all__ = ["Curve", "TrainingStatus", "describe_model"]
+__all__ = ["Curve", "TrainingStatus", "describe_model", "describe_training", "was_trained"]
 
 _MOST_POINTS = 400
 
@@ -102,6 +102,21 @@ class TrainingStatus:
     def headline(self) -> str:
         """All of it in one line."""
         return " · ".join(part for part in (self.score_text, self.time_text) if part)
+
+
+def was_trained(status: TrainingStatus, model: Model | None) -> bool:
+    """Whether a training has taken a step, now or before the model was opened; a solved last layer is none."""
+    return status.steps > 0 or (model is not None and bool(model.history.get("steps")))
+
+
+def describe_training(status: TrainingStatus, model: Model | None) -> str:
+    """Say in one line how far the training is, or that a model was trained before."""
+    if status.steps:
+        return status.headline
+    if model is None or not was_trained(status, model):
+        return "not trained yet"
+    best = model.history.get("best_score")
+    return "trained before" + (f" · score {best:.2f} (held out)" if isinstance(best, float) else "")
 
 
 def describe_model(model: Model | None, name: str) -> str:
