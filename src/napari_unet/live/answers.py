@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -66,7 +67,7 @@ class Answers:
         self.scores: dict[Source, float] = {}
         self._own = get_head(network)
         self._solved: SolvedHead | None = None
-        self._without_held: SolvedHead | None = None
+        self._solve_without_held: Callable[[], SolvedHead] | None = None
 
     @property
     def is_solved(self) -> bool:
@@ -78,17 +79,21 @@ class Answers:
         return self.adapter.cache.reader(image.sample.image, image.layout, self.model.config)
 
     def solve(self, images: AnnotatedImages) -> None:
-        """Solve the head from all strokes, and once more without those held out."""
+        """Solve the head from all strokes; without those held out it is only solved when that is asked for."""
         strokes = self.adapter.gather(images.painted_frames(self.read))
         held = images.held_pixels(strokes.pixels)
-        self._solved = self.adapter.solve(strokes)
-        self._without_held = self.adapter.solve(strokes, ~held) if held.any() else self._solved
+        solved = self._solved = self.adapter.solve(strokes)
+        self._solve_without_held = cache(lambda: self.adapter.solve(strokes, ~held) if held.any() else solved)
         self.scores = {}
 
     def forget_strokes(self) -> None:
         """Let go of the solution, where too little is painted for one."""
-        self._solved = self._without_held = None
+        self._solved = self._solve_without_held = None
         self.scores = {}
+
+    @property
+    def _without_held(self) -> SolvedHead | None:
+        return None if self._solve_without_held is None else self._solve_without_held()
 
     def probabilities(self, image: PaintedImage, region: Box | None, source: Source) -> npt.NDArray[np.float32]:
         """Return (class, \\*region) float32 of one of the sources."""
