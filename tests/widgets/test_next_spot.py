@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from pytestqt.qtbot import QtBot
 
+from napari_unet.models.uncertainty import uncertainty_parts
 from napari_unet.widgets.segment.dock import SegmentDock
 
 
@@ -73,6 +74,45 @@ def test_uncertainty_is_shown_in_a_layer_of_its_own(viewer: ViewerModel, begun: 
     assert begun.image is viewer.layers["spots"]
     go(begun, qtbot)
     assert sum(isinstance(found, Image) for found in viewer.layers) == 2
+
+
+def test_the_place_and_the_layer_can_be_of_what_changes_when_the_image_is_turned(
+    viewer: ViewerModel, begun: SegmentDock, qtbot: QtBot
+) -> None:
+    spot = begun.panel.spot
+    spot.measures.setCurrentIndex(spot.measures.findData("disagreement"))
+    spot.uncertainty.setChecked(True)
+    spot.button.click()
+    assert spot.button.text() == "Stop"
+    spot.measures.setCurrentIndex(spot.measures.findData("entropy"))  # for the next search
+    qtbot.waitUntil(lambda: not begun.tools.spots.is_busy, timeout=120_000)
+    finder = begun.tools.spots.finder.adapter
+    assert finder is not None
+    expected = np.full((96, 96), np.nan, np.float32)
+    for part in uncertainty_parts(finder, viewer.layers["spots"].data, "YX"):
+        expected[part.box] = part.uncertainty
+    np.testing.assert_allclose(viewer.layers["disagreement: spots"].data, expected, atol=1e-5)
+    assert begun.image is not None
+    assert len(begun.tools.spots.visited[begun.image]) == 1
+    assert spot.button.text().startswith("Next uncertain spot")
+
+
+def test_a_search_can_be_stopped(begun: SegmentDock, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(request: Any, should_stop: Callable[[], bool]) -> Iterator[None]:
+        while not should_stop():
+            yield None
+
+    monkeypatch.setattr(begun.tools.spots.finder, "find", search)
+    panel = begun.panel.spot
+    panel.button.click()
+    qtbot.wait(50)
+    assert begun.tools.spots.is_busy
+    panel.button.click()
+    qtbot.waitUntil(lambda: not begun.tools.spots.is_busy, timeout=1000)
+    assert panel.why.isHidden()
+    assert panel.button.text().startswith("Next uncertain spot")
+    monkeypatch.undo()
+    assert go(begun, qtbot) is not None
 
 
 def test_the_slider_goes_along_in_a_stack(

@@ -115,6 +115,11 @@ class Answers:
             part[axis] = slice(max(region[axis].start, near.start), min(region[axis].stop, near.stop))
         return tuple(part)
 
+    def adapter_of(self, source: Source) -> Adapter:
+        """Return what makes the result of a source, until another one is asked for."""
+        self._use(source)
+        return self.adapter
+
     def prepare(self, image: PaintedImage, region: Box | None) -> Iterator[None]:
         """Compute the features of a region, a few tiles at a time."""
         maps = self.adapter.maps(image.sample.image, image.layout)

@@ -30,6 +30,7 @@ from napari_unet.live.painted import ReadStrokes
 from napari_unet.live.schooling import Schooling
 from napari_unet.live.stable_holdout import strokes_lacking
 from napari_unet.live.view import View
+from napari_unet.models.adapt import Adapter
 from napari_unet.models.model import Model
 from napari_unet.models.transfer import transfer
 from napari_unet.nets.allocator import keep_freed_memory
@@ -206,6 +207,13 @@ class LiveLearner:
         if score is not None:
             model.history["best_score"] = score
         return model
+
+    def shown_model(self, key: Hashable) -> tuple[Adapter, Sample] | None:
+        """Return what makes the result that is shown of an image, until a step changes it; None: there is none."""
+        image = self._images.images.get(key)
+        if image is None or not self._answers.is_solved:
+            return None
+        return self._answers.adapter_of(self.shown), image.sample
 
     def _take_calls(self) -> None:
         self._called.clear()

@@ -104,6 +104,7 @@ def uncertainty_parts(
     measure: Measure = "disagreement",
     region: Box | None = None,
     focus: Focus = None,
+    skip: Callable[[Box], bool] | None = None,
     should_stop: StopCheck | None = None,
 ) -> Iterator[UncertainPart]:
     """Say tile by tile how uncertain the model of an adapter is, as its head is now; see `uncertainty`.
@@ -118,6 +119,8 @@ def uncertainty_parts(
         Only the tiles that touch this part, one slice for each of the image's axes but the channels; None: all.
     focus : sequence of float, callable or None
         A pixel: the nearest tiles come first. A function is asked now and then, and may return None for no change.
+    skip : callable or None
+        Given the box of a tile, along the image's axes but the channels, says whether it is left out.
     should_stop : callable or None
         Asked before each operation of the network; True ends the search.
 
@@ -128,7 +131,7 @@ def uncertainty_parts(
     """
     layout = image_layout(adapter.model, image, axes)
     seen = ImageUncertainty(adapter, image, layout, measure, should_stop)
-    left = _TilesLeft(seen, layout, region)
+    left = _TilesLeft(seen, layout, region, skip)
     total, done, pixels = len(left), 0, _FIRST_PIXELS
     while len(left):
         position, numbers = left.take(focus() if callable(focus) else focus, pixels // seen.tile_pixels)
@@ -247,10 +250,12 @@ class _Stopped(Exception):
 class _TilesLeft:
     """The tiles of a region that are still to come."""
 
-    def __init__(self, seen: ImageUncertainty, layout: ImageLayout, region: Box | None) -> None:
+    def __init__(
+        self, seen: ImageUncertainty, layout: ImageLayout, region: Box | None, skip: Callable[[Box], bool] | None
+    ) -> None:
         given = region or (slice(None),) * len(layout.label_shape)
-        box = [slice(*part.indices(size)) for part, size in zip(given, layout.label_shape, strict=True)]
-        spans = dict(zip(layout.label_axes, box, strict=True))
+        whole = [slice(*part.indices(size)) for part, size in zip(given, layout.label_shape, strict=True)]
+        spans = dict(zip(layout.label_axes, whole, strict=True))
         self._layout = layout
         space = tuple(spans[letter] for letter in layout.space_letters)
         tiles = seen.maps.touching(space)
@@ -263,7 +268,11 @@ class _TilesLeft:
         self._middles = middles.reshape(-1, layout.ndim)
         self._tiles = np.array(tiles, np.intp)
         self._left = np.ones((len(self._frames), len(tiles)), bool)
-        self._focus = [(part.start + part.stop) / 2 for part in box]
+        if skip is not None:
+            for frame, place in np.ndindex(*self._left.shape):
+                box = layout.label_box(self._frames[frame], seen.maps.tiles[tiles[place]].inner)
+                self._left[frame, place] = not skip(box)
+        self._focus = [(part.start + part.stop) / 2 for part in whole]
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._left))

@@ -4,34 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Points
-from qtpy.QtWidgets import QCheckBox, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_unet.data.axes import Box
-from napari_unet.widgets.annotate.label_storage import new_label_array
 from napari_unet.widgets.correct.spot_job import SpotFinder, SpotRequest
-from napari_unet.widgets.parts.layer_tools import alignment_of, find_marked, mark_layer
+from napari_unet.widgets.parts.layer_tools import alignment_of
 from napari_unet.widgets.parts.messages import MessageLine
+from napari_unet.widgets.parts.source import ImageSource
 from napari_unet.widgets.parts.window_keys import WindowKeys
 from napari_unet.widgets.parts.worker import Job
+from napari_unet.widgets.results.layers import UncertaintyLayer
 from napari_unet.widgets.results.predict_job import PredictNote
+
+if TYPE_CHECKING:
+    from napari_unet.predict.uncertainty import Measure
 
 __all__ = ["NextSpot", "SpotPanel", "view_middle"]
 
 _TITLE = "Next uncertain spot"
 _KEY = "Shift+N"
-_UNCERTAINTY = "uncertainty"
+_LOOKING = "Looking where a stroke would teach most…"
+_DRAW_MS = 100
+_MEASURES = (
+    ("entropy", "mixed probabilities", "Uncertain is where the probabilities of the classes are alike."),
+    (
+        "disagreement",
+        "disagreement when turned",
+        "Uncertain is where the model says something else when the image is turned or mirrored; takes longer.",
+    ),
+)  # keys, titles and tips
 _RING = 24.0  # pixels across
 _FINEST = 2.0  # screen pixels that a pixel of the image has at least when it is shown
 
 
 class SpotPanel(QWidget):
-    """The button, whether uncertainty is shown, and why the place was chosen."""
+    """The button, what counts as uncertain and whether it is shown, and why the place was chosen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,17 +53,40 @@ class SpotPanel(QWidget):
         self.button.setToolTip(
             "Move the view to where one more stroke would teach most: uncertain, and unlike what is painted."
         )
+        self.measures = QComboBox()
+        for key, title, tip in _MEASURES:
+            self.measures.addItem(title, key)
+            self.measures.setItemData(self.measures.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
+        self.measures.setToolTip("What counts as uncertain.\n\n" + "\n\n".join(f"{a}: {b}" for _, a, b in _MEASURES))
         self.uncertainty = QCheckBox("also show uncertainty")
-        self.uncertainty.setToolTip("Also show where the model is uncertain, as an image layer from 0 to 1.")
+        self.uncertainty.setToolTip(
+            "Also show where the model is uncertain, as an image layer from 0 to 1: with each result and each search."
+        )
         self.why = QLabel()
         self.why.setWordWrap(True)
         self.why.setStyleSheet("font-size: 12px;")
         self.why.hide()
+        row = QHBoxLayout()
+        row.setSpacing(8)
+        row.addWidget(QLabel("Uncertainty"))
+        row.addWidget(self.measures, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
-        for part in (self.button, self.uncertainty, self.why):
-            column.addWidget(part)
+        column.addWidget(self.button)
+        column.addLayout(row)
+        column.addWidget(self.uncertainty)
+        column.addWidget(self.why)
+
+    @property
+    def measure(self) -> Measure:
+        """What counts as uncertain."""
+        return cast("Measure", self.measures.currentData())
+
+    @property
+    def shown_measure(self) -> Measure | None:
+        """What is shown as uncertainty; None: nothing."""
+        return self.measure if self.uncertainty.isChecked() else None
 
     def say(self, text: str) -> None:
         """Show a line under the button; nothing hides it."""
@@ -58,10 +95,13 @@ class SpotPanel(QWidget):
 
 
 class SpotSource(Protocol):
-    """What the search asks the dock for."""
+    """What the search asks the dock for; both raise a `UNetError` that says what is amiss."""
 
     def spot_request(self, visited: dict[Image, list[tuple[int, ...]]]) -> tuple[SpotRequest, Image, Labels]:
-        """Return what is searched, its layer and that of its strokes; raises a `UNetError` that says what is amiss."""
+        """Return what is searched, its layer and that of its strokes."""
+
+    def uncertainty_layer(self, image: Image, source: ImageSource, measure: Measure | None) -> UncertaintyLayer | None:
+        """Return where the uncertainty of an image is shown; None if no measure is wanted."""
 
 
 class NextSpot:
@@ -91,9 +131,16 @@ class NextSpot:
         self._found = False
         self._failed = False
         self._ring: Points | None = None
+        self._uncertain: UncertaintyLayer | None = None
+        self._measure: Measure | None = None
+        self._drawing = QTimer()
+        self._drawing.setSingleShot(True)
+        self._drawing.setInterval(_DRAW_MS)
+        self._drawing.timeout.connect(self._draw_uncertainty)
         key = keys.bind(_KEY, "go to the next uncertain spot", self.search)
-        panel.button.setText(f"{_TITLE}  ({key})" if key else _TITLE)
-        panel.button.clicked.connect(self.search)
+        self._title = f"{_TITLE}  ({key})" if key else _TITLE
+        panel.button.setText(self._title)
+        panel.button.clicked.connect(self._on_button)
 
     @property
     def is_busy(self) -> bool:
@@ -107,30 +154,39 @@ class NextSpot:
         with self.message.reporting("The search"):
             request, image, strokes = self.source.spot_request(dict(self.visited))
             self._found = self._failed = False
-            self.panel.say("Looking where a stroke would teach most…")
+            self._uncertain, self._measure = None, self.panel.shown_measure
+            self.panel.say(_LOOKING)
             self._job = Job(
                 partial(self.finder.find, request),
-                on_event=partial(self._on_event, image, strokes),
+                on_event=partial(self._on_event, image, strokes, request.images[0].source),
                 on_error=self._on_error,
                 on_finished=partial(self._on_finished, image),
             )
+            self.panel.button.setText("Stop")
+
+    def _on_button(self) -> None:
+        if self._job is None:
+            self.search()
+        else:
+            self._job.stop()
 
     def close(self) -> None:
         """End the search and take the ring away; the panel may be gone already."""
         job, self._job = self._job, None
         if job is not None:
             job.abort()
+        self._drawing.stop()
         self._remove_ring()
 
-    def _on_event(self, image: Image, strokes: Labels, event: Any) -> None:
+    def _on_event(self, image: Image, strokes: Labels, source: ImageSource, event: Any) -> None:
         if image not in self.viewer.layers or strokes not in self.viewer.layers:
             return
         if isinstance(event, PredictNote):
             self.message.note(event.text)
             return
         if hasattr(event, "box"):
-            if self.panel.uncertainty.isChecked():
-                self._show_uncertainty(image, strokes, event.box, event.uncertainty)
+            self.panel.say(f"{_LOOKING} {100 * event.share:.0f} %")
+            self._show_uncertainty(image, source, event.box, event.uncertainty)
             return
         self._found = True
         self.visited.setdefault(image, []).append(event.place)
@@ -143,8 +199,12 @@ class NextSpot:
         self.message.failure(error, "The search")
 
     def _on_finished(self, image: Image) -> None:
+        stopped = self._job is not None and self._job.stop_requested
         self._job = None
-        if not self._found and not self._failed:
+        self.panel.button.setText(self._title)
+        if stopped and not self._found:
+            self.panel.say("")
+        elif not self._found and not self._failed:
             self.visited.pop(image, None)
             self.panel.say("All that is uncertain was shown or is painted. Press again to begin anew.")
 
@@ -189,25 +249,19 @@ class NextSpot:
         if ring is not None and ring in self.viewer.layers:
             self.viewer.layers.remove(ring)
 
-    def _show_uncertainty(self, image: Image, strokes: Labels, box: Box, values: Any) -> None:
-        layer = find_marked(self.viewer.layers, _UNCERTAINTY, image)
-        if not isinstance(layer, Image) or tuple(layer.data.shape) != tuple(strokes.data.shape):
-            active = self.viewer.layers.selection.active
-            layer = Image(
-                new_label_array(strokes.data.shape, np.float32),
-                name=f"uncertainty: {image.name}",
-                contrast_limits=(0, 1),
-                colormap="magma",
-                blending="additive",
-                opacity=0.8,
-                **alignment_of(strokes),
-            )
-            mark_layer(layer, _UNCERTAINTY, image)
-            self.viewer.add_layer(layer)
-            self.viewer.layers.move(self.viewer.layers.index(layer), self.viewer.layers.index(strokes))
-            self.viewer.layers.selection.active = active
-        layer.data[box] = values
-        layer.refresh(thumbnail=False, highlight=False, extent=False)
+    def _show_uncertainty(self, image: Image, source: ImageSource, box: Box, values: Any) -> None:
+        """Write a part into the layer, which is drawn soon."""
+        if self._uncertain is None:
+            self._uncertain = self.source.uncertainty_layer(image, source, self._measure)
+        if self._uncertain is not None:
+            self._uncertain.target.write(box, values)
+            self._uncertain.target.outdate()
+            if not self._drawing.isActive():
+                self._drawing.start()
+
+    def _draw_uncertainty(self) -> None:
+        if self._uncertain is not None and self._uncertain.layer in self.viewer.layers:
+            self._uncertain.layer.refresh(thumbnail=False, highlight=False, extent=False)
 
 
 def view_middle(viewer: ViewerModel, strokes: Labels) -> tuple[float, ...]:

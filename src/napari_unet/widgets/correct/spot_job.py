@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_unet.models.adapt import Adapter
     from napari_unet.models.model import Model
     from napari_unet.predict.tile_store import TileStore
+    from napari_unet.predict.uncertainty import Measure
 
 __all__ = ["SpotFinder", "SpotRequest"]
 
@@ -49,6 +50,8 @@ class SpotRequest:
         Cores for PyTorch.
     stored : Path or None
         The result of the first image, where that is on the disk.
+    measure : {"entropy", "disagreement"}
+        What counts as uncertain.
     """
 
     images: tuple[PaintedImage, ...]
@@ -60,6 +63,7 @@ class SpotRequest:
     device: str = "auto"
     threads: int = 1
     stored: Path | None = None
+    measure: Measure = "entropy"
 
 
 class SpotFinder:
@@ -107,6 +111,7 @@ class SpotFinder:
                 task=request.task,  # type: ignore[arg-type]
                 focus=request.focus,
                 visited=request.visited,
+                measure=request.measure,
                 stored=stored,
                 should_stop=should_stop,
             )

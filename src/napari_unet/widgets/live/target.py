@@ -82,7 +82,8 @@ class LiveTarget:
         )
         self.wanted = self._wanted()
         probabilities = dock.probability_layers(self.image, source, dock.class_names())
-        self.layers = ResultLayers(dock.viewer, labels, probabilities)
+        uncertainty = dock.tools.uncertainty_layer(self.image, source, dock.panel.spot.shown_measure)
+        self.layers = ResultLayers(dock.viewer, labels, probabilities, uncertainty)
         region = choose_region(self.look.view, source, "frame")
         model = cast("Any", None)  # the one that is shown then takes its place
         self.request: PredictRequest = predict_request(dock.panel, source, model, self.look, region, self.layers)
@@ -93,7 +94,8 @@ class LiveTarget:
             for span, letter in zip(self.look.view, self.source.layout.label_axes, strict=True)
             if letter in self.source.layout.stack_letters
         )
-        return self.dock.panel.probabilities.isChecked(), self.dock.class_names(), frame
+        panel = self.dock.panel
+        return panel.probabilities.isChecked(), panel.spot.shown_measure, self.dock.class_names(), frame
 
     @property
     def is_current(self) -> bool:

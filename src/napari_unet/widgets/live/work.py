@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from napari_unet.data.axes import Box
 from napari_unet.errors import InputError
 from napari_unet.widgets.annotate.annotation import interpret
+from napari_unet.widgets.live.view_uncertainty import ViewUncertainty
 from napari_unet.widgets.parts.torch_loading import load_torch
 from napari_unet.widgets.parts.worker import StopCheck
 from napari_unet.widgets.results.frame_labels import FrameLabeller
@@ -107,7 +108,7 @@ class ViewWritten:
 
 @dataclass(frozen=True, eq=False)
 class RestPiece:
-    """Something that is not in view was written, or the rest is done: then `piece` is None."""
+    """Something beside an answer was written, or the rest is done: then `piece` is None."""
 
     key: Hashable
     piece: PieceReady | None
@@ -146,14 +147,15 @@ def learn(request: TrainRequest, mail: LiveMail, should_stop: StopCheck) -> Gene
         learner = LiveLearner(made.model, request.config, device=request.device, read_strokes=read)
         yield LearnerReady(learner, device.description, made.note)
         with keep_freed_memory() if device.torch_device.type == "cpu" else nullcontext():
-            yield from _Work(learner, mail).run(should_stop)
+            yield from _Work(learner, mail, should_stop).run()
 
 
 class _Work:
     """Steps the learner, writes what it sees, and goes on with the rest where there is time."""
 
-    def __init__(self, learner: LiveLearner, mail: LiveMail) -> None:
-        self.learner, self.mail = learner, mail
+    def __init__(self, learner: LiveLearner, mail: LiveMail, should_stop: StopCheck) -> None:
+        self.learner, self.mail, self.should_stop = learner, mail, should_stop
+        self._uncertainty = ViewUncertainty(learner, self._is_called)
         self._labellers: dict[Hashable, tuple[PredictRequest, FrameLabeller]] = {}
         self._seen: Hashable = None  # the image that is looked at
         self._frame: Hashable = None  # and its frame
@@ -162,24 +164,31 @@ class _Work:
         self._rest_version = (0, 0)
         self._rested_at = 0.0
 
-    def run(self, should_stop: StopCheck) -> Iterator[Any]:
+    def run(self) -> Iterator[Any]:
         """Go on until it should stop."""
-        while not should_stop():
-            self._let_hand_go_first(should_stop)
+        while not self.should_stop():
+            self._let_hand_go_first()
             for event in self.learner.step():
                 yield from self._take(event)
             if self.mail.model_wanted:
                 self.mail.model_wanted = False
                 yield from self._hand_over()
-            busy = yield from self._go_on_with_rest(should_stop)
+            measured = self._uncertainty.step()
+            if measured is not None:
+                yield RestPiece(self._seen, measured)
+            busy = measured is not None or (yield from self._go_on_with_rest())
             if self.learner.idle and not busy:
                 self.learner.wait(_WAIT_SECONDS)
         yield from self._hand_over()
 
-    def _let_hand_go_first(self, should_stop: StopCheck) -> None:
+    def _is_called(self) -> bool:
+        """Whether something is to be done that can't wait."""
+        return self.should_stop() or self.learner.wait(0) or self.mail.hand_moves()
+
+    def _let_hand_go_first(self) -> None:
         """Leave all cores to the drawing of what the person paints or moves."""
         end = time.monotonic() + _LONGEST_WAIT
-        while self.mail.hand_moves() and time.monotonic() < end and not should_stop():
+        while self.mail.hand_moves() and time.monotonic() < end and not self.should_stop():
             time.sleep(0.01)
 
     def _take(self, event: LiveEvent) -> Iterator[Any]:
@@ -192,6 +201,7 @@ class _Work:
             self._outdate()
         elif isinstance(event, StrokesMissing) and event.for_answer:
             self._rest, self._done = None, self._version
+            self._uncertainty.forget()
         yield event
 
     def _write(self, event: RegionAnswered) -> Iterator[ViewWritten]:
@@ -204,6 +214,9 @@ class _Work:
             self._rest = None
         if self._labeller(event.key, request).take(event.region, event.probabilities):
             request.record.key = None  # what it noted is no longer there
+            if request.uncertainty is not None:
+                request.uncertainty.outdate()
+            self._uncertainty.ask(event.key, event.region, request, event.change)
             yield ViewWritten(event.key, event.region, event.source, event.change, event.step)
 
     def _labeller(self, key: Hashable, request: PredictRequest) -> FrameLabeller:
@@ -224,12 +237,12 @@ class _Work:
         except InputError:
             return  # too little is painted
 
-    def _go_on_with_rest(self, should_stop: StopCheck) -> Generator[Any, None, bool]:
+    def _go_on_with_rest(self) -> Generator[Any, None, bool]:
         """Predict another piece of what is not in view, if the person pauses; returns whether there was one."""
         if self._rest is None and not self._rest_is_due():
             return False
         if self._rest is None:
-            self._rest = self._begin_rest(should_stop)
+            self._rest = self._begin_rest()
         try:
             event = next(self._rest)
         except StopIteration:
@@ -249,7 +262,7 @@ class _Work:
         new_strokes = self._version[0] != self._done[0]
         return now - self.mail.touched > _PAUSE_SECONDS and (new_strokes or now - self._rested_at > _BETWEEN_RESTS)
 
-    def _begin_rest(self, should_stop: StopCheck) -> Iterator[Any]:
+    def _begin_rest(self) -> Iterator[Any]:
         self._rest_version = self._version
         request = self.mail.targets.get(self._seen)
         for handed in self._hand_over():
@@ -258,5 +271,5 @@ class _Work:
                 return
             tile = request.config.tile or (_REST_TILE if request.source.layout.ndim == 2 else None)
             yield from predict(
-                replace(request, model=handed.model, config=replace(request.config, tile=tile)), should_stop
+                replace(request, model=handed.model, config=replace(request.config, tile=tile)), self.should_stop
             )

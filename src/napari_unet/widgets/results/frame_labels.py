@@ -62,6 +62,8 @@ class FrameLabeller:
             return False
         for array, block in zip(self.request.probabilities, probabilities[1:], strict=False):
             array.write(box, block)
+        if self.request.uncertainty is not None:
+            self.request.uncertainty.take(box, probabilities)
         self.record.add(position, spans)
         return True
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -23,12 +24,19 @@ from napari_unet.widgets.parts.source import ImageSource
 from napari_unet.widgets.results.arrays import ResultArray, needs_levels
 from napari_unet.widgets.results.predict_job import PieceReady
 from napari_unet.widgets.results.record import PredictionRecord
+from napari_unet.widgets.results.uncertainty import UncertaintyTarget
+from napari_unet.widgets.results.uncertainty_job import UncertaintyReady
+
+if TYPE_CHECKING:
+    from napari_unet.predict.uncertainty import Measure
 
 __all__ = [
     "ResultLayers",
+    "UncertaintyLayer",
     "add_below_active",
     "ensure_probability_layers",
     "ensure_result_layer",
+    "ensure_uncertainty_layer",
     "filled_positions",
     "find_result_layer",
     "probability_look",
@@ -39,6 +47,7 @@ __all__ = [
 ]
 
 _NAMES = {"objects": "objects", "classes": "areas"}
+_MEASURES: dict[Measure, tuple[str, float]] = {"entropy": ("uncertainty", 1.0), "disagreement": ("disagreement", 0.1)}
 _FILLED = "napari-unet filled"
 _RECORDS: WeakKeyDictionary[Layer, PredictionRecord] = WeakKeyDictionary()
 
@@ -73,7 +82,7 @@ def find_result_layer(viewer: ViewerModel, image: Image, *, task: str, strokes: 
     return None
 
 
-def record_of(layer: Labels) -> PredictionRecord:
+def record_of(layer: Layer) -> PredictionRecord:
     """Return what is done of a result; it is kept as long as the layer."""
     return _RECORDS.setdefault(layer, PredictionRecord())
 
@@ -184,6 +193,45 @@ def probability_look(name: str, colour: str) -> dict[str, Any]:
     return {"contrast_limits": (0, 1), "colormap": shades, "blending": "additive"}
 
 
+@dataclass(frozen=True, eq=False)
+class UncertaintyLayer:
+    """The layer that shows where the model is uncertain.
+
+    Attributes
+    ----------
+    layer : napari.layers.Image
+        The layer.
+    target : UncertaintyTarget
+        Where a worker writes what it shows.
+    """
+
+    layer: Image
+    target: UncertaintyTarget
+
+
+def ensure_uncertainty_layer(
+    viewer: ViewerModel, image: Image, source: ImageSource, measure: Measure
+) -> UncertaintyLayer:
+    """Return the layer for the uncertainty of an image by a measure; make one if there is none."""
+    layer = find_marked(viewer.layers, f"uncertainty {measure}", image)
+    if not isinstance(layer, Image) or shape_of(layer) != source.layout.label_shape:
+        name, brightest = _MEASURES[measure]
+        layer = Image(
+            new_result_data(source.layout, np.float32),
+            multiscale=needs_levels(source.layout),
+            name=f"{name}: {image.name}",
+            contrast_limits=(0, 1),
+            colormap="magma",
+            blending="additive",
+            opacity=0.8,
+            **alignment_of(image, source.label_dims),
+        )
+        layer.contrast_limits = (0, brightest)  # within the range that the slider keeps
+        mark_layer(layer, f"uncertainty {measure}", image)
+        add_below_active(viewer, layer)
+    return UncertaintyLayer(layer, UncertaintyTarget(measure, ResultArray.of(layer), record_of(layer)))
+
+
 def add_below_active(viewer: ViewerModel, layer: Layer) -> None:
     """Add a layer under the strokes that are being painted, and leave these active."""
     active = viewer.layers.selection.active
@@ -204,6 +252,8 @@ class ResultLayers:
         Gets the labels.
     probabilities : sequence of napari.layers.Image
         One layer for each foreground class, or none.
+    uncertainty : UncertaintyLayer or None
+        Where the uncertainty is shown.
 
     Attributes
     ----------
@@ -213,13 +263,21 @@ class ResultLayers:
         Where it writes the probabilities.
     """
 
-    def __init__(self, viewer: ViewerModel, labels: Labels, probabilities: Sequence[Image] = ()) -> None:
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        labels: Labels,
+        probabilities: Sequence[Image] = (),
+        uncertainty: UncertaintyLayer | None = None,
+    ) -> None:
         self.viewer = viewer
         self.labels = labels
         self.probabilities = tuple(probabilities)
         self.result = ResultArray.of(labels)
         self.probability_arrays = tuple(ResultArray.of(layer) for layer in probabilities)
+        self.uncertainty = uncertainty
         self._new: list[Box] = []
+        self._new_uncertainty = False
         self._written: set[Layer] = set()
         labels.events.paint.connect(self._on_painted)
 
@@ -239,6 +297,10 @@ class ResultLayers:
 
     def note(self, piece: PieceReady) -> None:
         """Note that a piece was written; `draw` shows it."""
+        if isinstance(piece, UncertaintyReady):
+            self._new_uncertainty = True
+            return
+        self._new_uncertainty |= self.uncertainty is not None and self.uncertainty.target.comes_with_tiles
         filled = filled_positions(self.labels)
         if piece.position not in filled:
             self.labels.metadata = {**self.labels.metadata, _FILLED: filled | {piece.position}}
@@ -247,20 +309,35 @@ class ResultLayers:
     def draw(self) -> None:
         """Have the layers drawn if something was written since the last call."""
         boxes, self._new = self._new, []
+        if self.uncertainty is not None and self._new_uncertainty:
+            self._new_uncertainty = False
+            self._written.add(self.uncertainty.layer)
+            self._refresh(self.uncertainty.layer)
         if not boxes:
             return
         for layer in (self.labels, *self.probabilities):
             self._written.add(layer)
-            if layer not in self.viewer.layers or not layer.visible:
-                continue
             if layer is not self.labels or not self._draw_parts(boxes):
-                layer.refresh(thumbnail=False, highlight=False, extent=False)
+                self._refresh(layer)
+
+    def _is_shown(self, layer: Layer) -> bool:
+        return layer in self.viewer.layers and layer.visible
+
+    def _refresh(self, layer: Layer) -> None:
+        if self._is_shown(layer):
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def _draw_parts(self, boxes: Sequence[Box]) -> bool:
         """Send only what is new of the labels to the screen; returns whether that can be done."""
         labels, dims = self.labels, self.viewer.dims
         plain = labels.ndim == 2 and labels.dtype.itemsize <= 2 and not labels.multiscale and not labels.contour
-        if not plain or not labels.loaded or dims.ndisplay != 2 or tuple(dims.displayed_order) != (0, 1):
+        if (
+            not plain
+            or not self._is_shown(labels)
+            or not labels.loaded
+            or dims.ndisplay != 2
+            or tuple(dims.displayed_order) != (0, 1)
+        ):
             return False
         if sum(math.prod(span.stop - span.start for span in box) for box in boxes) > labels.data.size // 2:
             return False

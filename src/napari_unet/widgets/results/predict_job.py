@@ -25,6 +25,7 @@ from napari_unet.widgets.results.frame_labels import FrameLabeller
 from napari_unet.widgets.results.record import PredictionRecord
 from napari_unet.widgets.results.stitched import join_slices
 from napari_unet.widgets.results.tile_order import predict_view_first
+from napari_unet.widgets.results.uncertainty import UncertaintyTarget
 from napari_unet.widgets.results.view_region import Look
 from napari_unet.widgets.training.train_job import torch_threads
 
@@ -63,6 +64,8 @@ class PredictRequest:
         Positions in the stack at which `result` has labels.
     threads : int
         Cores for PyTorch.
+    uncertainty : UncertaintyTarget or None
+        Where the uncertainty goes; None: nowhere.
     join : float or None
         Intersection over union from which on objects of neighbouring slices are one, when all slices are predicted;
         None: each slice has objects of its own.
@@ -79,6 +82,7 @@ class PredictRequest:
     probabilities: tuple[ResultArray, ...] = ()
     filled: frozenset[tuple[int, ...]] = frozenset()
     threads: int = 1
+    uncertainty: UncertaintyTarget | None = None
     join: float | None = None
 
 
@@ -96,12 +100,15 @@ class PieceReady:
         How much of what was asked for is predicted, 0 to 1.
     seconds_left : float or None
         How long the rest will take; None where that is not known yet.
+    doing : str
+        What goes on, in words.
     """
 
     box: Box
     position: tuple[int, ...]
     share: float
     seconds_left: float | None
+    doing: str = "predicting"
 
 
 @dataclass(frozen=True)
@@ -232,6 +239,8 @@ def _begin(request: PredictRequest, intensity: IntensityRange) -> PredictNote | 
         record.key = None  # the objects of each slice are not known any more
     cell = cast("int", request.model.network.divisor)
     goes_on = record.begin(_key(request, intensity), request.source.layout, cell)
+    if request.uncertainty is not None:
+        request.uncertainty.begin(record.key, request.source.layout, cell)
     done = _Progress(request).share
     if goes_on and 0 < done < 1:
         return PredictNote(f"The prediction goes on where it was stopped, at {100 * done:.0f} %.")

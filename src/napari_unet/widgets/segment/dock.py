@@ -337,7 +337,9 @@ class SegmentDock(ScrollingDock):
             return store_request(self.panel, image, source, model, look), stored
         region = choose_region(look.view, source, extent)
         labels = ensure_result_layer(self.viewer, image, source, task=self.task, colours=colours)
-        layers = ResultLayers(self.viewer, labels, self.probability_layers(image, source, model.config.classes))
+        probabilities = self.probability_layers(image, source, model.config.classes)
+        uncertainty = self.tools.uncertainty_layer(image, source, self.panel.spot.shown_measure)
+        layers = ResultLayers(self.viewer, labels, probabilities, uncertainty)
         return predict_request(self.panel, source, model, look, region, layers, join=join), layers
 
     def take_model(self, model: Model) -> None:

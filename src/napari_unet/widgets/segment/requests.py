@@ -140,5 +140,6 @@ def predict_request(
         probabilities=layers.probability_arrays,
         filled=filled_positions(layers.labels),
         threads=window.threads or default_threads(),
+        uncertainty=None if layers.uncertainty is None else layers.uncertainty.target,
         join=window.join_overlap if join else None,
     )

@@ -25,10 +25,10 @@ from napari_unet.widgets.results.predict_job import (
     PredictNote,
     PredictRequest,
     PredictSummary,
-    predict,
 )
 from napari_unet.widgets.results.store_job import StoreOpened, StoreRequest, predict_into_store
 from napari_unet.widgets.results.stored import StoredLayer
+from napari_unet.widgets.results.uncertainty_job import predict_with_uncertainty
 from napari_unet.widgets.results.view_region import Look
 from napari_unet.widgets.segment.panel import SegmentPanel
 from napari_unet.widgets.training.status import TrainingStatus, describe_model, describe_training
@@ -219,15 +219,13 @@ class SegmentRunner:
             self._look, self._summary = request.look, ""
             self._wants_all = not after_training and self.panel.extent.currentData() != "view"
             self._doing, self._share, self._left = "predicting", 0.0, None
-            work: Work = (
-                partial(predict_into_store, request) if isinstance(request, StoreRequest) else partial(predict, request)
-            )
-            self._start("predict", work, self._on_predict_event, self._on_predict_finished)
+            run: Any = predict_into_store if isinstance(request, StoreRequest) else predict_with_uncertainty
+            self._start("predict", partial(run, request), self._on_predict_event, self._on_predict_finished)
 
     def _on_predict_event(self, event: Any) -> None:
         if isinstance(event, PieceReady) and self.results is not None:
             self.results.note(event)
-            self._doing, self._share, self._left = "predicting", event.share, event.seconds_left
+            self._doing, self._share, self._left = event.doing, event.share, event.seconds_left
         elif isinstance(event, StoreOpened) and isinstance(self.results, StoredLayer):
             self.results.open(event)
         elif isinstance(event, FindingObjects):

@@ -13,15 +13,21 @@ from napari_unet.widgets.correct.next_spot import NextSpot, view_middle
 from napari_unet.widgets.correct.spot_job import SpotRequest
 from napari_unet.widgets.correct.tools import CorrectionTarget, CorrectionTools
 from napari_unet.widgets.parts.source import ImageSource
-from napari_unet.widgets.results.layers import find_result_layer
-from napari_unet.widgets.results.stored import stored_path
-from napari_unet.widgets.segment.requests import NO_IMAGE, default_threads
+from napari_unet.widgets.results.layers import UncertaintyLayer, ensure_uncertainty_layer, find_result_layer
+from napari_unet.widgets.results.stored import goes_to_disk, stored_path
+from napari_unet.widgets.segment.requests import NO_IMAGE, choose_extent, default_threads
 from napari_unet.widgets.segment.window_config import WindowConfig
 
 if TYPE_CHECKING:
+    from napari_unet.predict.uncertainty import Measure
     from napari_unet.widgets.segment.dock import SegmentDock
 
 __all__ = ["SegmentTools"]
+
+_NOT_ON_DISK = (
+    "The result of this image goes to the disk, without its uncertainty: that is shown of what is in view while you "
+    "paint, of the current view when you predict that, and of what Next uncertain spot looks at."
+)
 
 
 class SegmentTools:
@@ -45,6 +51,7 @@ class SegmentTools:
         panel, keys = dock.panel, dock.keys
         self.corrections = CorrectionTools(dock.viewer, panel.correct, dock.message, keys, self)
         self.spots = NextSpot(dock.viewer, panel.spot, dock.message, keys, self)
+        panel.spot.uncertainty.toggled.connect(self._on_uncertainty)
         keys.bind("Shift+T", "train, or stop the training", panel.train.click)
         keys.bind("Shift+W", "segment what is chosen beside Predict", panel.predict.click)
         keys.bind("Shift+H", "show or hide the result", self.toggle_result)
@@ -97,8 +104,22 @@ class SegmentTools:
             device=window.device,
             threads=window.threads or default_threads(),
             stored=stored_path(dock.viewer, image, dock.task),
+            measure=dock.panel.spot.measure,
         )
         return request, image, strokes
+
+    def uncertainty_layer(self, image: Image, source: ImageSource, measure: Measure | None) -> UncertaintyLayer | None:
+        """Return where the uncertainty of an image is shown; None if no measure is wanted."""
+        return None if measure is None else ensure_uncertainty_layer(self.dock.viewer, image, source, measure)
+
+    def _on_uncertainty(self, wanted: bool) -> None:
+        panel, image = self.dock.panel, self.dock.image
+        if not wanted or image is None:
+            return
+        with self.dock.message.reporting("Reading the image"):
+            source = self.dock.read_image(image)
+            if goes_to_disk(panel, source, choose_extent(panel, source, after_training=False)):
+                self.dock.message.note(_NOT_ON_DISK)
 
     def _painted(self) -> tuple[Image, Labels, ImageSource]:
         dock = self.dock

@@ -36,6 +36,8 @@ def read_settings(panel: SegmentPanel) -> dict[str, Any]:
         "extent": panel.extent.currentData(),
         "seconds": panel.seconds.value(),
         "probabilities": panel.probabilities.isChecked(),
+        "uncertainty": panel.spot.uncertainty.isChecked(),
+        "measure": panel.spot.measure,
         "keep_images": panel.session.keep_images.isChecked(),
         **{name: plain(getattr(panel, form).values()) for name, form in _FORMS.items()},
     }
@@ -52,6 +54,9 @@ def apply_settings(panel: SegmentPanel, settings: Mapping[str, Any]) -> None:
     if isinstance(settings.get("seconds"), int):
         panel.seconds.setValue(settings["seconds"])
     panel.probabilities.setChecked(settings.get("probabilities") is True)
+    panel.spot.uncertainty.setChecked(settings.get("uncertainty") is True)
+    if panel.spot.measures.findData(settings.get("measure")) >= 0:
+        panel.spot.measures.setCurrentIndex(panel.spot.measures.findData(settings["measure"]))
     panel.session.keep_images.setChecked(settings.get("keep_images") is not False)
     for name, form in _FORMS.items():
         values = settings.get(name)
