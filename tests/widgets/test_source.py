@@ -66,7 +66,7 @@ def test_an_unknown_scale_is_no_spacing() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "axes", "says"),
-    [((3, 5, 8, 9), "TCYX", "Split Stack"), ((5, 8, 9), "QYX", "'layer' can't be used"), ((5, 8, 9), "YX", "layer")],
+    [((3, 5, 8, 9), "TCYX", "channels first"), ((5, 8, 9), "QYX", "'layer' can't be used"), ((5, 8, 9), "YX", "layer")],
 )
 def test_axes_that_can_not_be_are_said_with_the_layers_name(shape: tuple[int, ...], axes: str, says: str) -> None:
     with pytest.raises(InputError, match=says):

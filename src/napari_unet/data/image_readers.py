@@ -20,7 +20,7 @@ from napari_unet.data.calibration import Calibration, in_micrometres, in_seconds
 from napari_unet.data.file_array import Content, FileArray
 from napari_unet.errors import FileFormatError
 
-__all__ = ["is_imagej_file", "read_numpy", "read_picture", "read_tiff"]
+__all__ = ["describe_tiff", "is_imagej_file", "read_numpy", "read_picture", "read_tiff"]
 
 _LAZY_FROM_BYTES = 500_000_000
 
@@ -42,6 +42,18 @@ def read_tiff(path: Path) -> Content:
         array, axes = _settle_axes(array, letters, rgb)
         read = _read_ome if file.is_ome else _read_imagej if file.is_imagej else None
         return array, axes, Calibration() if read is None else read(file, axes)
+
+
+def describe_tiff(path: Path) -> tuple[tuple[int, ...], str, Calibration] | None:
+    """Return shape, axes and calibration of an OME-TIFF or a TIFF of ImageJ without its pixels; others do not say."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        read = _read_ome if file.is_ome else _read_imagej if file.is_imagej else None
+        if read is None or not file.series:
+            return None
+        shape, axes = tuple(file.series[0].shape), str(file.series[0].axes)
+        return (shape, axes, read(file, axes)) if set(axes) <= set("TCZYX") else None
 
 
 def is_imagej_file(path: Path) -> bool:

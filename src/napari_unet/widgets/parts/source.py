@@ -13,6 +13,7 @@ from napari.layers import Image
 
 from napari_unet.data.axes import ImageLayout
 from napari_unet.errors import InputError
+from napari_unet.widgets.parts.layer_file import facts_of
 
 __all__ = ["ImageSource", "describe_source", "guess_layer_axes", "read_source"]
 
@@ -31,7 +32,7 @@ class ImageSource:
     layout : ImageLayout
         Its axes, seen by a network of 2 or 3 dimensions.
     spacing : tuple of float or None
-        Distance of pixels along the network's axes; None if the layer has no scale.
+        Distance of pixels along the network's axes; None if neither the layer nor its file says it.
     unit : str
         Unit of the spacing, as a person writes it; empty where it is not known.
     name : str
@@ -56,7 +57,7 @@ class ImageSource:
 
 
 def guess_layer_axes(layer: Image) -> str:
-    """Say what the axes of a layer most likely are; names that its reader gave them are believed.
+    """Say what the axes of a layer most likely are; names that its reader gave them, and then its file, are believed.
 
     Raises
     ------
@@ -67,6 +68,9 @@ def guess_layer_axes(layer: Image) -> str:
     named = "".join(str(label)[:1].upper() for label in layer.axis_labels)
     if len(set(named)) == layer.ndim and set(named) <= set("TCZYX") and {"Y", "X"} <= set(named):
         return named + end
+    facts = facts_of(layer)
+    if facts is not None:
+        return facts.axes
     plain = "TZYX"[-layer.ndim :] if layer.rgb and layer.ndim <= 4 else _GUESSES.get(layer.ndim, "")
     if not plain:
         raise InputError(
@@ -103,7 +107,8 @@ def read_source(layer: Image, *, ndim: int = 2, axes: str = "") -> ImageSource:
         raise InputError(f"The image '{layer.name}' can't be used: {error}") from error
     if "C" in letters and letters.index("C") != 0:
         raise InputError(
-            f"The channels of '{layer.name}' are not its first axis; take them apart with Layers > Data > Split Stack."
+            f"The channels of '{layer.name}' are not its first axis; choose '{layer.name}, channels first', or put C "
+            "first under Advanced > Axes."
         )
     kind = getattr(array.dtype, "kind", "")
     if kind not in "buif":
@@ -112,14 +117,13 @@ def read_source(layer: Image, *, ndim: int = 2, axes: str = "") -> ImageSource:
         )
     scale = [float(layer.scale[letters.index(letter)]) for letter in layout.space_letters]
     unit = str(layer.units[letters.index("X")])
-    known = unit != "pixel" or any(step != 1 for step in scale)
-    return ImageSource(
-        array=array,
-        layout=layout,
-        spacing=tuple(scale) if known else None,
-        unit=_SHORT_UNITS.get(unit, "" if unit == "pixel" else unit),
-        name=str(layer.name),
-    )
+    spacing: tuple[float, ...] | None = tuple(scale)
+    short = _SHORT_UNITS.get(unit, "" if unit == "pixel" else unit)
+    if unit == "pixel" and all(step == 1 for step in scale):
+        facts = facts_of(layer)
+        spacing = None if facts is None else facts.spacing(layout.space_letters)
+        short = "" if spacing is None else "µm"
+    return ImageSource(array=array, layout=layout, spacing=spacing, unit=short, name=str(layer.name))
 
 
 def describe_source(source: ImageSource) -> str:

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_unet.errors import InputError, UNetError
 from napari_unet.widgets.annotate.annotation import check_shape, ensure_strokes_layer
+from napari_unet.widgets.annotate.channels_first import bring_channels_first
 from napari_unet.widgets.annotate.class_list import ClassList
 from napari_unet.widgets.annotate.class_table import ClassTable
 from napari_unet.widgets.annotate.image_notes import ImageNotes
@@ -137,6 +138,15 @@ class SegmentDock(ScrollingDock):
         self.message.clear_message()
         self.update_image()
 
+    def _use_channels_first(self, image: Image) -> bool:
+        """Choose a layer with the channels first, where those of the image are not; returns whether that was so."""
+        instead = bring_channels_first(self.viewer, image, self.notes.axes_of(image) or guess_layer_axes(image))
+        if instead is None:
+            return False
+        self.image_chooser.choose(instead)
+        self.message.note(f"'{instead.name}' shows the pixels of '{image.name}' as strokes and results need them.")
+        return True
+
     def update_image(self) -> None:
         """Read the chosen image off its layer and make its layers if they are missing."""
         image = self.image
@@ -149,6 +159,8 @@ class SegmentDock(ScrollingDock):
             self.strokes_chooser.choose(None)
         else:
             with self.message.reporting("Reading the image", otherwise=lambda: self.desk.use(None, image)):
+                if self._use_channels_first(image):
+                    return
                 self._source = self.read_image(image)
                 self.panel.info.setText(describe_source(self._source))
                 self._make_layers(image, self._source)

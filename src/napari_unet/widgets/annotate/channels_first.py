@@ -1,0 +1,70 @@
+"""Images whose channels lie behind another axis, as in TCYX, are shown once more with their channels first.
+
+Strokes and results have no channel axis. napari puts layers with fewer axes on the last ones of the others, so that
+they fit an image only if its channels come first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image
+
+from napari_unet.widgets.parts.layer_file import hand_on_facts
+from napari_unet.widgets.parts.layer_tools import alignment_of
+
+__all__ = ["bring_channels_first"]
+
+_KEY = "channels first of"
+
+
+def bring_channels_first(viewer: ViewerModel, image: Image, axes: str) -> Image | None:
+    """Add a layer with the same pixels and the channels first, or find it, and hide the image.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        Has the image.
+    image : napari.layers.Image
+        The image; it stays as it is.
+    axes : str
+        One letter for each axis of it.
+
+    Returns
+    -------
+    napari.layers.Image or None
+        The layer to use instead; None where the image is right as it is.
+    """
+    place = axes.find("C")
+    if place < 1 or len(axes) != image.ndim:
+        return None
+    own = str(image.unique_id)
+    made = next((layer for layer in viewer.layers if layer.metadata.get(_KEY) == own), None)
+    if not isinstance(made, Image):
+        order = [place, *(axis for axis in range(image.ndim) if axis != place)]
+        levels = [_transposed(level, order) for level in (image.data if image.multiscale else [image.data])]
+        alignment = alignment_of(image, order) | {"axis_labels": tuple(axes[axis].lower() for axis in order)}
+        made = Image(
+            levels if image.multiscale else levels[0],
+            multiscale=image.multiscale,
+            name=f"{image.name}, channels first",
+            colormap=image.colormap,
+            contrast_limits=image.contrast_limits,
+            metadata={_KEY: own},
+            **alignment,
+        )
+        hand_on_facts(image, made, order)
+        viewer.add_layer(made)
+    made.visible, image.visible = True, False
+    return made
+
+
+def _transposed(array: Any, order: list[int]) -> Any:
+    """Return a view of an array with its axes in another order; nothing is read."""
+    if not isinstance(array, np.ndarray) and not hasattr(array, "dask"):
+        import dask.array
+
+        array = dask.array.from_array(array, chunks=getattr(array, "chunks", "auto"), asarray=False)
+    return array.transpose(order)
