@@ -72,10 +72,12 @@ def test_an_image_with_channels_behind_time_is_shown_with_channels_first(
     write_image(path, pixels, "TCYX", (0.5, 0.25))
     image = opened(path)
     viewer.add_layer(image)
+    viewer.dims.set_point((0, 1), (3, 1))
     dock = make_dock()
     do.qtbot.waitUntil(lambda: dock.strokes is not None, timeout=5000)
     assert dock.image is not None
     assert dock.image.name == f"{image.name}, channels first"
+    assert viewer.dims.point[:2] == (1, 3)
     assert (image.visible, image.data.shape) == (False, (4, 2, 24, 32))
     np.testing.assert_array_equal(np.asarray(dock.image.data), pixels.transpose(1, 0, 2, 3))
     assert dock.panel.info.text() == "2D 32 × 24, 4 time points, 2 channels, 0.5 × 0.25 µm"

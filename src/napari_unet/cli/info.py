@@ -82,4 +82,6 @@ def _size(spacing: tuple[float, ...]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_value(item) for item in value)
+    if isinstance(value, dict):  # what the training began with
+        return f"{'starting weights' if value.get('pretrained') else 'a model'} of {value.get('steps', 0):,} steps"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -57,6 +57,9 @@ def bring_channels_first(viewer: ViewerModel, image: Image, axes: str) -> Image 
         )
         hand_on_facts(image, made, order)
         viewer.add_layer(made)
+        hidden = viewer.dims.ndim - image.ndim
+        point = [viewer.dims.point[hidden + axis] for axis in order]
+        viewer.dims.set_point(range(hidden, viewer.dims.ndim), point)  # the same channel and time as before
     made.visible, image.visible = True, False
     return made
 

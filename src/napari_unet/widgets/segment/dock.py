@@ -144,7 +144,10 @@ class SegmentDock(ScrollingDock):
         if instead is None:
             return False
         self.image_chooser.choose(instead)
-        self.message.note(f"'{instead.name}' shows the pixels of '{image.name}' as strokes and results need them.")
+        self.message.note(
+            f"'{instead.name}' shows the pixels of '{image.name}' as strokes and results need them; '{image.name}' is "
+            "hidden, and may be removed."
+        )
         return True
 
     def update_image(self) -> None:
