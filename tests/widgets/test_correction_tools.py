@@ -10,7 +10,10 @@ from napari.components import ViewerModel
 from napari.layers import Labels
 from pytestqt.qtbot import QtBot
 
+from napari_unet.models.model import Model
+from napari_unet.nets.config import ModelConfig
 from napari_unet.widgets.parts.layer_tools import read_role
+from napari_unet.widgets.results.predict_job import PredictRequest
 from napari_unet.widgets.segment.dock import SegmentDock
 
 Path = list[tuple[float, ...]]
@@ -215,3 +218,18 @@ def test_strokes_read_as_a_ground_truth_are_left_alone(at: Corrector) -> None:
     at.use("reject", USES["reject"])
     assert "ground truth" in at.said()
     assert not at.strokes.data.any()
+
+
+def test_predictions_of_the_image_are_told_what_the_tools_painted(at: Corrector) -> None:
+    at.strokes.data_setitem((np.array([1, 2, 2]), np.array([2, 2, 3])), 1)
+    at.use("split", USES["split"])
+    request, _ = at.dock.prediction(Model.create(ModelConfig(features=2, depth=1)), after_training=False)
+    assert isinstance(request, PredictRequest)
+    assert request.held is not None
+    whole = (slice(0, 60), slice(0, 80))
+    held = request.held.read(whole)
+    assert held is not None
+    np.testing.assert_array_equal(held[5:], at.strokes.data[5:])
+    assert not held[:5].any()  # painted with the brush
+    at.strokes.undo()
+    assert request.held.read(whole) is None

@@ -20,6 +20,7 @@ from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import PredictFinished, PredictRecovered, PredictStarted, TilePredicted
 from napari_unet.widgets.parts.source import ImageSource, read_source
 from napari_unet.widgets.results.arrays import ResultArray
+from napari_unet.widgets.results.held import HeldPixels
 from napari_unet.widgets.results.predict_job import PieceReady, PredictNote, PredictRequest, PredictSummary, predict
 from napari_unet.widgets.results.record import PredictionRecord
 
@@ -269,3 +270,53 @@ def test_nothing_is_written_into_what_has_become_the_persons(
     assert words_of(events) == []
     assert len(known.boxes) == 7
     np.testing.assert_array_equal(result, kept)
+
+
+@pytest.mark.parametrize("block", [16, 1024])
+def test_what_corrections_painted_holds_in_later_results(
+    discs: np.ndarray, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(VIEW_FIRST, predict_known(discs, 32))
+    monkeypatch.setattr("napari_unet.widgets.results.frame_labels._BLOCK", {2: block})
+    strokes = SimpleNamespace(data=np.zeros(discs.shape, np.uint16))
+    held = HeldPixels()
+
+    def correct(rows: slice, columns: slice, value: int) -> None:
+        places = np.nonzero(strokes.data[rows, columns] >= 0)
+        held.add(strokes, (places[0] + rows.start, places[1] + columns.start))
+        strokes.data[rows, columns] = value
+
+    correct(slice(8, 32), slice(18, 21), 1)  # splits the disc at (20, 20)
+    correct(slice(14, 26), slice(12, 14), 4)
+    correct(slice(14, 26), slice(26, 28), 5)
+    correct(slice(60, 61), slice(70, 71), 1)  # undone below
+    strokes.data[60, 70] = 0
+    correct(slice(5, 27), slice(59, 81), 1)  # rejects the disc at (16, 70)
+    correct(slice(40, 42), slice(46, 50), 6)  # joins the discs at (40, 48) and (60, 80), which do not even touch
+    correct(slice(58, 62), slice(78, 82), 6)
+    result = np.zeros(discs.shape, np.uint16)
+    words = run(request_for(read_source(Image(discs)), result, held=held))
+
+    assert words == [PredictSummary("3 objects")]
+    left, right = result[20, 12], result[20, 28]
+    assert left > 0 < right
+    assert left != right
+    assert result[40, 48] == result[60, 80] not in (0, left, right)
+    assert not result[5:27, 59:81].any()
+    assert not result[8:32, 18:21].any()
+    assert sorted(np.unique(result)) == sorted({0, left, right, result[40, 48]})
+
+
+def test_areas_agree_with_corrections_and_with_nothing_else(discs: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(VIEW_FIRST, predict_known(discs, 32))
+    strokes = SimpleNamespace(data=np.zeros(discs.shape, np.uint8))
+    strokes.data[:3] = 2  # painted with the brush
+    held = HeldPixels()
+    held.add(strokes, (np.array([20, 0, 79]), np.array([20, 95, 0])))
+    strokes.data[20, 20] = 1
+    strokes.data[79, 0] = 2
+    result = np.zeros(discs.shape, np.uint8)
+    run(request_for(read_source(Image(discs)), result, "classes", held=held))
+    expected = discs + 1
+    expected[20, 20], expected[79, 0], expected[0, 95] = 1, 2, 2
+    np.testing.assert_array_equal(result, expected)

@@ -15,7 +15,7 @@ from napari.layers import Image
 from napari_unet.widgets.parts.layer_file import hand_on_facts
 from napari_unet.widgets.parts.layer_tools import alignment_of
 
-__all__ = ["bring_channels_first"]
+__all__ = ["bring_channels_first", "tell_of"]
 
 _KEY = "channels first of"
 
@@ -62,6 +62,14 @@ def bring_channels_first(viewer: ViewerModel, image: Image, axes: str) -> Image 
         viewer.dims.set_point(range(hidden, viewer.dims.ndim), point)  # the same channel and time as before
     made.visible, image.visible = True, False
     return made
+
+
+def tell_of(made: Image, image: Image) -> str:
+    """Say why there is another layer."""
+    return (
+        f"'{made.name}' shows the pixels of '{image.name}' as strokes and results need them; '{image.name}' is hidden, "
+        "and may be removed."
+    )
 
 
 def _transposed(array: Any, order: list[int]) -> Any:

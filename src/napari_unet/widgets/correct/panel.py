@@ -66,7 +66,7 @@ TOOLS = {
         "Erase strokes",
         "Shift+E",
         "Click a stroke, or draw around several.",
-        "Take strokes away; the result stays until the next training.",
+        "Take strokes away; the next result does without them.",
     ),
 }
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,7 @@ from napari_unet.widgets.parts.layer_tools import shape_of
 from napari_unet.widgets.parts.messages import MessageLine
 from napari_unet.widgets.parts.window_keys import WindowKeys
 from napari_unet.widgets.parts.worker import Job, StopCheck
+from napari_unet.widgets.results.held import HeldPixels
 
 __all__ = ["CorrectionTarget", "CorrectionTools"]
 
@@ -103,6 +105,7 @@ class CorrectionTools:
         self._waiting: deque[tuple[Callable[[], Correction], CorrectionTarget]] = deque()
         self._job: Job | None = None
         self._closed = False
+        self._held: WeakKeyDictionary[Image, HeldPixels] = WeakKeyDictionary()
         for name, tool in TOOLS.items():
             panel.show_key(name, keys.bind(tool.key, tool.title, partial(self.toggle, name)))
             panel.buttons[name].clicked.connect(partial(self._on_button, name))
@@ -112,6 +115,10 @@ class CorrectionTools:
     def is_busy(self) -> bool:
         """Whether a correction is being worked out."""
         return self._job is not None
+
+    def held_in(self, image: Image) -> HeldPixels:
+        """Return what corrections painted in an image, now and later; results agree with it."""
+        return self._held.setdefault(image, HeldPixels())
 
     def toggle(self, name: str) -> None:
         """Take a tool in hand, or put it away if it is."""
@@ -250,6 +257,7 @@ class CorrectionTools:
         """Paint a correction in one step that can be undone."""
         if target.strokes not in self.viewer.layers:
             return
+        self.held_in(target.image).add(target.strokes, correction.strokes.indices)
         self.changes.make(target, correction)
         self.source.strokes_corrected(target.strokes, np.unique(correction.strokes.values))
         self.message.note(f"{correction.text[0].upper()}{correction.text[1:]}; Ctrl+Z takes it back.")

@@ -86,7 +86,10 @@ class LiveTarget:
         self.layers = ResultLayers(dock.viewer, labels, probabilities, uncertainty)
         region = choose_region(self.look.view, source, "frame")
         model = cast("Any", None)  # the one that is shown then takes its place
-        self.request: PredictRequest = predict_request(dock.panel, source, model, self.look, region, self.layers)
+        held = dock.tools.corrections.held_in(self.image)
+        self.request: PredictRequest = predict_request(
+            dock.panel, source, model, self.look, region, self.layers, held=held
+        )
 
     def _wanted(self) -> tuple[Any, ...]:
         frame = tuple(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from napari_unet.data.axes import Box
 from napari_unet.widgets.annotate.label_storage import new_scratch_array
 from napari_unet.widgets.parts.worker import StopCheck
+from napari_unet.widgets.results.held import hold, joined
 from napari_unet.widgets.results.record import PredictionRecord
 
 if TYPE_CHECKING:
@@ -54,10 +55,19 @@ class FrameLabeller:
         position, spans = self.layout.split_box(box)
         if self.request.task == "classes":
             labels = np.asarray(probabilities.argmax(axis=0) + 1, np.uint8)
+            held = self._read_held(box)
+            if held is not None:
+                labels = np.where(held > 0, held, labels).astype(np.uint8)
         else:
             foreground = 1 - self.layout.read_labels(probabilities[0], (0,) * len(position))
+            held = self._held_in(position, spans)
+            if held is not None:
+                foreground = hold(foreground, held)
             self._collect(position, spans, foreground)
-            labels = self._in_label_order(self._ids.mark(self._objects(foreground)))
+            objects = self._objects(foreground)
+            if held is not None:
+                objects = joined(objects, held, int(objects.max(initial=0)))[objects]
+            labels = self._in_label_order(self._ids.mark(objects))
         if not self.request.result.write(box, labels):
             return False
         for array, block in zip(self.request.probabilities, probabilities[1:], strict=False):
@@ -86,6 +96,10 @@ class FrameLabeller:
         if self.request.task == "classes" or frame.foreground is None or spans in frame.found:
             return
         table: Labels = np.zeros(1, np.uint16)
+        held = self._held_in(position, spans)
+        corrected: list[tuple[Labels, Labels]] = []  # objects and the strokes of corrections in them
+        if held is not None:
+            frame.foreground[spans] = hold(frame.foreground[spans], held)
         for event in label_blocks(
             frame.foreground[spans],
             block=_BLOCK[self.layout.ndim],
@@ -104,15 +118,46 @@ class FrameLabeller:
                     for part, span in zip(event.box, spans, strict=True)
                 )
                 box = self.layout.label_box(position, where)
+                if held is not None:
+                    strokes = held[event.box]
+                    corrected.append((event.labels[strokes > 0], strokes[strokes > 0]))
                 if not self.request.result.write(box, self._in_label_order(table[event.labels])):
                     return
                 yield box
             yield event.done / event.total
         self._count += len(table) - 1
+        if corrected:
+            yield from self._join(position, spans, table, corrected)
         self._finished_frames += 1
         frame.found.append(spans)
         if spans == everything:
             frame.foreground = None
+
+    def _join(
+        self, position: Position, spans: Box, table: Labels, corrected: list[tuple[Labels, Labels]]
+    ) -> Iterator[Box]:
+        """Give objects that corrections made one the same id; yields what was written, if anything was."""
+        objects, strokes = (np.concatenate(parts) for parts in zip(*corrected, strict=True))
+        part_of = joined(objects, strokes, len(table) - 1)
+        others = np.flatnonzero(part_of != np.arange(len(part_of)))
+        if not others.size:
+            return
+        labels = np.array(self.layout.read_labels(self.request.result.levels[0], position)[spans])
+        for number in others:
+            labels[labels == table[number]] = table[part_of[number]]
+        box = self.layout.label_box(position, spans)
+        if self.request.result.write(box, self._in_label_order(labels)):
+            self._count -= len(others)
+            yield box
+
+    def _read_held(self, box: Box) -> Labels | None:
+        """Return what corrections painted in a box of the labels."""
+        return None if self.request.held is None else self.request.held.read(box)
+
+    def _held_in(self, position: Position, spans: Box) -> Labels | None:
+        """Return what corrections painted in a box of a frame, in the order of the network's axes."""
+        held = self._read_held(self.layout.label_box(position, spans))
+        return None if held is None else self.layout.read_labels(held, (0,) * len(position))
 
     @property
     def summary(self) -> str:

@@ -22,6 +22,7 @@ from napari_unet.widgets.parts.torch_loading import load_torch
 from napari_unet.widgets.parts.worker import StopCheck
 from napari_unet.widgets.results.arrays import ResultArray
 from napari_unet.widgets.results.frame_labels import FrameLabeller
+from napari_unet.widgets.results.held import HeldPixels
 from napari_unet.widgets.results.record import PredictionRecord
 from napari_unet.widgets.results.stitched import join_slices
 from napari_unet.widgets.results.tile_order import predict_view_first
@@ -69,6 +70,8 @@ class PredictRequest:
     join : float or None
         Intersection over union from which on objects of neighbouring slices are one, when all slices are predicted;
         None: each slice has objects of its own.
+    held : HeldPixels or None
+        What the correction tools painted, which the result agrees with.
     """
 
     source: ImageSource
@@ -84,6 +87,7 @@ class PredictRequest:
     threads: int = 1
     uncertainty: UncertaintyTarget | None = None
     join: float | None = None
+    held: HeldPixels | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_unet.errors import InputError, UNetError
 from napari_unet.widgets.annotate.annotation import check_shape, ensure_strokes_layer
-from napari_unet.widgets.annotate.channels_first import bring_channels_first
+from napari_unet.widgets.annotate.channels_first import bring_channels_first, tell_of
 from napari_unet.widgets.annotate.class_list import ClassList
 from napari_unet.widgets.annotate.class_table import ClassTable
 from napari_unet.widgets.annotate.image_notes import ImageNotes
@@ -144,10 +144,7 @@ class SegmentDock(ScrollingDock):
         if instead is None:
             return False
         self.image_chooser.choose(instead)
-        self.message.note(
-            f"'{instead.name}' shows the pixels of '{image.name}' as strokes and results need them; '{image.name}' is "
-            "hidden, and may be removed."
-        )
+        self.message.note(tell_of(instead, image))
         return True
 
     def update_image(self) -> None:
@@ -355,7 +352,8 @@ class SegmentDock(ScrollingDock):
         probabilities = self.probability_layers(image, source, model.config.classes)
         uncertainty = self.tools.uncertainty_layer(image, source, self.panel.spot.shown_measure)
         layers = ResultLayers(self.viewer, labels, probabilities, uncertainty)
-        return predict_request(self.panel, source, model, look, region, layers, join=join), layers
+        held = self.tools.corrections.held_in(image)
+        return predict_request(self.panel, source, model, look, region, layers, join=join, held=held), layers
 
     def take_model(self, model: Model) -> None:
         """Show the classes, the task and the network of a model that was opened."""

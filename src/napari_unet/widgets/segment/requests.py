@@ -13,6 +13,7 @@ from napari_unet.nets.config import ModelConfig
 from napari_unet.predict.config import PredictConfig
 from napari_unet.settings import describe_settings
 from napari_unet.widgets.parts.source import ImageSource
+from napari_unet.widgets.results.held import HeldPixels
 from napari_unet.widgets.results.layers import ResultLayers, filled_positions, record_of
 from napari_unet.widgets.results.predict_job import PredictRequest
 from napari_unet.widgets.results.view_region import Look
@@ -119,8 +120,9 @@ def predict_request(
     layers: ResultLayers,
     *,
     join: bool = False,
+    held: HeldPixels | None = None,
 ) -> PredictRequest:
-    """Put a prediction together; `join` joins objects over slices.
+    """Put a prediction together; `join` joins objects over slices, `held` is what corrections painted in the image.
 
     Raises
     ------
@@ -142,4 +144,5 @@ def predict_request(
         threads=window.threads or default_threads(),
         uncertainty=None if layers.uncertainty is None else layers.uncertainty.target,
         join=window.join_overlap if join else None,
+        held=held,
     )

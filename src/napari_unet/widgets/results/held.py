@@ -1,0 +1,94 @@
+"""What the correction tools painted holds in later results, too.
+
+A network that has taken a correction in does not always see it in the same way, least of all at once. Where a tool
+painted background there is background, what it painted as one object is one object, and what it cut stays cut.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_unet.data.axes import Box
+
+__all__ = ["HeldPixels", "hold", "joined"]
+
+_BACKGROUND, _FOREGROUND = 1, 2  # labels of strokes; higher ones are those of single objects
+
+Indices = tuple[npt.NDArray[np.intp], ...]
+Labels = npt.NDArray[Any]
+
+
+class _HasData(Protocol):
+    @property
+    def data(self) -> Any:
+        """The strokes."""
+
+
+class HeldPixels:
+    """The pixels of an image that corrections painted, and what its strokes say there now.
+
+    What is undone, erased or painted over counts no more, or as it is now.
+    """
+
+    def __init__(self) -> None:
+        self._painted: list[tuple[_HasData, Indices]] = []
+
+    def add(self, strokes: _HasData, indices: Indices) -> None:
+        """Take note of the pixels that a correction painted in a strokes layer."""
+        if indices[0].size:
+            self._painted.append((strokes, indices))
+
+    def read(self, box: Box) -> Labels | None:
+        """Return the strokes of corrections in a box (\\*box), 0 elsewhere; None where there are none.
+
+        It may be called in a worker.
+        """
+        found: Labels | None = None
+        for strokes, indices in tuple(self._painted):
+            inside = np.logical_and.reduce(
+                [(axis >= part.start) & (axis < part.stop) for axis, part in zip(indices, box, strict=True)]
+            )
+            if not inside.any():
+                continue
+            places = tuple(axis[inside] for axis in indices)
+            if found is None:
+                found = np.zeros([part.stop - part.start for part in box], np.uint32)
+            values = np.asarray(strokes.data[places])
+            found[tuple(axis - part.start for axis, part in zip(places, box, strict=True))] = values
+        return found if found is not None and found.any() else None
+
+
+def hold(foreground: npt.NDArray[np.float32], strokes: Labels) -> npt.NDArray[np.float32]:
+    """Return a probability of foreground that agrees with strokes of the same shape.
+
+    Examples
+    --------
+    >>> hold(np.float32([0.5, 0.5, 0.5]), np.array([0, 1, 4])).tolist()
+    [0.5, 0.0, 1.0]
+    """
+    painted = np.where(strokes == _BACKGROUND, np.float32(0), np.float32(1))
+    return np.where(strokes > 0, painted, foreground)
+
+
+def joined(objects: Labels, strokes: Labels, count: int) -> Labels:
+    """Return for each of the objects 0 (none), 1, ..., `count` the one that it is part of.
+
+    Objects that touch the strokes of one object, and of no other, are one.
+
+    Examples
+    --------
+    >>> joined(np.array([1, 2, 3, 3]), np.array([7, 7, 0, 8]), 3).tolist()
+    [0, 1, 1, 3]
+    """
+    part_of = np.arange(count + 1)
+    painted = (strokes > _FOREGROUND) & (objects > 0)
+    pairs = np.unique(np.stack([objects[painted], strokes[painted]]).astype(np.int64), axis=1)
+    numbers, times = np.unique(pairs[0], return_counts=True)
+    single = np.isin(pairs[0], numbers[times == 1])
+    for label in np.unique(pairs[1, single]):
+        members = pairs[0, single & (pairs[1] == label)]
+        part_of[members] = members.min()
+    return part_of
