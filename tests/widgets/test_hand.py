@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from napari.components import ViewerModel
 
+from napari_unet.nets import allocator
+from napari_unet.widgets.live import work
 from napari_unet.widgets.live.hand import Hand
 from napari_unet.widgets.live.work import LiveMail, _Work
 
@@ -65,8 +67,20 @@ def test_learning_waits_for_the_hand_for_a_second_at_most(moves: bool) -> None:
         return ()
 
     learner = SimpleNamespace(step=step, idle=False, current_model=lambda: None)
-    work = _Work(learner, LiveMail(hand_moves=lambda: moves))  # type: ignore[arg-type]
+    working = _Work(learner, LiveMail(hand_moves=lambda: moves), stop.is_set)  # type: ignore[arg-type]
     began = time.monotonic()
-    list(work.run(stop.is_set))
+    list(working.run())
     assert len(steps) == 3
     assert (time.monotonic() - began > 2.5) == moves
+
+
+@pytest.mark.parametrize("rests", [True, False])
+def test_freed_memory_is_given_back_while_the_hand_rests(rests: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(work, "_BETWEEN_TIDIES", -1.0)
+    monkeypatch.setattr(allocator, "give_back_freed_memory", lambda: given.append(time.monotonic()))
+    answers = iter([False, True])
+    learner = SimpleNamespace(step=lambda: (), idle=False, current_model=lambda: None)
+    mail = LiveMail(touched=time.monotonic() - (60 if rests else 0))
+    list(_Work(learner, mail, lambda: next(answers, True)).run())  # type: ignore[arg-type]
+    assert len(given) == rests

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psutil
 from torch import nn
 
-__all__ = ["keep_freed_memory", "limit_freed_memory", "share_freed_memory"]
+__all__ = ["give_back_freed_memory", "keep_freed_memory", "limit_freed_memory", "share_freed_memory"]
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -2, -3, -4  # parameters of mallopt, from malloc.h
 _ARENA_MAX = -8
@@ -53,6 +53,18 @@ def keep_freed_memory() -> Iterator[None]:
         yield
     finally:
         _leave(library)
+
+
+def give_back_freed_memory() -> None:
+    """Give the freed memory that is kept back to the system now, as from time to time in something that runs for long.
+
+    It falls into pieces, and new memory is taken for what fits into none of them. Giving back takes some hundredths of a
+    second, and the next step or tile has the system clear what it takes. Elsewhere than on Linux with glibc this does
+    nothing.
+    """
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["LearnerReady", "LiveMail", "ModelNow", "RestPiece", "ViewWritten", "learn"]
 
 _PAUSE_SECONDS = 2.0  # without strokes and moves after which the rest is predicted
+_BETWEEN_TIDIES = 60.0  # seconds after which freed memory is given back
 _BETWEEN_RESTS = 10.0  # seconds, where only the network has become better
 _REST_TILE = 320  # pixels: so small that a stroke need not wait long for one
 _WAIT_SECONDS = 0.1
@@ -163,6 +164,7 @@ class _Work:
         self._rest: Iterator[Any] | None = None
         self._rest_version = (0, 0)
         self._rested_at = 0.0
+        self._tidied_at = time.monotonic()
 
     def run(self) -> Iterator[Any]:
         """Go on until it should stop."""
@@ -173,6 +175,7 @@ class _Work:
             if self.mail.model_wanted:
                 self.mail.model_wanted = False
                 yield from self._hand_over()
+            self._tidy()
             measured = self._uncertainty.step()
             if measured is not None:
                 yield RestPiece(self._seen, measured)
@@ -190,6 +193,15 @@ class _Work:
         end = time.monotonic() + _LONGEST_WAIT
         while self.mail.hand_moves() and time.monotonic() < end and not self.should_stop():
             time.sleep(0.01)
+
+    def _tidy(self) -> None:
+        """Give freed memory back now and then, while the person's hand rests."""
+        from napari_unet.nets.allocator import give_back_freed_memory
+
+        now = time.monotonic()
+        if now - self._tidied_at > _BETWEEN_TIDIES and now - self.mail.touched > _PAUSE_SECONDS:
+            self._tidied_at = now
+            give_back_freed_memory()
 
     def _take(self, event: LiveEvent) -> Iterator[Any]:
         from napari_unet.live.events import BetterNetwork, RegionAnswered, SourceChanged, StrokesMissing
