@@ -58,9 +58,9 @@ def keep_freed_memory() -> Iterator[None]:
 def give_back_freed_memory() -> None:
     """Give the freed memory that is kept back to the system now, as from time to time in something that runs for long.
 
-    It falls into pieces, and new memory is taken for what fits into none of them. Giving back takes some hundredths of a
-    second, and the next step or tile has the system clear what it takes. Elsewhere than on Linux with glibc this does
-    nothing.
+    It falls into pieces, and new memory is taken for what fits into none of them. Giving back takes some hundredths
+    of a second, and the next step or tile has the system clear what it takes. Elsewhere than on Linux with glibc this
+    does nothing.
     """
     library = _glibc()
     if library is not None:
