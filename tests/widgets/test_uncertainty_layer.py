@@ -129,6 +129,22 @@ def test_stop_keeps_what_is_measured_and_predict_goes_on(
     assert (layer.data > 0).mean() > 0.99
 
 
+def test_removing_the_layer_takes_the_tick_away(
+    viewer: ViewerModel, make_dock: Callable[[], SegmentDock], do: Any, rng: np.random.Generator
+) -> None:
+    viewer.add_image(rng.random((40, 45)).astype(np.float32), name="image")
+    dock = ready(make_dock())
+    for measure in ("entropy", "disagreement"):
+        choose(dock, measure)
+        predict(dock, do)
+    viewer.layers.remove(layer_of(viewer, "entropy"))
+    assert dock.panel.spot.uncertainty.isChecked()
+    viewer.layers.remove(layer_of(viewer, "disagreement"))
+    assert not dock.panel.spot.uncertainty.isChecked()
+    predict(dock, do)
+    assert [layer.name for layer in viewer.layers if isinstance(layer, Image)] == ["image"]
+
+
 def test_the_choice_is_kept_with_the_session(make_dock: Callable[[], SegmentDock]) -> None:
     dock = make_dock()
     spot = dock.panel.spot

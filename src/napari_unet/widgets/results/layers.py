@@ -43,6 +43,7 @@ __all__ = [
     "record_of",
     "result_colormap",
     "result_name",
+    "shows_uncertainty",
     "usable_as_source",
 ]
 
@@ -209,11 +210,20 @@ class UncertaintyLayer:
     target: UncertaintyTarget
 
 
+def _uncertainty_role(measure: Measure) -> str:
+    return f"uncertainty {measure}"
+
+
+def shows_uncertainty(layer: Layer, measure: Measure | None) -> bool:
+    """Whether the dock made a layer for the uncertainty by a measure."""
+    return measure is not None and read_role(layer) == _uncertainty_role(measure)
+
+
 def ensure_uncertainty_layer(
     viewer: ViewerModel, image: Image, source: ImageSource, measure: Measure
 ) -> UncertaintyLayer:
     """Return the layer for the uncertainty of an image by a measure; make one if there is none."""
-    layer = find_marked(viewer.layers, f"uncertainty {measure}", image)
+    layer = find_marked(viewer.layers, _uncertainty_role(measure), image)
     if not isinstance(layer, Image) or shape_of(layer) != source.layout.label_shape:
         name, brightest = _MEASURES[measure]
         layer = Image(
@@ -227,7 +237,7 @@ def ensure_uncertainty_layer(
             **alignment_of(image, source.label_dims),
         )
         layer.contrast_limits = (0, brightest)  # within the range that the slider keeps
-        mark_layer(layer, f"uncertainty {measure}", image)
+        mark_layer(layer, _uncertainty_role(measure), image)
         add_below_active(viewer, layer)
     return UncertaintyLayer(layer, UncertaintyTarget(measure, ResultArray.of(layer), record_of(layer)))
 

@@ -13,7 +13,12 @@ from napari_unet.widgets.correct.next_spot import NextSpot, view_middle
 from napari_unet.widgets.correct.spot_job import SpotRequest
 from napari_unet.widgets.correct.tools import CorrectionTarget, CorrectionTools
 from napari_unet.widgets.parts.source import ImageSource
-from napari_unet.widgets.results.layers import UncertaintyLayer, ensure_uncertainty_layer, find_result_layer
+from napari_unet.widgets.results.layers import (
+    UncertaintyLayer,
+    ensure_uncertainty_layer,
+    find_result_layer,
+    shows_uncertainty,
+)
 from napari_unet.widgets.results.stored import goes_to_disk, stored_path
 from napari_unet.widgets.segment.requests import NO_IMAGE, choose_extent, default_threads
 from napari_unet.widgets.segment.window_config import WindowConfig
@@ -52,6 +57,7 @@ class SegmentTools:
         self.corrections = CorrectionTools(dock.viewer, panel.correct, dock.message, keys, self)
         self.spots = NextSpot(dock.viewer, panel.spot, dock.message, keys, self)
         panel.spot.uncertainty.toggled.connect(self._on_uncertainty)
+        dock.viewer.layers.events.removed.connect(self._on_layer_removed)
         keys.bind("Shift+T", "train, or stop the training", panel.train.click)
         keys.bind("Shift+W", "segment what is chosen beside Predict", panel.predict.click)
         keys.bind("Shift+H", "show or hide the result", self.toggle_result)
@@ -59,6 +65,7 @@ class SegmentTools:
 
     def close(self) -> None:
         """Put the tools away."""
+        self.dock.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.corrections.close()
         self.spots.close()
 
@@ -120,6 +127,12 @@ class SegmentTools:
             source = self.dock.read_image(image)
             if goes_to_disk(panel, source, choose_extent(panel, source, after_training=False)):
                 self.dock.message.note(_NOT_ON_DISK)
+
+    def _on_layer_removed(self, event: Any) -> None:
+        """Show the uncertainty no more when its layer was removed."""
+        spot = self.dock.panel.spot
+        if shows_uncertainty(event.value, spot.shown_measure):
+            spot.uncertainty.setChecked(False)
 
     def _painted(self) -> tuple[Image, Labels, ImageSource]:
         dock = self.dock
