@@ -83,7 +83,7 @@ def decode_strokes(annotation: npt.NDArray[Any], task: Task = "objects", classes
         if highest > classes:
             raise AnnotationError(
                 f"The annotation holds the value {highest}, but there are only {classes} classes; "
-                "add a class or paint with one that is there."
+                "add a class, or erase what has that value."
             )
         index = np.where(valid, annotation, BACKGROUND).astype(np.uint8) - np.uint8(1)
         return Targets(index, valid, np.zeros_like(annotation))

@@ -95,8 +95,8 @@ class StrokesFeed:
         if names != self._names:
             if self._names:
                 self._look_at_suspects()  # what was undone before counts before
-                self.learner.set_classes(names)
                 self.on_change(None)
+            self.learner.set_classes(names)  # also at first: they may have changed while the learner was made
             self._names = names
         wanted = self._find(image, source)
         for key in set(self._followed) - set(wanted):

@@ -1,0 +1,44 @@
+"""What the learner is told of the window when it is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from pytestqt.qtbot import QtBot
+
+from napari_unet.widgets.live.feed import StrokesFeed
+from napari_unet.widgets.segment.dock import SegmentDock
+
+
+class NotingLearner:
+    """Takes the calls of a feed."""
+
+    def __init__(self) -> None:
+        self.classes: list[tuple[str, ...]] = []
+
+    def set_classes(self, names: tuple[str, ...]) -> None:
+        self.classes.append(names)
+
+    def set_annotation(self, key: Any, sample: Any) -> None:
+        """Take an image."""
+
+
+def test_a_class_that_was_added_while_the_learner_was_made_is_told(
+    viewer: ViewerModel, make_dock: Callable[[], SegmentDock], qtbot: QtBot
+) -> None:
+    viewer.add_image(np.zeros((32, 32)), name="image")
+    dock = make_dock()
+    qtbot.waitUntil(lambda: dock.strokes is not None, timeout=5000)
+    dock.choose_task("classes")
+    dock.classes.table.add("vessel")
+    dock.classes.rebuild()
+    learner: Any = NotingLearner()
+    feed = StrokesFeed(dock, learner, lambda box: None)
+    assert dock.image is not None
+    for _ in range(2):
+        feed.update(dock.image, dock.read_image(dock.image))
+    assert learner.classes == [("background", "foreground", "vessel")]
+    feed.close()
