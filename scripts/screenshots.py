@@ -76,12 +76,27 @@ def take_pictures() -> None:
     strokes.visible = False
     save("segmented")
     strokes.visible = True
+    show_uncertainty(dock, wait)
+    save("uncertainty")
+    viewer.layers.remove("disagreement: cells")
+    viewer.layers["objects: cells"].visible = True
+    viewer.reset_view()
     correct(dock, np.asarray(example.labels), wait)
     save("correct")
     dock.tools.corrections.put_away()
     show_batch(viewer, wait)
     save("batch")
     viewer.close()
+
+
+def show_uncertainty(dock: Any, wait: Callable[[Callable[[], bool], float], None]) -> None:
+    """Show where the model says something else when the image is turned, and go to the next uncertain spot."""
+    spot, spots = dock.panel.spot, dock.tools.spots
+    spot.measures.setCurrentIndex(spot.measures.findData("disagreement"))
+    spot.uncertainty.setChecked(True)
+    spots.search()
+    wait(lambda: not spots.is_busy, 300)
+    dock.viewer.layers["objects: cells"].visible = False
 
 
 def correct(dock: Any, truth: np.ndarray, wait: Callable[[Callable[[], bool], float], None]) -> None:
