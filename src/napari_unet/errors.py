@@ -15,6 +15,7 @@ __all__ = [
     "ProcessLostError",
     "SessionError",
     "UNetError",
+    "is_out_of_memory",
 ]
 
 
@@ -52,3 +53,30 @@ class ProcessLostError(UNetError):
 
 class SessionError(UNetError):
     """A saved session is missing, damaged, foreign or from a newer version."""
+
+
+_MEMORY_SIGNS = (
+    "not enough memory",
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "alloc_failed",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that the memory of the device or the computer was not enough.
+
+    PyTorch has a class of its own only for graphics cards; for the computer's memory it is known by its words.
+
+    Examples
+    --------
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory"))
+    (True, True)
+    >>> is_out_of_memory(RuntimeError("The size of tensor a must match the size of tensor b"))
+    False
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _MEMORY_SIGNS)

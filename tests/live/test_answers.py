@@ -253,7 +253,7 @@ def test_objects_have_one_id_each(person: Person) -> None:
 
 def test_a_call_wakes_who_waits(person: Person) -> None:
     learner = make_learner()
-    assert of(run(learner), Idle)[0].reason == "Too little is painted."
+    assert of(run(learner), Idle)[0].reason == "The training waits until there is an answer."
     assert not learner.wait(0.01)
     learner.set_annotation("a", person.sample())
     assert learner.wait(10)

@@ -82,7 +82,7 @@ def test_the_network_takes_over_when_it_scores_better(person: Person, monkeypatc
     np.testing.assert_allclose(answer.probabilities, expected, atol=0.02)
     person.strokes[:] = np.where(person.strokes == 2, 0, person.strokes)  # all of a class is erased
     learner.set_annotation("a", person.sample())
-    assert of(run(learner), Idle)[-1].reason == "Too little is painted."
+    assert of(run(learner), Idle)[-1].reason == "The training waits until there is an answer."
     person.rows[2] = [14, 20, 28]
     person.paint(2, 2)
     learner.set_annotation("a", person.sample())

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_unet.errors import DeviceError
+from napari_unet.errors import DeviceError, is_out_of_memory
 from napari_unet.nets.config import ModelConfig
-from napari_unet.nets.device import Device, choose_device, is_out_of_memory
+from napari_unet.nets.device import Device, choose_device
 from napari_unet.nets.registry import build_network
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import napari
 import numpy as np
 from napari.layers import Image, Labels
 from pytestqt.qtbot import QtBot
+from qtpy.QtWidgets import QApplication
 
 from napari_unet.widgets.live.feed import key_of
 from napari_unet.widgets.segment.dock import SegmentDock
@@ -68,3 +72,53 @@ def still_usable(dock: SegmentDock, qtbot: QtBot) -> None:
         stop(dock, qtbot)
     train(dock, qtbot)
     stop(dock, qtbot)
+
+
+# ---- in the real window
+
+
+def open_window() -> Any:
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(1200, 860)
+    return viewer
+
+
+def close_window(viewer: Any) -> None:
+    viewer.close()
+    QApplication.sendPostedEvents(None, 0)
+    QApplication.processEvents()
+
+
+def open_dock(viewer: Any, qtbot: QtBot) -> SegmentDock:
+    """Open the dock with a tiny network."""
+    _, dock = viewer.window.add_plugin_dock_widget("napari-unet", "U-Net: Segment")
+    dock.panel.model_form.set_values({"features": 4, "depth": 1})
+    dock.panel.train_form.set_values({"crop": 32, "batch_size": 2, "validate_every": 2})
+    dock.panel.window_form.set_values({"start": "nothing"})
+    assert isinstance(dock, SegmentDock)
+    return dock
+
+
+def begin(dock: SegmentDock, image: np.ndarray, truth: np.ndarray, qtbot: QtBot, do: Any) -> None:
+    """Open an image, paint, and train."""
+    layer = dock.viewer.add_image(image, name="spots")
+    qtbot.waitUntil(lambda: dock.image is layer and dock.strokes is not None, timeout=WAIT)
+    dock.live.answer = None  # that of the test before
+    do.paint(dock, truth)
+    answered(dock, qtbot)
+    train(dock, qtbot)
+
+
+def is_open(dock: SegmentDock) -> bool:
+    return dock._closing is not None and dock._closing._work is not None
+
+
+def new_stroke(dock: SegmentDock, qtbot: QtBot, row: int) -> None:
+    """Paint a row of foreground, and wait until it is answered; nothing else is changed."""
+    assert dock.strokes is not None
+    wanted, seen = dock.strokes.data.copy(), changes(dock)
+    wanted[row, 4:24] = 2
+    stroke(dock.strokes, slice(row, row + 1), 2)
+    answered(dock, qtbot, seen)
+    qtbot.waitUntil(lambda: np.array_equal(known_strokes(dock, dock.image), wanted), timeout=WAIT)
+    np.testing.assert_array_equal(dock.strokes.data, wanted)

@@ -25,9 +25,9 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from napari_unet.data.crops import AnnotatedFrame
-from napari_unet.errors import DeviceError, InputError, ProcessLostError
+from napari_unet.errors import DeviceError, InputError, ProcessLostError, is_out_of_memory
 from napari_unet.learn.shared_batch_norm import SharedBatchNorm
-from napari_unet.nets.device import Device, is_out_of_memory
+from napari_unet.nets.device import Device
 
 __all__ = ["ALONE", "Processes", "fingerprint", "join_processes", "own_device", "started_by_torchrun", "step_fits"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from torch import nn
 
 from napari_unet.data.sample import Sample
-from napari_unet.errors import InputError
+from napari_unet.errors import InputError, is_out_of_memory
 from napari_unet.learn.anchor import halfway, mostly_unpainted
 from napari_unet.learn.checkpoint import Progress, load_checkpoint, save_checkpoint
 from napari_unet.learn.closed_form import ClosedForm
@@ -31,7 +31,7 @@ from napari_unet.learn.solved_head import solve_from_boxes
 from napari_unet.learn.trainer import Trainer
 from napari_unet.learn.training_strokes import TrainingStrokes
 from napari_unet.nets.allocator import keep_freed_memory
-from napari_unet.nets.device import Device, choose_device, is_out_of_memory
+from napari_unet.nets.device import Device, choose_device
 from napari_unet.nets.free_memory import free_memory
 from napari_unet.nets.registry import SegmentationModel
 

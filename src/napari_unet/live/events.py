@@ -15,6 +15,7 @@ __all__ = [
     "BetterNetwork",
     "Idle",
     "LiveEvent",
+    "Part",
     "Problem",
     "Recovered",
     "RegionAnswered",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 Source = Literal["closed form", "network"]  # the last layer solved from the strokes, or the network as it was trained
+Part = Literal["strokes", "answer", "training", "rest", "uncertainty", "model"]
 
 
 @dataclass(frozen=True)
@@ -178,14 +180,14 @@ class Problem(LiveEvent):
 
     Attributes
     ----------
-    during : {"strokes", "answer", "training"}
-        What failed.
+    during : {"strokes", "answer", "training", "rest", "uncertainty", "model"}
+        What failed. The last three are told by the window: what is not in view, its uncertainty, handing the model on.
     message : str
         In words for the person.
     error : Exception
         The error itself.
     """
 
-    during: Literal["strokes", "answer", "training"]
+    during: Part
     message: str
     error: Exception

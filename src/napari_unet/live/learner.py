@@ -11,14 +11,14 @@ from functools import partial
 
 from napari_unet.data.axes import Box
 from napari_unet.data.sample import Sample
-from napari_unet.errors import InputError, UNetError
+from napari_unet.errors import InputError
 from napari_unet.learn.config import TrainConfig
 from napari_unet.live.answers import Answers
 from napari_unet.live.curves import Curves
 from napari_unet.live.events import (
     Idle,
     LiveEvent,
-    Problem,
+    Part,
     RegionAnswered,
     Source,
     SourceChanged,
@@ -27,6 +27,7 @@ from napari_unet.live.events import (
 from napari_unet.live.images import AnnotatedImages, PaintedImage
 from napari_unet.live.missing import words_for_answer, words_for_score
 from napari_unet.live.painted import ReadStrokes
+from napari_unet.live.problems import problem_of
 from napari_unet.live.schooling import Schooling
 from napari_unet.live.stable_holdout import strokes_lacking
 from napari_unet.live.view import View
@@ -34,7 +35,6 @@ from napari_unet.models.adapt import Adapter
 from napari_unet.models.model import Model
 from napari_unet.models.transfer import transfer
 from napari_unet.nets.allocator import keep_freed_memory
-from napari_unet.nets.device import is_out_of_memory
 from napari_unet.predict.tiled import image_layout
 
 __all__ = ["LiveLearner"]
@@ -104,7 +104,7 @@ class LiveLearner:
         self._out: list[LiveEvent] = []
         self._images = AnnotatedImages(self.config, read_strokes)
         self._view = View()
-        self._unsolved = False
+        self._unsolved = self._answer_failed = False
         self._told: tuple[str, bool] = ("", False)
         self._answers = Answers(model, device, feature_bytes, place_may_count=self.config.place_may_count)
         self._answers.model.task = self.config.task
@@ -112,6 +112,7 @@ class LiveLearner:
         self._behind = False  # whether the closed form scored clearly less than the network when both were scored last
         self._schooling = Schooling(self.config, self.curves, steps_before=int(model.history.get("steps") or 0))
         self._work: Generator[None, None, None] | None = None
+        self._completing: Generator[None, None, None] | None = None  # the work that is part of an answer
 
     # ---- calls, from any thread
 
@@ -182,7 +183,8 @@ class LiveLearner:
         elif self._view.due:
             self._trying("answer", self._show)
         else:
-            self._trying("training", self._learn)
+            completes = self._work is not None and self._work is self._completing
+            self._trying("answer" if completes else "training", self._learn)
         out, self._out = tuple(self._out), []
         return out
 
@@ -220,25 +222,20 @@ class LiveLearner:
         while self._calls:
             self._trying("strokes", self._calls.popleft())
 
-    def _trying(self, during: str, work: Callable[[], None]) -> None:
+    def _trying(self, during: Part, work: Callable[[], None]) -> None:
         """Do something; what goes wrong is told, and leaves this usable."""
         try:
             work()
         except Exception as error:
-            error = error.with_traceback(None) if is_out_of_memory(error) else error  # its frames hold tensors
             self._work = None
             if during == "training":
                 self._schooling.fail()
-            if isinstance(error, UNetError):
-                words = str(error)
-            elif is_out_of_memory(error):
-                words = "The memory was not enough; close other programs or look at a smaller part of the image."
-            else:
-                words = f"Something went wrong ({type(error).__name__}); paint on to try it again."
-            self._out.append(Problem(*self._now, during, words, error))  # type: ignore[arg-type]
+            self._answer_failed |= during == "answer"
+            self._out.append(problem_of(error, during, *self.now))
 
     @property
-    def _now(self) -> tuple[int, int]:
+    def now(self) -> tuple[int, int]:
+        """Training steps, and changes of strokes, classes and images, so far."""
         return self._schooling.steps, self.change
 
     # ---- changes
@@ -286,6 +283,7 @@ class LiveLearner:
         self._view.look_at(key, region)
         if not self._answers.is_solved:
             self._work = None  # to look ahead elsewhere
+        self._unsolved |= self._answer_failed
 
     def _want(self, training: bool) -> None:
         self._wanted = training
@@ -303,6 +301,7 @@ class LiveLearner:
     def _answer(self) -> None:
         """Solve anew and show it."""
         self._work = None
+        self._answer_failed = False
         self._schooling.strokes_changed()
         self._schooling.ready = False
         answers = self._answers
@@ -324,7 +323,7 @@ class LiveLearner:
     def _tell_missing(self, text: str, *, for_answer: bool, counts: tuple[tuple[str, int], ...] = ()) -> None:
         if self._told != (text, for_answer):
             self._told = text, for_answer
-            self._out.append(StrokesMissing(*self._now, text, counts, for_answer))
+            self._out.append(StrokesMissing(*self.now, text, counts, for_answer))
 
     def _show(self) -> None:
         """Answer what is in view; where its features are not known yet, a part of it first."""
@@ -334,11 +333,11 @@ class LiveLearner:
             return
         part = self._view.part_at_once(self._answers, *found)
         if part is not None:
-            self._work = self._view.complete(self._answers, *found)
+            self._work = self._completing = self._view.complete(self._answers, *found)
         image, whole = found
         region = whole if part is None else part
         probabilities = self._answers.probabilities(image, region, self.shown)
-        self._out.append(RegionAnswered(*self._now, self._view.key, region, probabilities, self.shown))
+        self._out.append(RegionAnswered(*self.now, self._view.key, region, probabilities, self.shown))
 
     def _change_source(self, source: Source) -> None:
         if source != self.shown:
@@ -346,7 +345,7 @@ class LiveLearner:
             self._view.due = True
             scores = self._answers.scores
             pair = scores.get("closed form"), scores.get("network")
-            self._out.append(SourceChanged(*self._now, source, pair))
+            self._out.append(SourceChanged(*self.now, source, pair))
 
     # ---- training
 
@@ -360,13 +359,13 @@ class LiveLearner:
         if self._work is None:
             if not school.told_idle:
                 school.told_idle = True
-                self._out.append(Idle(*self._now, school.reason(training=self._wanted)))
+                self._out.append(Idle(*self.now, school.reason(training=self._wanted)))
             self.idle = True
             return
         if next(self._work, school) is school:  # it is done
             self._work = None
         for make in school.take_news():
-            self._out.append(make(*self._now))
+            self._out.append(make(*self.now))
         self._follow()
 
     def _follow(self) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from napari_unet.data.axes import Box
+from napari_unet.errors import is_out_of_memory
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.scoring import Scorer
 from napari_unet.live.answers import Answers
@@ -16,7 +17,7 @@ from napari_unet.live.course import Course
 from napari_unet.live.curves import Curves
 from napari_unet.live.events import BetterNetwork, LiveEvent, Recovered, Scored, Source, StepTaken
 from napari_unet.live.images import AnnotatedImages, PaintedImage
-from napari_unet.nets.device import choose_device, is_out_of_memory
+from napari_unet.nets.device import choose_device
 
 __all__ = ["Schooling"]
 
@@ -150,7 +151,7 @@ class Schooling:
     def reason(self, *, training: bool) -> str:
         """Say why there is nothing to do."""
         if not self.ready:
-            return "Too little is painted."
+            return "The training waits until there is an answer."
         if not training:
             return "The training is off."
         if self._failed:

@@ -14,7 +14,7 @@ from torch import nn
 
 from napari_unet.errors import DeviceError
 
-__all__ = ["Device", "choose_device", "is_out_of_memory"]
+__all__ = ["Device", "choose_device"]
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,3 @@ def _cpu_computes_bfloat16() -> bool:
     capabilities = getattr(torch.cpu, "get_capabilities", dict)  # older PyTorch can't tell: float32 then
     able: dict[str, Any] = capabilities()
     return bool(able.get("amx_bf16") or able.get("avx512_bf16") or able.get("arm_bf16"))
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that the memory of the device or the computer was not enough."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    signs = ("not enough memory", "out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
-    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)

@@ -18,8 +18,8 @@ from torch import nn
 
 from napari_unet.data.axes import Box
 from napari_unet.data.intensity import FrameReader
-from napari_unet.errors import MemoryLimitError
-from napari_unet.nets.device import Device, is_out_of_memory
+from napari_unet.errors import MemoryLimitError, is_out_of_memory
+from napari_unet.nets.device import Device
 from napari_unet.nets.registry import SegmentationModel
 from napari_unet.predict.budget import pixel_budget
 from napari_unet.predict.feature_cache import FeatureCache, Place

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from napari_unet.nets.device import is_out_of_memory
+from napari_unet.errors import is_out_of_memory
 
 __all__ = ["OutOfMemory", "Pipeline", "Stopped"]
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from napari_unet.data.axes import Box, ImageLayout
 from napari_unet.data.intensity import FrameReader, IntensityRange, measure_range
-from napari_unet.errors import InputError, MemoryLimitError
+from napari_unet.errors import InputError, MemoryLimitError, is_out_of_memory
 from napari_unet.nets.config import ModelConfig
-from napari_unet.nets.device import Device, is_out_of_memory
+from napari_unet.nets.device import Device
 from napari_unet.nets.registry import SegmentationModel
 from napari_unet.predict.averaging import TurnedFrames, list_turns, tile_growth
 from napari_unet.predict.blend import Blender

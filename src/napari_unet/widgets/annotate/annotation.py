@@ -34,6 +34,7 @@ __all__ = [
     "is_own_strokes_layer",
     "next_object_label",
     "select_label",
+    "tell_other_shape",
 ]
 
 ROLE = "strokes"
@@ -46,7 +47,7 @@ _COLOURED_OBJECTS = 200
 def ensure_strokes_layer(
     viewer: ViewerModel, image: Image, source: ImageSource, *, task: str, colours: Sequence[str]
 ) -> Labels:
-    """Return the strokes layer of an image; make one, ready to paint, if there is none.
+    """Return the strokes layer of an image; make one, ready to paint, if there is none of its shape.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ def ensure_strokes_layer(
     colours : sequence of str
         One colour for each class, background first.
     """
-    found = find_marked(viewer.layers, ROLE, image)
+    found = find_marked(viewer.layers, ROLE, image, source.layout.label_shape)
     if isinstance(found, Labels):
         return found
     dtype = np.uint16 if task == "objects" else np.uint8
@@ -141,6 +142,13 @@ def check_shape(layer: Labels, source: ImageSource) -> None:
             f"The strokes '{layer.name}' ({_times(shape)}) and the image '{source.name}' ({_times(wanted)}) have "
             "different shapes; choose the strokes layer that belongs to this image."
         )
+
+
+def tell_other_shape(earlier: Labels, image: Image, strokes: Labels) -> str:
+    """Say why strokes go to another layer than those before."""
+    return (
+        f"'{earlier.name}' has another shape than '{image.name}' now and is kept as it is: paint on '{strokes.name}'."
+    )
 
 
 def _times(shape: Sequence[int]) -> str:

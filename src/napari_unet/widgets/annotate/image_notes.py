@@ -47,12 +47,16 @@ class ImageNotes:
         """Remember what the labels of a layer mean."""
         self._meanings[strokes] = meaning
 
-    def strokes_of(self, image: Layer) -> Labels | None:
-        """Return the strokes layer of an image: the one that was chosen for it, else the one made for it."""
+    def strokes_of(self, image: Layer, source: ImageSource | None = None) -> Labels | None:
+        """Return the strokes layer of an image: the one that was chosen for it, else the one made for it.
+
+        If the image was read, that is one of its shape; else the first one.
+        """
         chosen = self._strokes.get(image)
         if chosen is not None and chosen in self.viewer.layers:
             return chosen
-        made = find_marked(self.viewer.layers, ROLE, image)
+        shape = None if source is None else source.layout.label_shape
+        made = find_marked(self.viewer.layers, ROLE, image, shape)
         return made if isinstance(made, Labels) else None
 
     def set_strokes(self, image: Layer, strokes: Labels) -> None:
@@ -78,14 +82,19 @@ class ImageNotes:
         """List the other images in the window that can be trained on with this one."""
         others = []
         for layer in self.viewer.layers:
-            strokes = self.strokes_of(layer)
-            if layer is image or not isinstance(layer, Image) or strokes is None:
-                continue
-            try:
-                other = read_source(layer, ndim=source.layout.ndim, axes=self.axes_of(layer))
-                check_shape(strokes, other)
-            except UNetError:
-                continue  # an image of another kind: not what is trained on now
-            if other.layout.channels == source.layout.channels:
-                others.append(self.painted(other, strokes))
+            found = self.find_other(layer, source) if isinstance(layer, Image) and layer is not image else None
+            if found is not None:
+                others.append(self.painted(*found))
         return others
+
+    def find_other(self, image: Image, source: ImageSource) -> tuple[ImageSource, Labels] | None:
+        """Return another image as it can be trained on with one that was read, and its strokes; None if it can't."""
+        try:
+            other = read_source(image, ndim=source.layout.ndim, axes=self.axes_of(image))
+            strokes = self.strokes_of(image, other)
+            if strokes is None or other.layout.channels != source.layout.channels:
+                return None
+            check_shape(strokes, other)
+        except UNetError:
+            return None  # an image of another kind
+        return other, strokes

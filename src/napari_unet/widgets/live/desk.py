@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -16,11 +15,13 @@ from napari_unet.data.axes import Box
 from napari_unet.errors import UNetError
 from napari_unet.widgets.live.feed import StrokesFeed, key_of
 from napari_unet.widgets.live.hand import Hand
+from napari_unet.widgets.live.problems import Problems
 from napari_unet.widgets.live.shown import ShownAnswer, describe_answer
 from napari_unet.widgets.live.target import LiveTargets
 from napari_unet.widgets.live.work import LearnerReady, LiveMail, ModelNow, RestPiece, ViewWritten, learn
 from napari_unet.widgets.parts.worker import Job
 from napari_unet.widgets.results.predict_job import PieceReady
+from napari_unet.widgets.results.uncertainty_job import UncertaintyReady
 from napari_unet.widgets.training.status import TrainingStatus
 from napari_unet.widgets.training.train_job import TrainRequest
 from napari_unet.widgets.training.warm_up import is_warm
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveDesk"]
 
-_LOG = logging.getLogger(__name__)
 _LOOK_MS = 100
 _FEED_TURNS = 10  # looks between two searches for layers that came or went
 _PLOT_SECONDS = 0.5
@@ -83,9 +83,9 @@ class LiveDesk(QObject):
         self._turn = 0
         self._began = self._plotted = 0.0
         self._scores: dict[str, float] = {}
-        self._problems: dict[str, str] = {}  # what was said to go wrong, and has not gone well since
-        self._failed = False
-        self._ending = False
+        self._problems = Problems(self.dock.message)
+        self._failed_with: tuple[Any, ...] | None = None  # what it was made for when it failed
+        self._closed = False
         self._timer = QTimer()
         self._timer.setInterval(_LOOK_MS)
         self._timer.timeout.connect(self._on_turn)
@@ -111,7 +111,7 @@ class LiveDesk(QObject):
             return False
         if self.runner.kind:
             return False
-        self._failed = False
+        self._failed_with = None
         self.dock.message.clear_message()
         if self._job is not None and self._made_for != self._wish():
             self.end()
@@ -124,7 +124,7 @@ class LiveDesk(QObject):
     def begin(self) -> None:
         """Answer from now on, if that is wanted: once PyTorch is loaded, at the latest when something is painted."""
         painted = bool(self.dock.desk.painted)
-        if self._job is not None or self._failed or self.runner.kind or not (painted or is_warm()):
+        if self._job is not None or self._closed or self.runner.kind or not (painted or is_warm()):
             return
         if self.dock.image is not None and self.panel.window_form.values()["answers"]:
             self._start(telling=painted)
@@ -139,6 +139,7 @@ class LiveDesk(QObject):
 
     def restart(self) -> None:
         """Begin anew, after the model was replaced or put away."""
+        self._failed_with = None
         if self._job is not None:
             self.end()
         self.begin()
@@ -152,7 +153,7 @@ class LiveDesk(QObject):
     def close(self) -> None:
         """End, and follow the window no more."""
         self.runner.on_train = self.runner.on_model = self.runner.on_warm = None
-        self._failed = True
+        self._closed = True
         self.training = False
         if self._job is not None:
             self._job.abort()
@@ -173,9 +174,12 @@ class LiveDesk(QObject):
 
     def _start(self, *, telling: bool = True) -> None:
         with self.dock.message.reporting("Learning") if telling else suppress(UNetError):
+            wish = self._wish()
+            if wish == self._failed_with:
+                return
             request: TrainRequest = self.dock.train_request(self.runner.model)
             request = replace(request, config=replace(request.config, max_seconds=None, max_steps=None))
-            self._made_for = self._wish()
+            self._made_for = wish
             self._mail = LiveMail(touched=time.monotonic(), hand_moves=self._hand.moves)
             self._targets = LiveTargets(self.dock, self._mail)
             self._scores, self._looked, self.resting = {}, (), ""
@@ -202,7 +206,7 @@ class LiveDesk(QObject):
         self._show()
 
     def _on_error(self, error: Exception) -> None:
-        self._failed = True
+        self._failed_with = self._made_for
         self.dock.message.failure(error, "Learning")
 
     def _on_finished(self) -> None:
@@ -288,6 +292,7 @@ class LiveDesk(QObject):
         elif isinstance(event, RestPiece):
             self._draw_rest(event)
         elif isinstance(event, ModelNow):
+            self._problems.go_well("model")
             if self.runner.model is not None:
                 event.model.history.setdefault("start", self.runner.model.history.get("start"))
             self.runner.model = event.model
@@ -313,20 +318,22 @@ class LiveDesk(QObject):
             event.learner.start_training()
 
     def _draw(self, event: ViewWritten) -> None:
-        target = self._targets.get(event.key)
+        target = self._targets.get(event.key, event.box)
         if target is None:
             return
         position, _ = target.source.layout.split_box(event.box)
         target.layers.note(PieceReady(event.box, position, 1.0, None))
         target.layers.draw()
-        self._problems.pop("strokes", None)
-        self._problems.pop("answer", None)
+        self._problems.go_well("strokes", "answer")
+        if self.answer is None or self.answer.change != event.change:
+            self.resting = ""  # a change wakes the training
         self.answer = ShownAnswer(str(event.key), event.source, event.change, event.step, time.perf_counter())
         self._show()
         self.refreshed.emit(self.answer)
 
     def _draw_rest(self, event: RestPiece) -> None:
-        target = self._targets.get(event.key)
+        self._problems.go_well("uncertainty" if isinstance(event.piece, UncertaintyReady) else "rest")
+        target = self._targets.get(event.key, None if event.piece is None else event.piece.box)
         if target is None:
             return
         if event.piece is None:
@@ -341,7 +348,7 @@ class LiveDesk(QObject):
         status, seconds = self.runner.status, time.monotonic() - self._began
         if isinstance(event, events.StepTaken):
             self.resting = ""
-            self._problems.pop("training", None)
+            self._problems.go_well("training")
             status.steps, status.seconds = event.step, seconds
             status.loss.add(seconds, event.loss)
         elif isinstance(event, events.Scored):
@@ -355,11 +362,8 @@ class LiveDesk(QObject):
             self.resting = event.reason
         elif isinstance(event, events.Recovered):
             self.dock.message.note(event.message)
-        elif isinstance(event, events.Problem) and event.message != self._problems.get(event.during):
-            self._problems[event.during] = event.message
-            if not isinstance(event.error, UNetError):
-                _LOG.error("%s", event.message, exc_info=event.error)
-            self.dock.message.problem(event.message)
+        elif isinstance(event, events.Problem):
+            self._problems.tell(event)
         if not isinstance(event, events.StepTaken):
             self._show()
 

@@ -14,9 +14,9 @@ from qtpy.QtCore import QTimer
 
 from napari_unet.data.axes import Box
 from napari_unet.data.sample import Sample
-from napari_unet.errors import UNetError
-from napari_unet.widgets.annotate.annotation import check_shape, interpret
-from napari_unet.widgets.parts.source import ImageSource, read_source
+from napari_unet.widgets.annotate.annotation import interpret
+from napari_unet.widgets.parts.layer_tools import shape_of
+from napari_unet.widgets.parts.source import ImageSource
 from napari_unet.widgets.sessions.layers import painted_box
 
 if TYPE_CHECKING:
@@ -124,16 +124,11 @@ class StrokesFeed:
         others = [layer for layer in layers if isinstance(layer, Image) and layer is not image]
         found: dict[Hashable, tuple[Image, Labels, ImageSource]] = {}
         for layer in [image, *(others if dock.panel.window_form.values()["all_images"] else ())]:
-            strokes = dock.strokes if layer is image else dock.notes.strokes_of(layer)
+            pair = (source, dock.strokes) if layer is image else dock.notes.find_other(layer, source)
+            own, strokes = pair or (source, None)
             if strokes is None or strokes not in layers or layer not in layers or strokes.multiscale:
                 continue
-            try:
-                axes = dock.notes.axes_of(layer)
-                own = source if layer is image else read_source(layer, ndim=source.layout.ndim, axes=axes)
-                check_shape(strokes, own)
-            except UNetError:
-                continue  # an image of another kind
-            if own.layout.channels == source.layout.channels:
+            if shape_of(strokes) == own.layout.label_shape:
                 found[key_of(layer)] = layer, strokes, own
         return found
 

@@ -10,7 +10,7 @@ from napari.layers import Image
 
 from napari_unet.data.axes import Box
 from napari_unet.widgets.live.feed import key_of
-from napari_unet.widgets.live.work import LiveMail
+from napari_unet.widgets.live.work import LiveMail, lies_in
 from napari_unet.widgets.parts.source import ImageSource
 from napari_unet.widgets.results.layers import ResultLayers, ensure_result_layer
 from napari_unet.widgets.results.predict_job import PredictRequest
@@ -136,10 +136,15 @@ class LiveTargets:
         self.dock, self.mail = dock, mail
         self._targets: dict[Hashable, LiveTarget] = {}
 
-    def get(self, key: Hashable) -> LiveTarget | None:
-        """Return the target of an image by its key, as long as its layers take results."""
+    def get(self, key: Hashable, box: Box | None = None) -> LiveTarget | None:
+        """Return the target of an image by its key, as long as its layers take results, there where they were written.
+
+        An image that was given data of another shape has other layers.
+        """
         target = self._targets.get(key)
-        return None if target is None or target.layers.lost else target
+        if target is None or target.layers.lost:
+            return None
+        return target if box is None or lies_in(box, target.source.layout.label_shape) else None
 
     def of(self, image: Image) -> LiveTarget:
         """Return the target of an image; make it if there is none that fits."""

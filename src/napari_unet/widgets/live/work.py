@@ -6,11 +6,11 @@ PyTorch is loaded only inside, since that takes a second.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_unet.data.axes import Box
 from napari_unet.errors import InputError
@@ -24,11 +24,11 @@ from napari_unet.widgets.results.record import PredictionRecord
 from napari_unet.widgets.training.train_job import TrainRequest, model_for, torch_threads
 
 if TYPE_CHECKING:
-    from napari_unet.live.events import LiveEvent, RegionAnswered
+    from napari_unet.live.events import LiveEvent, Part, RegionAnswered
     from napari_unet.live.learner import LiveLearner
     from napari_unet.models.model import Model
 
-__all__ = ["LearnerReady", "LiveMail", "ModelNow", "RestPiece", "ViewWritten", "learn"]
+__all__ = ["LearnerReady", "LiveMail", "ModelNow", "RestPiece", "ViewWritten", "learn", "lies_in"]
 
 _PAUSE_SECONDS = 2.0  # without strokes and moves after which the rest is predicted
 _BETWEEN_TIDIES = 60.0  # seconds after which freed memory is given back
@@ -36,6 +36,8 @@ _BETWEEN_RESTS = 10.0  # seconds, where only the network has become better
 _REST_TILE = 320  # pixels: so small that a stroke need not wait long for one
 _WAIT_SECONDS = 0.1
 _LONGEST_WAIT = 1.0  # seconds for which a hand that does not rest keeps the learning waiting
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(eq=False)
@@ -122,6 +124,17 @@ class ModelNow:
     model: Model
 
 
+def lies_in(box: Box, shape: Sequence[int]) -> bool:
+    """Whether a box is part of an image: it may be of what the image showed before it was given other data.
+
+    Examples
+    --------
+    >>> lies_in((slice(0, 60), slice(0, 80)), (60, 80)), lies_in((slice(0, 60), slice(0, 80)), (5, 60, 80))
+    (True, False)
+    """
+    return len(box) == len(shape) and all(span.stop <= size for span, size in zip(box, shape, strict=True))
+
+
 def learn(request: TrainRequest, mail: LiveMail, should_stop: StopCheck) -> Generator[Any, None, None]:
     """Learn live; call it in a worker.
 
@@ -160,6 +173,7 @@ class _Work:
         self._labellers: dict[Hashable, tuple[PredictRequest, FrameLabeller]] = {}
         self._seen: Hashable = None  # the image that is looked at
         self._frame: Hashable = None  # and its frame
+        self._target: PredictRequest | None = None  # where its result goes
         self._version = self._done = (0, 0)
         self._rest: Iterator[Any] | None = None
         self._rest_version = (0, 0)
@@ -170,19 +184,46 @@ class _Work:
         """Go on until it should stop."""
         while not self.should_stop():
             self._let_hand_go_first()
+            self._follow_target()
             for event in self.learner.step():
-                yield from self._take(event)
+                yield from self._trying("answer", self._take(event))
             if self.mail.model_wanted:
                 self.mail.model_wanted = False
-                yield from self._hand_over()
+                yield from self._trying("model", self._hand_over())
             self._tidy()
-            measured = self._uncertainty.step()
-            if measured is not None:
-                yield RestPiece(self._seen, measured)
-            busy = measured is not None or (yield from self._go_on_with_rest())
+            busy = yield from self._trying("uncertainty", self._measure())
+            busy = busy or (yield from self._trying("rest", self._go_on_with_rest()))
             if self.learner.idle and not busy:
                 self.learner.wait(_WAIT_SECONDS)
-        yield from self._hand_over()
+        yield from self._trying("model", self._hand_over())
+
+    def _trying(self, during: Part, work: Generator[Any, None, _Result]) -> Generator[Any, None, _Result | None]:
+        """Do something; what goes wrong is told, and ends neither the learning nor the answers."""
+        from napari_unet.live.problems import problem_of
+
+        try:
+            return (yield from work)
+        except Exception as error:
+            if during == "rest":
+                self._rest, self._done = None, self._version
+            elif during == "uncertainty":
+                self._uncertainty.forget()
+            yield problem_of(error, during, *self.learner.now)
+            return None
+
+    def _follow_target(self) -> None:
+        """Give up what is under way for a result that goes elsewhere now, since the image or its layers are others."""
+        target = self.mail.targets.get(self._seen)
+        if target is not self._target:
+            self._target, self._rest = target, None
+            self._uncertainty.forget()
+
+    def _measure(self) -> Generator[Any, None, bool]:
+        """Measure another piece of the uncertainty in view; returns whether there was one."""
+        measured = self._uncertainty.step()
+        if measured is not None:
+            yield RestPiece(self._seen, measured)
+        return measured is not None
 
     def _is_called(self) -> bool:
         """Whether something is to be done that can't wait."""
@@ -203,7 +244,7 @@ class _Work:
             self._tidied_at = now
             give_back_freed_memory()
 
-    def _take(self, event: LiveEvent) -> Iterator[Any]:
+    def _take(self, event: LiveEvent) -> Generator[Any, None, None]:
         from napari_unet.live.events import BetterNetwork, RegionAnswered, SourceChanged, StrokesMissing
 
         if isinstance(event, RegionAnswered):
@@ -218,12 +259,13 @@ class _Work:
 
     def _write(self, event: RegionAnswered) -> Iterator[ViewWritten]:
         request = self.mail.targets.get(event.key)
-        if request is None:
+        if request is None or not lies_in(event.region, request.source.layout.label_shape):
             return
         frame = event.key, request.source.layout.split_box(event.region)[0]
         if event.change != self._version[0] or frame != self._frame:
             self._version, self._seen, self._frame = (event.change, self._version[1] + 1), event.key, frame
             self._rest = None
+        self._target = request
         if self._labeller(event.key, request).take(event.region, event.probabilities):
             request.record.key = None  # what it noted is no longer there
             if request.uncertainty is not None:
@@ -243,7 +285,7 @@ class _Work:
     def _outdate(self) -> None:
         self._version = self._version[0], self._version[1] + 1
 
-    def _hand_over(self) -> Iterator[ModelNow]:
+    def _hand_over(self) -> Generator[ModelNow, None, None]:
         try:
             yield ModelNow(self.learner.current_model())
         except InputError:
@@ -275,8 +317,8 @@ class _Work:
         return now - self.mail.touched > _PAUSE_SECONDS and (new_strokes or now - self._rested_at > _BETWEEN_RESTS)
 
     def _begin_rest(self) -> Iterator[Any]:
+        request = self._target
         self._rest_version = self._version
-        request = self.mail.targets.get(self._seen)
         for handed in self._hand_over():
             yield handed
             if request is None or not self.mail.rest:

@@ -10,6 +10,8 @@ from napari.layers import Layer
 from qtpy.QtCore import QSignalBlocker, QTimer, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
 
+from napari_unet.widgets.parts.layer_tools import shape_of
+
 __all__ = ["LayerChooser"]
 
 
@@ -29,9 +31,12 @@ class LayerChooser(QComboBox):
     -------
     layer_chosen : Layer or None
         Another layer is chosen, by the person or because the old one is gone.
+    shape_changed : no arguments
+        The chosen layer was given data of another shape.
     """
 
     layer_chosen = Signal(object)
+    shape_changed = Signal()
 
     def __init__(
         self, viewer: ViewerModel, accepts: Callable[[Layer], bool], empty: str, parent: QWidget | None = None
@@ -42,6 +47,7 @@ class LayerChooser(QComboBox):
         self._empty = empty
         self._layers: list[Layer] = []
         self._chosen: Layer | None = None
+        self._shape: tuple[int, ...] = ()
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -64,13 +70,17 @@ class LayerChooser(QComboBox):
         self._show(chosen)
         if chosen is not self._chosen:
             self._chosen = chosen
+            self._shape = () if chosen is None else shape_of(chosen)
             self.layer_chosen.emit(chosen)
 
     def update_layers(self) -> None:
         """List the layers anew; where the chosen one is gone, choose the active or the topmost one."""
         self._fill()
-        if self._chosen in self._layers:
+        if self._chosen is not None and self._chosen in self._layers:
             self._show(self._chosen)
+            before, self._shape = self._shape, shape_of(self._chosen)
+            if self._shape != before:
+                self.shape_changed.emit()
             return
         active = self._viewer.layers.selection.active
         self.choose(active if active in self._layers else (self._layers[-1] if self._layers else None))
@@ -81,18 +91,22 @@ class LayerChooser(QComboBox):
         events = self._viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered):
             event.disconnect(self._on_layers_changed)
-        self._follow_names([])
+        self._follow_layers([])
         self._chosen = None
 
     def _on_layers_changed(self, event: Any = None) -> None:
         self._later.start(0)  # when napari is done with the change
+
+    def _on_data(self, event: Any) -> None:
+        if event.source is self._chosen and shape_of(event.source) != self._shape:
+            self._later.start(0)
 
     def _on_activated(self, index: int) -> None:
         if 0 <= index < len(self._layers):
             self.choose(self._layers[index])
 
     def _fill(self) -> None:
-        self._follow_names([layer for layer in self._viewer.layers if self._accepts(layer)])
+        self._follow_layers([layer for layer in self._viewer.layers if self._accepts(layer)])
         with QSignalBlocker(self):
             self.clear()
             self.addItems([layer.name for layer in self._layers] or [self._empty])
@@ -103,11 +117,13 @@ class LayerChooser(QComboBox):
         with QSignalBlocker(self):
             self.setCurrentIndex(self._layers.index(layer) if layer in self._layers else (-1 if self._layers else 0))
 
-    def _follow_names(self, layers: list[Layer]) -> None:
+    def _follow_layers(self, layers: list[Layer]) -> None:
         for layer in self._layers:
             if layer not in layers:
                 layer.events.name.disconnect(self._on_layers_changed)
+                layer.events.data.disconnect(self._on_data)
         for layer in layers:
             if layer not in self._layers:
                 layer.events.name.connect(self._on_layers_changed)
+                layer.events.data.connect(self._on_data)
         self._layers = layers

@@ -80,7 +80,11 @@ def give_away(layer: Layer) -> None:
     layer.metadata = {key: value for key, value in layer.metadata.items() if not str(key).startswith(_KEY)}
 
 
-def find_marked(layers: Iterable[Layer], role: str, image: Layer) -> Layer | None:
-    """Find the layer that the dock made for an image layer in this role."""
+def find_marked(layers: Iterable[Layer], role: str, image: Layer, shape: tuple[int, ...] | None = None) -> Layer | None:
+    """Find the layer that the dock made for an image layer in this role; if a shape is given, one that has it.
+
+    There may be several, since an image may be given other data, or its axes another meaning.
+    """
     wanted = str(image.unique_id)
-    return next((layer for layer in layers if read_mark(layer, role) == wanted), None)
+    found = (layer for layer in layers if read_mark(layer, role) == wanted)
+    return next((layer for layer in found if shape is None or shape_of(layer) == shape), None)

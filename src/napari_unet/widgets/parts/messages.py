@@ -10,7 +10,7 @@ from napari.utils.notifications import show_error, show_warning
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_unet.errors import UNetError
+from napari_unet.errors import UNetError, is_out_of_memory
 
 __all__ = ["MessageLine", "in_words"]
 
@@ -36,7 +36,7 @@ def in_words(error: BaseException, doing: str) -> str:
     """
     if isinstance(error, UNetError):
         return str(error)
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    if is_out_of_memory(error):
         return f"{doing} stopped: the memory is not enough. Close other programs, or lower the width in Advanced."
     reason = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0] or type(error).__name__
     return f"{doing} stopped: {str(reason).removesuffix('.')}."

@@ -19,7 +19,7 @@ from napari.utils.colormaps import Colormap, DirectLabelColormap, label_colormap
 
 from napari_unet.data.axes import Box
 from napari_unet.widgets.annotate.label_storage import new_result_data
-from napari_unet.widgets.parts.layer_tools import alignment_of, find_marked, give_away, mark_layer, read_role, shape_of
+from napari_unet.widgets.parts.layer_tools import alignment_of, find_marked, give_away, mark_layer, read_role
 from napari_unet.widgets.parts.source import ImageSource
 from napari_unet.widgets.results.arrays import ResultArray, needs_levels
 from napari_unet.widgets.results.predict_job import PieceReady
@@ -74,8 +74,8 @@ def filled_positions(layer: Layer) -> frozenset[tuple[int, ...]]:
 
 def find_result_layer(viewer: ViewerModel, image: Image, *, task: str, strokes: Labels) -> Labels | None:
     """Return the labels that a person takes for the result: the dock's own, else the topmost that fit and are shown."""
-    own = find_marked(viewer.layers, _role(task), image)
     shape = tuple(strokes.data.shape)
+    own = find_marked(viewer.layers, _role(task), image, shape)
     others = [layer for layer in reversed(viewer.layers) if layer is not strokes and layer.visible]
     for layer in ([] if own is None else [own]) + others:
         if isinstance(layer, Labels) and not layer.multiscale and tuple(layer.data.shape) == shape:
@@ -95,10 +95,11 @@ def ensure_result_layer(
 
     A layer that was made for the other task and is still empty is taken.
     """
-    found = find_marked(viewer.layers, _role(task), image)
-    if not _usable(found, source):
-        other = find_marked(viewer.layers, _role("classes" if task == "objects" else "objects"), image)
-        found = other if other is not None and not filled_positions(other) and _usable(other, source) else None
+    shape = source.layout.label_shape
+    found = find_marked(viewer.layers, _role(task), image, shape)
+    if found is None:
+        other = find_marked(viewer.layers, _role("classes" if task == "objects" else "objects"), image, shape)
+        found = other if other is not None and not filled_positions(other) else None
     name = f"{_NAMES[task]}: {image.name}"
     dtype = _dtype(task, source)
     if isinstance(found, Labels):
@@ -147,10 +148,6 @@ def _dtype(task: str, source: ImageSource) -> np.dtype[Any]:
     return np.dtype(np.uint32 if needs_levels(source.layout) else np.uint16)
 
 
-def _usable(layer: Layer | None, source: ImageSource) -> bool:
-    return isinstance(layer, Labels) and shape_of(layer) == source.layout.label_shape
-
-
 def _on_person_painted(event: Any) -> None:
     """Leave a layer that a person has painted on to the person."""
     layer = event.source
@@ -173,8 +170,8 @@ def ensure_probability_layers(
     layers = []
     for name, colour in zip(names[1:], colours[1:], strict=True):
         role = f"probability {name}"
-        layer = find_marked(viewer.layers, role, image)
-        if not isinstance(layer, Image) or shape_of(layer) != source.layout.label_shape:
+        layer = find_marked(viewer.layers, role, image, source.layout.label_shape)
+        if not isinstance(layer, Image):
             layer = Image(
                 new_result_data(source.layout, np.float32),
                 multiscale=needs_levels(source.layout),
@@ -223,8 +220,8 @@ def ensure_uncertainty_layer(
     viewer: ViewerModel, image: Image, source: ImageSource, measure: Measure
 ) -> UncertaintyLayer:
     """Return the layer for the uncertainty of an image by a measure; make one if there is none."""
-    layer = find_marked(viewer.layers, _uncertainty_role(measure), image)
-    if not isinstance(layer, Image) or shape_of(layer) != source.layout.label_shape:
+    layer = find_marked(viewer.layers, _uncertainty_role(measure), image, source.layout.label_shape)
+    if not isinstance(layer, Image):
         name, brightest = _MEASURES[measure]
         layer = Image(
             new_result_data(source.layout, np.float32),

@@ -16,7 +16,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 
 from napari_unet.errors import InputError, UNetError
-from napari_unet.widgets.annotate.annotation import check_shape, ensure_strokes_layer
+from napari_unet.widgets.annotate.annotation import check_shape, ensure_strokes_layer, tell_other_shape
 from napari_unet.widgets.annotate.channels_first import bring_channels_first, tell_of
 from napari_unet.widgets.annotate.class_list import ClassList
 from napari_unet.widgets.annotate.class_table import ClassTable
@@ -115,12 +115,13 @@ class SegmentDock(ScrollingDock):
     def _connect(self) -> None:
         panel, runner = self.panel, self.runner
         self.image_chooser.layer_chosen.connect(self._on_image_chosen)
+        self.image_chooser.shape_changed.connect(self.update_image)
         self.strokes_chooser.layer_chosen.connect(self._on_strokes_chosen)
         self.strokes_chooser.activated.connect(self._on_strokes_picked)
         self.classes.changed.connect(self._on_classes_changed)
         self.classes.problem.connect(self.message.problem)
         panel.task.group.buttonClicked.connect(self._on_task_chosen)
-        panel.dims.group.buttonClicked.connect(self._on_dims_chosen)
+        panel.dims.group.buttonClicked.connect(self.update_image)
         panel.train.clicked.connect(runner.toggle_training)
         panel.predict.clicked.connect(runner.toggle_prediction)
         panel.save.clicked.connect(self._on_save)
@@ -180,10 +181,13 @@ class SegmentDock(ScrollingDock):
 
     def _make_layers(self, image: Image, source: ImageSource) -> None:
         colours = self.classes.table.colours
-        strokes = self.notes.strokes_of(image)
+        strokes = self.notes.strokes_of(image, source)
         if strokes is None:
+            earlier = self.notes.strokes_of(image)
             ensure_result_layer(self.viewer, image, source, task=self.task, colours=colours)
             strokes = ensure_strokes_layer(self.viewer, image, source, task=self.task, colours=colours)
+            if earlier is not None:
+                self.message.note(tell_other_shape(earlier, image, strokes))
         self.desk.use(strokes, image)
         self.strokes_chooser.choose(strokes)
         self.desk.update_colours()
@@ -212,9 +216,6 @@ class SegmentDock(ScrollingDock):
             )
         self._show_join()
         self.update_hint()
-
-    def _on_dims_chosen(self) -> None:
-        self.update_image()
 
     def _on_classes_changed(self) -> None:
         self.desk.update_colours()

@@ -1,0 +1,398 @@
+"""Live training in the real window: whatever goes wrong or is changed, no stroke is lost, and it goes on.
+
+All tests share a window; each opens the dock anew.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+from napari.utils.notifications import notification_manager
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+from superqt.utils import GeneratorWorker
+
+from napari_unet.widgets.segment.dock import SegmentDock
+from tests.widgets.live_steps import (
+    WAIT,
+    answered,
+    begin,
+    changes,
+    close_window,
+    is_open,
+    known_strokes,
+    new_stroke,
+    open_dock,
+    open_window,
+    still_usable,
+    stop,
+    stroke,
+    train,
+)
+
+pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+SHAPES = RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x8 and 4x8)")
+CPU_FULL = RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8589934592 bytes.")
+GPU_FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 GiB")
+
+STEP = "napari_unet.learn.trainer.Trainer.step"
+ANSWER = "napari_unet.models.adapt.Adapter.probabilities"
+SOLVE = "napari_unet.models.adapt.Adapter.solve"
+OBJECTS = "napari_unet.widgets.results.frame_labels.FrameLabeller.take"
+REST = "napari_unet.widgets.results.predict_job.predict_view_first"
+COPY = "napari_unet.live.learner.LiveLearner.current_model"
+
+
+@pytest.fixture(scope="module")
+def window(qapp: QApplication) -> Iterator[Any]:
+    if os.environ.get("QT_QPA_PLATFORM") in {"offscreen", "minimal"}:
+        pytest.skip("needs a display with OpenGL, or Xvfb")
+    viewer = open_window()
+    yield viewer
+    close_window(viewer)
+    GeneratorWorker.await_workers(5000)
+
+
+@pytest.fixture(scope="module")
+def opened() -> list[SegmentDock]:
+    """Return the dock that was opened last."""
+    return []
+
+
+@pytest.fixture
+def dock(
+    window: Any, opened: list[SegmentDock], qtbot: QtBot, spots: Callable[..., Any], do: Any
+) -> Iterator[SegmentDock]:
+    """Return a dock that trains: that of the test before, which must be usable still, on another image."""
+    if not opened or not is_open(opened[0]):
+        opened[:] = [open_dock(window, qtbot)]
+    dock = opened[0]
+    window.layers.clear()
+    qtbot.waitUntil(lambda: dock.image is None, timeout=WAIT)
+    window.dims.ndisplay = 2
+    dock.choose_task("objects")
+    notification_manager.records.clear()
+    begin(dock, *spots((64, 64), count=8, radius=6.0), qtbot, do)
+    yield dock
+    if is_open(dock) and dock.live.training:
+        dock.panel.train.click()
+
+
+FAULTS = [
+    (STEP, MemoryError(), "The network does not fit into the memory"),
+    (STEP, GPU_FULL, "The network does not fit into the memory"),
+    (SOLVE, SHAPES, "The result could not be brought up to date (RuntimeError)"),
+    (SOLVE, CPU_FULL, "The memory was not enough; close other programs"),
+    (ANSWER, GPU_FULL, "The memory was not enough; close other programs"),
+    (OBJECTS, MemoryError(), "The memory was not enough; close other programs"),
+    (REST, SHAPES, "What is not in view could not be predicted (RuntimeError)"),
+    (REST, CPU_FULL, "The memory was not enough to predict what is not in view"),
+    (REST, GPU_FULL, "The memory was not enough to predict what is not in view"),
+    (COPY, MemoryError(), "The memory was not enough to predict what is not in view"),
+]
+
+
+def pauses(dock: SegmentDock) -> bool:
+    """Let it seem that the person has paused, so that the rest is predicted."""
+    dock.live._mail.touched = 0.0
+    return True
+
+
+def test_each_fault_is_one_message_and_learning_goes_on(
+    dock: SegmentDock, qtbot: QtBot, do: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = dock.live._learner
+    for row, (place, error, words) in enumerate(FAULTS, start=40):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, Mock(side_effect=error))
+            kept = dock.strokes.data.copy()
+            kept[row, 4:24] = 2
+            stroke(dock.strokes, slice(row, row + 1), 2)
+            qtbot.waitUntil(lambda: pauses(dock) and len(do.messages()) > 0, timeout=WAIT)
+            said = do.messages()[0]
+            assert said.startswith(words)
+            qtbot.waitUntil(lambda: dock.message.text() == said, timeout=WAIT)  # noqa: B023
+        np.testing.assert_array_equal(dock.strokes.data, kept)
+        new_stroke(dock, qtbot, row - 20)
+        qtbot.waitUntil(lambda: pauses(dock) and dock.message.text() == "", timeout=WAIT)  # it goes well again
+        assert do.messages() == [said]
+        notification_manager.records.clear()
+    assert dock.live.training
+    assert dock.live._learner is learner  # the network that was in training, too
+    still_usable(dock, qtbot)
+    assert do.messages() == []
+
+
+def test_the_view_that_follows_a_full_memory_is_answered(
+    dock: SegmentDock, window: Any, qtbot: QtBot, do: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop(dock, qtbot)
+    seen = changes(dock)
+    with monkeypatch.context() as patched:
+        patched.setattr(SOLVE, Mock(side_effect=CPU_FULL))
+        stroke(dock.strokes, slice(40, 42), 2)
+        qtbot.waitUntil(lambda: len(do.messages()) == 1, timeout=WAIT)
+    assert "look at a smaller part of the image" in do.messages()[0]
+    window.scene.camera.zoom *= 4  # as the message says, and nothing is painted
+    answered(dock, qtbot, seen)
+    assert dock.message.text() == ""
+
+
+def test_shown_in_3d_while_it_trains(dock: SegmentDock, window: Any, qtbot: QtBot, do: Any) -> None:
+    window.dims.ndisplay = 3
+    qtbot.wait(100)
+    new_stroke(dock, qtbot, 40)
+    window.dims.ndisplay = 2
+    qtbot.wait(50)
+    new_stroke(dock, qtbot, 42)
+    assert dock.live.training
+    assert do.messages() == []
+
+
+def test_axes_of_a_stack_are_rolled_and_transposed(window: Any, dock: SegmentDock, qtbot: QtBot, do: Any) -> None:
+    stack = window.add_image(np.stack([dock.image.data] * 3), name="stack")
+    qtbot.wait(20)
+    dock.image_chooser.choose(stack)
+    strokes = dock.strokes
+    assert strokes is not None
+    for turn in (window.dims.roll, window.dims.transpose, window.dims.roll, window.dims.roll, window.dims.transpose):
+        turn()
+        qtbot.wait(20)
+        seen = changes(dock)
+        kept = strokes.data.copy()
+        row = 2 * changes(dock) % 60
+        stroke(strokes, slice(row, row + 1), 1, (1,))
+        kept[1, row, 4:24] = 1
+        answered(dock, qtbot, seen)
+        np.testing.assert_array_equal(strokes.data, kept)
+        np.testing.assert_array_equal(known_strokes(dock, stack), kept)
+    window.dims.order = (0, 1, 2)
+    still_usable(dock, qtbot)
+    assert do.messages() == []
+
+
+def test_what_a_person_does_to_layers_and_window_in_passing(
+    dock: SegmentDock, window: Any, qtbot: QtBot, do: Any
+) -> None:
+    image, strokes = dock.image, dock.strokes
+    assert image is not None
+    assert strokes is not None
+    controls = window.window._qt_viewer.controls.widgets[strokes]
+    layers = window.layers
+    rows = iter(range(30, 64))
+
+    def brush(button: Any) -> None:
+        layers.selection.active = strokes
+        button.click()
+        strokes.brush_size = 9
+        strokes.contiguous = strokes.preserve_labels = True
+        strokes.selected_label = 7
+
+    for change in (
+        partial(setattr, image, "name", "other"),
+        partial(setattr, image, "visible", False),
+        partial(setattr, image, "visible", True),
+        partial(layers.move, 2, 0),
+        layers.reverse,
+        partial(setattr, window, "theme", "light"),
+        partial(setattr, window, "theme", "dark"),
+        partial(setattr, strokes, "data", strokes.data.copy()),
+        *(
+            partial(brush, getattr(controls, f"{tool}_button"))
+            for tool in ("erase", "fill", "pick", "polygon", "panzoom")
+        ),
+        partial(setattr, strokes, "preserve_labels", False),
+    ):
+        change()
+        new_stroke(dock, qtbot, next(rows))
+    assert dock.live.training
+    assert dock.image_chooser.currentText() == "other"
+    still_usable(dock, qtbot)
+    assert do.messages() == []
+
+
+def test_an_image_that_was_taken_out_is_put_back(dock: SegmentDock, window: Any, qtbot: QtBot, do: Any) -> None:
+    image, strokes = dock.image, dock.strokes
+    assert image is not None
+    assert strokes is not None
+    kept = strokes.data.copy()
+    window.layers.remove(image)
+    qtbot.waitUntil(lambda: not dock.live.training, timeout=WAIT)
+    assert dock.message.text().startswith("The image was removed, so the training was stopped.")
+    window.add_layer(image)
+    qtbot.waitUntil(lambda: dock.strokes is strokes, timeout=WAIT)
+    np.testing.assert_array_equal(strokes.data, kept)
+    new_stroke(dock, qtbot, 40)
+    still_usable(dock, qtbot)
+    assert do.messages() == []
+
+
+def test_an_image_is_given_data_of_another_shape_and_its_own_again(
+    dock: SegmentDock, window: Any, spots: Callable[..., Any], qtbot: QtBot, do: Any
+) -> None:
+    image, first = dock.image, dock.strokes
+    assert image is not None
+    assert first is not None
+    own, kept = image.data, first.data.copy()
+    other, truth = spots((48, 80), count=8, radius=6.0)
+    image.data = other
+    qtbot.waitUntil(lambda: dock.strokes is not first, timeout=WAIT)
+    second = dock.strokes
+    assert second is not None
+    assert (first in window.layers, second.data.shape) == (True, other.shape)
+    assert dock.message.text() == (
+        "'strokes: spots' has another shape than 'spots' now and is kept as it is: paint on 'strokes: spots [1]'."
+    )
+    assert "80 × 48" in dock.panel.info.text()
+    seen = changes(dock)
+    do.paint(dock, truth)
+    answered(dock, qtbot, seen)
+    painted = second.data.copy()
+    for _ in range(2):
+        image.data = own
+        qtbot.waitUntil(lambda: dock.strokes is first, timeout=WAIT)
+        image.data = other
+        qtbot.waitUntil(lambda: dock.strokes is second, timeout=WAIT)
+    image.data = own
+    qtbot.waitUntil(lambda: dock.strokes is first, timeout=WAIT)
+    np.testing.assert_array_equal(first.data, kept)
+    np.testing.assert_array_equal(second.data, painted)
+    assert len(window.layers) == 5  # the image, and two of each
+    new_stroke(dock, qtbot, 40)
+    still_usable(dock, qtbot)
+    assert do.messages() == []
+
+
+def test_a_label_that_is_no_class(dock: SegmentDock, qtbot: QtBot, do: Any) -> None:
+    strokes = dock.strokes
+    assert strokes is not None
+    dock.choose_task("classes")
+    qtbot.waitUntil(lambda: dock.live._learner is not None, timeout=WAIT)
+    strokes.data = np.minimum(strokes.data, 2)
+    stop(dock, qtbot)
+    train(dock, qtbot)
+    before = strokes.data.copy()
+    stroke(strokes, slice(40, 42), 7)
+    kept = strokes.data.copy()
+    qtbot.waitUntil(lambda: len(do.messages()) == 1, timeout=WAIT)
+    assert "'spots': The annotation holds the value 7, but there are only 2 classes; add a class" in do.messages()[0]
+    qtbot.waitUntil(lambda: dock.live.resting == "The training waits until there is an answer.", timeout=WAIT)
+    np.testing.assert_array_equal(strokes.data, kept)
+    seen = changes(dock)
+    strokes.undo()
+    answered(dock, qtbot, seen)
+    np.testing.assert_array_equal(strokes.data, before)
+    assert dock.message.text() == ""
+    assert len(do.messages()) == 1
+    still_usable(dock, qtbot)
+
+
+def test_a_class_is_removed_that_was_painted(dock: SegmentDock, qtbot: QtBot, do: Any) -> None:
+    dock.choose_task("classes")
+    dock.strokes.data = np.minimum(dock.strokes.data, 2)
+    dock.classes.add_button.click()
+    stroke(dock.strokes, slice(40, 44), 3)
+    kept = dock.strokes.data.copy()
+    qtbot.waitUntil(lambda: (do.result_of(dock.viewer, "areas").data == 3).any(), timeout=WAIT)
+    dock.classes.rows[2].remove.click()
+    qtbot.waitUntil(lambda: len(do.messages()) == 1, timeout=WAIT)
+    assert "holds the value 3, but there are only 2 classes; add a class" in do.messages()[0]
+    np.testing.assert_array_equal(dock.strokes.data, kept)
+    seen = changes(dock)
+    dock.classes.add_button.click()
+    answered(dock, qtbot, seen)
+    assert (do.result_of(dock.viewer, "areas").data == 3).any()
+    assert dock.message.text() == ""
+    dock.strokes.undo()
+    dock.classes.rows[2].remove.click()
+    assert len(do.messages()) == 1
+
+
+def test_the_disk_becomes_full_and_has_space_again(
+    dock: SegmentDock, qtbot: QtBot, do: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = dock.session.watch.recorder
+    assert recorder is not None
+    recorder._retry = 0.1
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        new_stroke(dock, qtbot, 40)
+        qtbot.waitUntil(lambda: len(do.messages()) == 1, timeout=WAIT)
+        assert "can't be saved by itself" in do.messages()[0]
+        assert "disk full; free some space" in do.messages()[0]
+        new_stroke(dock, qtbot, 42)
+        assert dock.live.training
+    qtbot.waitUntil(lambda: dock.message.text() == "The session is saved by itself again.", timeout=WAIT)
+    assert len(do.messages()) == 1
+
+
+def test_ctrl_z_takes_a_stroke_of_the_brush_back(
+    dock: SegmentDock, window: Any, hand_for: Callable[[Any], Any], qtbot: QtBot, do: Any
+) -> None:
+    hand, strokes = hand_for(window), dock.strokes
+    assert strokes is not None
+    before, seen = strokes.data.copy(), changes(dock)
+    hand.press(Qt.Key.Key_Q)
+    hand.stroke([(40, 10), (40, 20), (40, 40)])
+    after = strokes.data.copy()
+    assert (after != before).sum() > 20
+    answered(dock, qtbot, seen)
+    for modifier, wanted in (
+        (Qt.KeyboardModifier.ControlModifier, before),
+        (Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier, after),
+    ):
+        seen = changes(dock)
+        QTest.keyClick(hand.canvas, Qt.Key.Key_Z, modifier)
+        answered(dock, qtbot, seen)
+        np.testing.assert_array_equal(strokes.data, wanted)
+        np.testing.assert_array_equal(known_strokes(dock, dock.image), wanted)
+    assert do.messages() == []
+
+
+def test_the_dock_is_closed_and_opened_again(
+    dock: SegmentDock, window: Any, opened: list[SegmentDock], qtbot: QtBot, do: Any
+) -> None:
+    strokes = dock.strokes
+    assert strokes is not None
+    kept = strokes.data.copy()
+    window.window.remove_dock_widget(dock)
+    qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=1500)
+    np.testing.assert_array_equal(strokes.data, kept)
+    opened[:] = [open_dock(window, qtbot)]
+    again = opened[0]
+    qtbot.waitUntil(lambda: again.strokes is strokes, timeout=WAIT)
+    new_stroke(again, qtbot, 40)
+    train(again, qtbot)
+    stop(again, qtbot)
+    assert do.messages() == []
+
+
+def test_of_two_windows_that_train_one_is_closed(
+    dock: SegmentDock, window: Any, spots: Callable[..., Any], qtbot: QtBot, do: Any
+) -> None:
+    viewer = open_window()
+    other = open_dock(viewer, qtbot)
+    begin(other, *spots((48, 80), count=8, radius=6.0), qtbot, do)
+    strokes, worker = other.strokes, other.live._job
+    assert strokes is not None
+    assert worker is not None
+    new_stroke(other, qtbot, 40)
+    kept = strokes.data.copy()
+    new_stroke(dock, qtbot, 40)
+    close_window(viewer)
+    qtbot.waitUntil(lambda: not worker.is_running, timeout=1500)
+    np.testing.assert_array_equal(strokes.data, kept)
+    assert dock.live.training
+    new_stroke(dock, qtbot, 42)
+    assert do.messages() == []
