@@ -32,6 +32,7 @@ def test_nothing_is_cut_off_the_docks_are_tabs_and_sections_come_into_view(
     places = [dock_widget_of(dock) for dock in docks]
     main = viewer.window._qt_window
     qtbot.waitUntil(lambda: len(main.tabifiedDockWidgets(places[0])) == 2, timeout=5000)
+    qtbot.waitUntil(lambda: docks[-1].visibleRegion().boundingRect().isValid(), timeout=5000)  # in front
     segment = docks[0]
     places[0].raise_()
     assert not segment.panel.dims.isHidden()  # slice by slice or whole volume: the widest row

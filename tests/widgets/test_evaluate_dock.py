@@ -185,6 +185,11 @@ def test_result_of_the_program_is_chosen_first_with_what_it_is(
     dock = make_evaluate_dock()
     assert (dock.predicted_chooser.layer, dock.reference_chooser.layer) == (result, truth)
     assert dock.panel.form.values()["task"] == "classes"
+    assert dock.panel.form.values()["reference_zero"] == "background"
+    dock.reference_chooser.choose(strokes)
+    assert dock.panel.form.values()["reference_zero"] == "unlabelled"
+    dock.reference_chooser.choose(truth)
+    assert dock.panel.form.values()["reference_zero"] == "background"
 
 
 def test_reference_that_is_opened_later_is_chosen(

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_unet.assess.evaluation_config import EvaluationConfig
 from napari_unet.assess.evaluation_table import EvaluationTable
+from napari_unet.widgets.annotate.annotation import ROLE
 from napari_unet.widgets.evaluate.error_layer import is_error_layer, show_errors
 from napari_unet.widgets.evaluate.panel import EvaluatePanel
 from napari_unet.widgets.evaluate.score_job import Scored, ScoreProgress, make_request, save_table, score
@@ -58,6 +59,7 @@ class EvaluateDock(ScrollingDock):
         self._scoring: tuple[Labels, Labels] | None = None
         self._scored: Scored | None = None
         self._pauses = MemoryPauses()
+        self._against_strokes = False
         self._put_into_scroll_area(self.panel)
         self._connect()
         self.predicted_chooser.update_layers()
@@ -112,6 +114,10 @@ class EvaluateDock(ScrollingDock):
         self.message.clear_message()
 
     def _on_reference_chosen(self, layer: Layer | None) -> None:
+        against_strokes = layer is not None and read_role(layer) == ROLE
+        if against_strokes != self._against_strokes:
+            self._against_strokes = against_strokes
+            self.panel.form.set_values({"reference_zero": "unlabelled" if against_strokes else "background"})
         self.message.clear_message()
 
     def _on_inserted(self, event: Any) -> None:

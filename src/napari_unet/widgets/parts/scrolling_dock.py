@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ScrollingDock"]
 
+_RAISE_MS = 50  # when the window has laid the tabs out
 _LEAST_WIDTH = 316  # of a panel
 _BAR_WIDTH = 16  # with napari's margins, which the bar does not know before it is shown
 
@@ -88,8 +89,13 @@ class ScrollingDock(QWidget):
             beside = other is not None and window.dockWidgetArea(other) == window.dockWidgetArea(own)
             if other is not None and beside and other is not own and not other.isFloating():
                 window.tabifyDockWidget(other, own)
-                own.raise_()
+                QTimer.singleShot(_RAISE_MS, self._raise)
                 return
+
+    def _raise(self) -> None:
+        own = _dock_widget_of(self)
+        if own is not None:
+            own.raise_()
 
     def _put_into_scroll_area(self, panel: QWidget) -> None:
         area = QScrollArea()
