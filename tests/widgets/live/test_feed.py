@@ -42,3 +42,22 @@ def test_a_class_that_was_added_while_the_learner_was_made_is_told(
         feed.update(dock.image, dock.read_image(dock.image))
     assert learner.classes == [("background", "foreground", "vessel")]
     feed.close()
+
+
+def test_objects_are_counted_when_the_rest_is_there_and_the_count_goes_with_the_next_answer(
+    viewer: ViewerModel, make_live_dock: Callable[[], SegmentDock], spots: Callable[..., Any], qtbot: QtBot, do: Any
+) -> None:
+    image, truth = spots((64, 64), count=8, radius=6.0)
+    viewer.add_image(image, name="spots")
+    dock = make_live_dock()
+    told: list[str] = []
+    dock.live.refreshed.connect(lambda answer: told.append(dock.panel.status.text()))
+    do.paint(dock, truth)
+    qtbot.waitUntil(lambda: "object" in dock.panel.status.text(), timeout=60_000)
+    count = len(np.unique(do.result_of(viewer).data)) - 1
+    assert dock.panel.status.text().splitlines()[-1] == f"{count} object{'s' * (count != 1)}"
+    assert dock.strokes is not None
+    told.clear()
+    dock.strokes.data_setitem((np.array([3]), np.array([3])), 1)
+    qtbot.waitUntil(lambda: bool(told), timeout=60_000)
+    assert told[0] == "not trained yet"

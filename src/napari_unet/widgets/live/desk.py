@@ -20,7 +20,7 @@ from napari_unet.widgets.live.shown import ShownAnswer, describe_answer
 from napari_unet.widgets.live.target import LiveTargets
 from napari_unet.widgets.live.work import LearnerReady, LiveMail, ModelNow, RestPiece, ViewWritten, learn
 from napari_unet.widgets.parts.worker import Job
-from napari_unet.widgets.results.predict_job import PieceReady
+from napari_unet.widgets.results.predict_job import PieceReady, PredictSummary
 from napari_unet.widgets.results.uncertainty_job import UncertaintyReady
 from napari_unet.widgets.training.status import TrainingStatus
 from napari_unet.widgets.training.train_job import TrainRequest
@@ -299,6 +299,8 @@ class LiveDesk(QObject):
             self.runner.model_name = ""
             self.runner.show_state()
             self.dock.update_hint()
+        elif isinstance(event, PredictSummary):
+            self._tell_found(event.text)
         else:
             self._take(event)
             self.told.emit(event)
@@ -329,7 +331,14 @@ class LiveDesk(QObject):
             self.resting = ""  # a change wakes the training
         self.answer = ShownAnswer(str(event.key), event.source, event.change, event.step, time.perf_counter())
         self._show()
+        self._tell_found("")
         self.refreshed.emit(self.answer)
+
+    def _tell_found(self, summary: str) -> None:
+        """Say how many objects there are; nothing while the answer is of the view alone."""
+        if summary != self.runner.summary and self.runner.kind != "predict":
+            self.runner.summary = summary
+            self.runner.show_progress()
 
     def _draw_rest(self, event: RestPiece) -> None:
         self._problems.go_well("uncertainty" if isinstance(event.piece, UncertaintyReady) else "rest")

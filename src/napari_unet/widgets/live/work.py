@@ -19,7 +19,7 @@ from napari_unet.widgets.live.view_uncertainty import ViewUncertainty
 from napari_unet.widgets.parts.torch_loading import load_torch
 from napari_unet.widgets.parts.worker import StopCheck
 from napari_unet.widgets.results.frame_labels import FrameLabeller
-from napari_unet.widgets.results.predict_job import PieceReady, PredictRequest, predict
+from napari_unet.widgets.results.predict_job import PieceReady, PredictRequest, PredictSummary, predict
 from napari_unet.widgets.results.record import PredictionRecord
 from napari_unet.widgets.training.train_job import TrainRequest, model_for, torch_threads
 
@@ -140,7 +140,7 @@ def learn(request: TrainRequest, mail: LiveMail, should_stop: StopCheck) -> Gene
 
     Yields
     ------
-    LearnerReady, ViewWritten, RestPiece, ModelNow or LiveEvent
+    LearnerReady, ViewWritten, RestPiece, ModelNow, PredictSummary or LiveEvent
         First `LearnerReady`; of the learner's events all but `RegionAnswered`, which becomes `ViewWritten`.
 
     Raises
@@ -305,7 +305,7 @@ class _Work:
             return False
         if isinstance(event, PieceReady):
             yield RestPiece(self._seen, event)
-        elif isinstance(event, ModelNow):
+        elif isinstance(event, ModelNow | PredictSummary):
             yield event
         return True
 

@@ -84,6 +84,8 @@ class SegmentRunner:
         Whether a prediction that the person asked for went through more than the view.
     live : bool
         Whether the training goes on in a worker of its own, beside which `model` does not change.
+    summary : str
+        What the last prediction found, in words.
     on_train, on_model, on_warm : callable or None
         Asked first when Train or Stop is pressed, whether that is dealt with; called when another model is taken;
         called when what a training needs is loaded.
@@ -113,7 +115,7 @@ class SegmentRunner:
         self._share = 0.0
         self._wants_all = False
         self._left: float | None = None
-        self._summary = ""
+        self.summary = ""
         self.pauses = MemoryPauses()
         self._timer = QTimer()
         self._timer.setInterval(_DRAW_MS)
@@ -216,7 +218,7 @@ class SegmentRunner:
             request, self.results = self.supplier.prediction(self.model, after_training=after_training)
             if not after_training:
                 self.message.clear_message()
-            self._look, self._summary = request.look, ""
+            self._look, self.summary = request.look, ""
             self._wants_all = not after_training and self.panel.extent.currentData() != "view"
             self._doing, self._share, self._left = "predicting", 0.0, None
             run: Any = predict_into_store if isinstance(request, StoreRequest) else predict_with_uncertainty
@@ -231,7 +233,7 @@ class SegmentRunner:
         elif isinstance(event, FindingObjects):
             self._doing, self._share, self._left = "finding objects", event.share, None
         elif isinstance(event, PredictSummary):
-            self._summary = event.text
+            self.summary = event.text
         elif isinstance(event, PredictNote):
             self.message.note(event.text)
 
@@ -391,6 +393,6 @@ class SegmentRunner:
             panel.device.setText(" · ".join(part for part in (status.device, status.note) if part))
         else:
             panel.show_share(0.0)
-            words = [describe_training(status, self.model), self._summary]
+            words = [describe_training(status, self.model), self.summary]
             panel.status.setText("\n".join(filter(None, words)))
         panel.plot.show_status(status)
