@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["LearnerReady", "LiveMail", "ModelNow", "RestPiece", "ViewWritten", "learn", "lies_in"]
 
 _PAUSE_SECONDS = 2.0  # without strokes and moves after which the rest is predicted
-_BETWEEN_TIDIES = 60.0  # seconds after which freed memory is given back
+_BETWEEN_TIDIES = 15.0  # seconds after which freed memory is given back
 _BETWEEN_RESTS = 10.0  # seconds, where only the network has become better
 _REST_TILE = 320  # pixels: so small that a stroke need not wait long for one
 _WAIT_SECONDS = 0.1
