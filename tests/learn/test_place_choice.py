@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from napari_unet.data.place import place_basis
+from napari_unet.learn import place_choice
 from napari_unet.learn.closed_form import ClosedForm, solve_head
 from napari_unet.learn.place_choice import _WEIGHTS, _Moments, choose_place_weight, solve_with_place
+from napari_unet.learn.stroke_pixels import strokes_of_pixels
 
 FORM = ClosedForm(ridge=0.1, scale=2.5, offset=0.4)
 
@@ -61,6 +64,42 @@ def test_too_few_strokes_say_nothing_of_the_place() -> None:
     alone = strokes("place")
     alone["classes"] = torch.zeros_like(alone["classes"])
     assert choose_place_weight(**alone, form=FORM) == 0
+
+
+def painted_images(informative: str, seed: int = 0) -> dict[str, object]:
+    """Return two images painted throughout, with one object each in the same place, so regions of both classes."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.indices((24, 24)).reshape(2, -1)
+    inside = (abs(rows - 11) < 6) & (abs(columns - 11) < 6)
+    kinds = np.tile(inside.astype(np.int64), 2)
+    features = rng.normal(size=(len(kinds), 4))
+    if informative == "features":
+        features[:, 0] += 4 * kinds
+    places = np.tile(place_basis(np.arange(24 * 24), (24, 24), 5), (2, 1))
+    regions = np.concatenate(
+        [strokes_of_pixels(np.arange(24 * 24), kinds[: 24 * 24], (24, 24)) + 100 * i for i in (0, 1)]
+    )
+    return {
+        "features": torch.from_numpy(features).float(),
+        "places": torch.from_numpy(places),
+        "strokes": regions,
+        "classes": torch.from_numpy(kinds),
+        "count": 2,
+    }
+
+
+def test_one_object_in_images_painted_throughout_is_enough_for_the_place_to_count() -> None:
+    given = painted_images("place")
+    assert len(np.unique(given["strokes"])) == 18  # nine regions of eight pixels in each image
+    assert choose_place_weight(**given, form=FORM) > 0
+    assert choose_place_weight(**painted_images("features"), form=FORM) == 0
+
+
+def test_the_place_must_bring_more_where_regions_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = painted_images("place")
+    monkeypatch.setattr(place_choice, "_GAIN_OF_REGIONS", 0.999)
+    assert choose_place_weight(**given, form=FORM) == 0
+    assert choose_place_weight(**strokes("place"), form=FORM) > 0
 
 
 def test_the_solution_is_one_regression_on_both() -> None:

@@ -136,3 +136,11 @@ def test_strokes_are_told_apart_in_large_frames_and_volumes() -> None:
     assert numbers(near + far, [0, 0, 0, 1], (20_000, 20_000)) in ([1, 1, 0, 2], [0, 0, 1, 2])
     assert numbers([(0, 1, 1), (1, 2, 2), (3, 2, 2)], [1, 1, 1], (4, 5, 6)) == [0, 0, 1]
     assert strokes_of_pixels(np.zeros(0, np.int64), np.zeros(0, np.int64), (4, 4)).tolist() == []
+
+
+def test_an_image_painted_throughout_falls_into_regions() -> None:
+    kinds = np.arange(20 * 12) % 2
+    numbers = strokes_of_pixels(np.arange(20 * 12), kinds, (20, 12)).reshape(20, 12)
+    assert numbers[0, :8].tolist() == [0] * 8
+    assert numbers[0, 8:].tolist() == [1] * 4
+    assert np.unique(numbers).tolist() == list(range(6))

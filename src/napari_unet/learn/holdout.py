@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from scipy import ndimage
 
 from napari_unet.data.crops import AnnotatedFrame
 
-__all__ = ["Holdout", "count_strokes", "hold_out", "number_strokes"]
+__all__ = ["Holdout", "count_strokes", "hold_out", "number_regions", "number_strokes"]
 
 _LARGE = 0.1  # share of the painted part from which on a stroke is cut into regions
 _REGIONS = 6  # regions along the longest side of the painted part
@@ -117,7 +118,9 @@ def _units(frame: AnnotatedFrame) -> npt.NDArray[np.int64]:
     """Give each stroke of a frame a number; large ones fall into regions. 0 = not painted."""
     painted = frame.weights > 0
     kinds = np.where(painted, frame.classes + np.uint8(1), np.uint8(0))
-    return number_strokes(kinds, _LARGE * painted.size, _region_numbers(painted.shape))
+    return number_strokes(
+        kinds, _LARGE * painted.size, number_regions(np.indices(painted.shape, sparse=True), painted.shape)
+    )
 
 
 def number_strokes(
@@ -157,12 +160,24 @@ def number_strokes(
     return units
 
 
-def _region_numbers(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    """Give square regions numbers, about `_REGIONS` along the longest side."""
+def number_regions(places: Sequence[npt.NDArray[np.integer[Any]]], shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Give each pixel the number of the square region that it lies in, about `_REGIONS` along the longest side.
+
+    Parameters
+    ----------
+    places : sequence of numpy.ndarray
+        For each axis where the pixels lie; they are broadcast.
+    shape : tuple of int
+        Size of what falls into regions.
+
+    Examples
+    --------
+    >>> number_regions([np.array([0, 7, 8, 47])], (48,)).tolist()
+    [0, 0, 1, 5]
+    """
     side = max(8, -(-max(shape) // _REGIONS))
-    counts = [-(-n // side) for n in shape]
-    places = np.meshgrid(*(np.arange(n) // side for n in shape), indexing="ij")
-    return np.ravel_multi_index(places, counts).astype(np.int64)
+    counts = tuple(-(-n // side) for n in shape)
+    return np.asarray(np.ravel_multi_index(tuple(at // side for at in places), counts), np.int64)
 
 
 def _sizes(units: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:

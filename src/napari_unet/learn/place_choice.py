@@ -16,7 +16,8 @@ _WEIGHTS = (0.0, 1.0, 2.0, 4.0)  # of the functions of the place beside the feat
 _FEWEST = 5  # strokes of a class below which those left out do not tell enough
 _MOST_FOLDS = 64
 _MOST_PIXELS = 200  # of a stroke
-_GAIN = 0.05  # what the place must take off the loss to count at all
+_GAIN = 0.05  # share that the place must take off the loss to count at all
+_GAIN_OF_REGIONS = 0.3  # the same where regions are left out, which are much like those beside them
 _WORST = 5.0  # the largest loss of a pixel that is believed
 
 
@@ -52,8 +53,8 @@ def solve_with_place(
     """Solve a last layer that may look at the place of a pixel, too.
 
     Air in a lung and around the body look alike; where they lie tells them apart. Cells lie anywhere, and there the
-    place would only mislead. So each stroke is left out in turn, and the place counts as much as predicts those left
-    out best, or not at all.
+    place would only mislead. So each stroke is left out in turn, or region where strokes do not tell enough (see
+    `strokes_of_pixels`), and the place counts as much as predicts those left out best, or not at all.
 
     Parameters
     ----------
@@ -91,17 +92,29 @@ def choose_place_weight(
     Each class counts the same, and each stroke the same within its class. Of a stroke at most 200 pixels are used, and
     of more than 64 strokes several are left out together.
     """
-    kinds, folds, rows = _draw_folds(classes.cpu().numpy(), strokes)
-    per_class = [len(np.unique(folds[kinds == kind])) for kind in np.unique(kinds)]
-    if len(per_class) < 2 or min(per_class) < _FEWEST:
+    known = classes.cpu().numpy()
+    throughout = _have_regions(known, strokes)
+    per_class = [len(np.unique(strokes[known == kind])) for kind in np.unique(known)]
+    if len(per_class) < 2 or (min(per_class) < _FEWEST and not throughout):
         return 0.0
+    kinds, folds, rows = _draw_folds(known, strokes)
     here = torch.from_numpy(rows)
     f = features.cpu()[here].double()
     z = torch.cat([f, places.cpu()[here].double(), f.new_ones(len(f), 1)], dim=1)
     moments = _Moments(z, torch.from_numpy(kinds), torch.from_numpy(folds), count)
     losses = [moments.left_out_loss(f.shape[1], weight, form) for weight in _WEIGHTS]
     best = int(np.argmin(losses))
-    return _WEIGHTS[best] if losses[best] < (1 - _GAIN) * losses[0] else 0.0
+    gain = _GAIN_OF_REGIONS if throughout else _GAIN
+    return _WEIGHTS[best] if losses[best] < (1 - gain) * losses[0] else 0.0
+
+
+def _have_regions(kinds: npt.NDArray[np.int64], strokes: npt.NDArray[np.int64]) -> bool:
+    """Whether there are regions of images painted throughout, see `strokes_of_pixels`: classes share their numbers.
+
+    They tell of each class where it is not, so that few of them are enough.
+    """
+    pairs = np.unique(np.stack([kinds, strokes]), axis=1)
+    return bool(len(np.unique(pairs[1])) < pairs.shape[1])
 
 
 def _draw_folds(

@@ -7,11 +7,13 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_unet.data.crops import AnnotatedFrame
+from napari_unet.learn.holdout import number_regions
 
 __all__ = ["choose_pixels", "painted_pixels", "strokes_of_pixels"]
 
 _MOST_PIXELS = 10_000  # of one class in one frame
 _MOST_CELLS = 500_000  # of a frame in which strokes are told apart
+_THROUGHOUT = 0.5  # painted share of a frame above which it is told apart by regions, not by strokes
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio: its multiples are evenly spread
 
 
@@ -60,6 +62,8 @@ def strokes_of_pixels(
 ) -> npt.NDArray[np.int64]:
     """Tell connected strokes of each class apart, in cells of some pixels where the frame is large.
 
+    A frame of which most is painted has no strokes: it falls into square regions, whatever their classes.
+
     Parameters
     ----------
     pixels : numpy.ndarray
@@ -72,7 +76,7 @@ def strokes_of_pixels(
     Returns
     -------
     numpy.ndarray
-        (n,) int64, 0 and up: the same for pixels of the same stroke.
+        (n,) int64, 0 and up: the same for pixels of the same stroke or region.
 
     Examples
     --------
@@ -83,6 +87,8 @@ def strokes_of_pixels(
     if len(pixels) == 0:
         return number
     places = np.stack(np.unravel_index(pixels, shape))
+    if len(pixels) > _THROUGHOUT * np.prod(shape, dtype=np.float64):
+        return number_regions(list(places), shape)
     places -= places.min(axis=1, keepdims=True)
     extent = places.max(axis=1) + 1
     side = max(1, int(np.ceil((np.prod(extent, dtype=np.float64) / _MOST_CELLS) ** (1 / len(shape)))))
