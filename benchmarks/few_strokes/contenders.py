@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +18,7 @@ from benchmarks.few_strokes.tasks import Episode
 from napari_unet.data.axes import ImageLayout
 from napari_unet.data.intensity import measure_range
 
-__all__ = ["CONTENDERS", "Contender"]
+__all__ = ["ABLATIONS", "CONTENDERS", "Contender"]
 
 Predict = Callable[[npt.NDArray[Any], str], npt.NDArray[np.float32]]
 """From an image and its axes to the probability of the foreground, (*space)."""
@@ -88,27 +90,30 @@ def scratch(
 
 
 def closed_form(
-    episode: Episode, marks: tuple[float, ...], seed: int, device: str, pace: float | None = None
+    episode: Episode, marks: tuple[float, ...], seed: int, device: str, pace: float | None = None, *, place: bool = True
 ) -> Iterator[tuple[float, Predict]]:
     """Solve the last layer of the shipped starting weights from the strokes, without training."""
     if min(marks) > 0:
         return
     channels = 3 if "S" in episode.support[0].axes else 1
     model = nu.Model.pretrained(in_channels=channels, ndim=episode.ndim)
-    nu.adapt(model, episode.support, task="classes", device=device)
+    nu.adapt(model, episode.support, task="classes", device=device, place_may_count=place)
     yield 0.0, _predict_with(model, device)
 
 
 def ours(
-    episode: Episode, marks: tuple[float, ...], seed: int, device: str, pace: float | None = None
-) -> Iterator[tuple[float, Predict]]:
+    episode: Episode, marks: tuple[float, ...], seed: int, device: str, pace: float | None = None, *,
+    solved: bool = True, **settings: Any,
+) -> Iterator[tuple[float, Predict]]:  # fmt: skip
     """Train the shipped starting weights on from their solved last layer, anew for each mark."""
     channels = 3 if "S" in episode.support[0].axes else 1
     for mark in marks:
         if mark <= 0:
             continue
         model = nu.Model.pretrained(in_channels=channels, ndim=episode.ndim)
-        for _ in nu.fit(model, episode.support, _fit_settings(mark, seed, pace), device=device):
+        if not solved:
+            model.closed_form = None
+        for _ in nu.fit(model, episode.support, replace(_fit_settings(mark, seed, pace), **settings), device=device):
             pass
         yield mark, _predict_with(model, device)
 
@@ -216,4 +221,13 @@ CONTENDERS: dict[str, Contender] = {
     "ours": ours,
     "scratch": scratch,
     "monai": monai,
+}
+
+ABLATIONS: dict[str, Contender] = {
+    "closed form without place": partial(closed_form, place=False),
+    "ours without place": partial(ours, place_may_count=False),
+    "ours without solved last layer": partial(ours, solved=False),
+    "ours without holding on": partial(ours, hold_on=0.0),
+    "ours without held-out score": partial(ours, holdout=0.0),
+    "ours at the usual rate": partial(ours, learning_rate=2e-3),
 }

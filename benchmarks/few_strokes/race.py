@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.few_strokes.contenders import CONTENDERS, Predict
+from benchmarks.few_strokes.contenders import ABLATIONS, CONTENDERS, Predict
 from benchmarks.few_strokes.tasks import SETS, Episode, draw_episode
 from benchmarks.reporting import arguments, data_folder, report
 from napari_unet.assess.metrics import average_precision, dice
@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     parser.add_argument(
         "--pace", type=float, help="steps a second to take for granted, where others use the machine, too"
     )
-    parser.add_argument("--contenders", default=",".join(CONTENDERS))
+    parser.add_argument(
+        "--contenders", default=",".join(CONTENDERS), help=f"some of {', '.join([*CONTENDERS, *ABLATIONS])}"
+    )
     options = parser.parse_args(argv)
     if options.quick:
         options.sets, options.strokes, options.marks, options.seeds = "nuclei_fluo", "5", "0,1", 1
@@ -58,7 +60,9 @@ def _race(
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         episode = draw_episode(name, strokes, seed, data_folder())
         for contender in chosen:
-            for mark, predict in CONTENDERS[contender](episode, marks, seed, options.device, options.pace):
+            for mark, predict in (CONTENDERS | ABLATIONS)[contender](
+                episode, marks, seed, options.device, options.pace
+            ):
                 scores = _score(episode, predict)
                 found.setdefault((contender, mark), []).append(scores)
                 print(

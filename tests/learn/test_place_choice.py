@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_unet.data.place import place_basis
+from napari_unet.data.place import CENTRES, place_basis
 from napari_unet.learn import place_choice
 from napari_unet.learn.closed_form import ClosedForm, solve_head
 from napari_unet.learn.place_choice import _WEIGHTS, _Moments, choose_place_weight, solve_with_place
@@ -97,9 +97,45 @@ def test_one_object_in_images_painted_throughout_is_enough_for_the_place_to_coun
 
 def test_the_place_must_bring_more_where_regions_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     given = painted_images("place")
-    monkeypatch.setattr(place_choice, "_GAIN_OF_REGIONS", 0.999)
+    monkeypatch.setattr(place_choice, "_GAIN_OF_PARTS", 0.999)
     assert choose_place_weight(**given, form=FORM) == 0
     assert choose_place_weight(**strokes("place"), form=FORM) > 0
+
+
+def volume(informative: str) -> dict[str, object]:
+    """Return one stroke of each class on each of five slices of a volume; the place tells them by its half, or not."""
+    rng = np.random.default_rng(1)
+    shape = (20, 20, 20)
+    cells, kinds, names = [], [], []
+    for number, z in enumerate(range(1, 20, 4)):
+        halves = (16, 3) if informative == "features" and number % 2 else (3, 16)
+        for kind, x in enumerate(halves):
+            cells.append([(z, y, x) for y in range(2, 18)])
+            kinds += [kind] * 16
+            names += [2 * number + kind] * 16
+    pixels = np.ravel_multi_index(tuple(np.concatenate(cells).T), shape)
+    features = rng.normal(size=(len(kinds), 4))
+    if informative == "features":
+        features[:, 0] += 4 * np.array(kinds)
+    return {
+        "features": torch.from_numpy(features).float(),
+        "places": torch.from_numpy(place_basis(pixels, shape, CENTRES[3])),
+        "strokes": np.array(names),
+        "classes": torch.tensor(kinds),
+        "count": 2,
+    }
+
+
+def test_in_a_volume_parts_of_strokes_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = volume("place")
+    seen: list[int] = []
+    plain = place_choice._draw_folds
+    monkeypatch.setattr(place_choice, "_draw_folds", lambda k, s: seen.append(len(np.unique(s))) or plain(k, s))
+    assert choose_place_weight(**given, form=FORM) > 0
+    assert seen[0] > 10  # strokes
+    assert choose_place_weight(**volume("features"), form=FORM) == 0
+    slices = {key: value[:-64] if hasattr(value, "shape") else value for key, value in given.items()}
+    assert choose_place_weight(**slices, form=FORM) == 0  # three slices: three strokes of each class
 
 
 def test_the_solution_is_one_regression_on_both() -> None:

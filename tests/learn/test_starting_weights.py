@@ -229,6 +229,26 @@ def test_the_pull_is_least_at_the_start_and_blind_to_strokes(start: Model) -> No
     assert anchor.loss(other, asked, torch.ones_like(weights)) == 0
 
 
+@pytest.mark.parametrize(
+    ("painted", "hold_on", "rate"), [(0.1, 1.0, 1e-3), (0.9, 1.0, 8e-3), (0.1, 0.0, 2e-3), (0.9, 0.0, 2e-3)]
+)
+def test_starting_weights_are_left_at_a_high_rate_where_most_is_painted(
+    start: Model, quick: Make, painted: float, hold_on: float, rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.random.default_rng(0).random((32, 32))
+    strokes = np.where(np.arange(32)[:, None] < 32 * painted, 1 + (np.arange(32) // 8 % 2), 0).astype(np.uint8)
+    rates = []
+    plain = Trainer._set_rate
+
+    def watched(trainer: Trainer, fraction: float | None) -> None:
+        plain(trainer, None)
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+
+    monkeypatch.setattr(Trainer, "_set_rate", watched)
+    _run(start, Sample(image, strokes), quick(max_steps=11, validate_every=100, task="classes", hold_on=hold_on))
+    assert max(rates) == pytest.approx(rate)
+
+
 def test_halfway_is_the_mean_of_the_weights(make_model: Make) -> None:
     a, b = make_model(seed=1).network, make_model(seed=2).network
     middle = halfway(a, b)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from napari_unet.data.place import CENTRES
 from napari_unet.learn.closed_form import ClosedForm
 
 __all__ = ["SolvedHead", "choose_place_weight", "solve_with_place"]
@@ -17,7 +18,7 @@ _FEWEST = 5  # strokes of a class below which those left out do not tell enough
 _MOST_FOLDS = 64
 _MOST_PIXELS = 200  # of a stroke
 _GAIN = 0.05  # share that the place must take off the loss to count at all
-_GAIN_OF_REGIONS = 0.3  # the same where regions are left out, which are much like those beside them
+_GAIN_OF_PARTS = 0.3  # the same where regions or parts of strokes are left out, which are like those beside them
 _WORST = 5.0  # the largest loss of a pixel that is believed
 
 
@@ -53,8 +54,9 @@ def solve_with_place(
     """Solve a last layer that may look at the place of a pixel, too.
 
     Air in a lung and around the body look alike; where they lie tells them apart. Cells lie anywhere, and there the
-    place would only mislead. So each stroke is left out in turn, or region where strokes do not tell enough (see
-    `strokes_of_pixels`), and the place counts as much as predicts those left out best, or not at all.
+    place would only mislead. So each stroke is left out in turn, or region of an image painted throughout (see
+    `strokes_of_pixels`), or part of a stroke in a volume, and the place counts as much as predicts those left out best,
+    or not at all.
 
     Parameters
     ----------
@@ -97,6 +99,9 @@ def choose_place_weight(
     per_class = [len(np.unique(strokes[known == kind])) for kind in np.unique(known)]
     if len(per_class) < 2 or (min(per_class) < _FEWEST and not throughout):
         return 0.0
+    in_volume = places.shape[1] == CENTRES[3] ** 3
+    if in_volume:  # strokes lie in few slices, and without one its slice would be unknown: parts of them are left out
+        strokes = strokes * places.shape[1] + places.argmax(dim=1).cpu().numpy()
     kinds, folds, rows = _draw_folds(known, strokes)
     here = torch.from_numpy(rows)
     f = features.cpu()[here].double()
@@ -104,7 +109,7 @@ def choose_place_weight(
     moments = _Moments(z, torch.from_numpy(kinds), torch.from_numpy(folds), count)
     losses = [moments.left_out_loss(f.shape[1], weight, form) for weight in _WEIGHTS]
     best = int(np.argmin(losses))
-    gain = _GAIN_OF_REGIONS if throughout else _GAIN
+    gain = _GAIN_OF_PARTS if throughout or in_volume else _GAIN
     return _WEIGHTS[best] if losses[best] < (1 - gain) * losses[0] else 0.0
 
 

@@ -32,6 +32,7 @@ __all__ = ["Trainer", "TrainerState"]
 _WARMUP_STEPS = 10
 _RATE = 2e-3
 _RATE_HELD = 1e-3  # where the start is to be kept
+_RATE_LEFT = 8e-3  # where so much is painted that it is to be left
 _LAST_RATE = 0.02  # of the learning rate, at the end of the budget
 _STATISTICS_BATCHES = 4
 _MOST_RECOVERIES = 5
@@ -104,6 +105,7 @@ class Trainer:
         }
         self._loss_settings["reduce"] = processes.sum
         self.loss = math.nan
+        self._first_rate = _RATE
         self._rate = 1.0
         self._recoveries = 0
         self._seen: list[torch.Tensor] = []
@@ -116,6 +118,8 @@ class Trainer:
 
         A training that is under way, from a checkpoint, stays where it is.
         """
+        if self.config.hold_on > 0:
+            self._first_rate = _RATE_HELD if self._holds_on else _RATE_LEFT
         if self._holds_on:
             self.anchor = Anchor(self.device.place(start), self.config.hold_on)
             freeze_statistics(self.network)
@@ -354,7 +358,7 @@ class Trainer:
     def _set_rate(self, fraction: float | None) -> None:
         warm = min(1.0, (self.steps + 1) / _WARMUP_STEPS)
         fall = 1.0 if fraction is None else 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
-        first = self.config.learning_rate or (_RATE if self.anchor is None else _RATE_HELD)
+        first = self.config.learning_rate or self._first_rate
         rate = first * self._rate * warm * (_LAST_RATE + (1 - _LAST_RATE) * fall)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
