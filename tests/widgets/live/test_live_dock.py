@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,21 @@ def test_two_classes_are_answered_without_a_button(live: SegmentDock, qtbot: QtB
     assert not live.runner.is_running
     qtbot.waitUntil(lambda: live.runner.model is not None, timeout=WAIT)
     np.testing.assert_array_equal(live.strokes.data, before)
+    assert do.messages() == []
+
+
+def test_train_with_nothing_painted_waits_for_strokes(
+    viewer: ViewerModel, make_live_dock: Callable[[], SegmentDock], spots: Any, qtbot: QtBot, do: Any
+) -> None:
+    image, truth = spots((64, 64), count=8, radius=6.0)
+    viewer.add_image(image, name="spots")
+    dock = make_live_dock()
+    dock.panel.train.click()
+    qtbot.waitUntil(lambda: dock.panel.status.text().startswith("waits for strokes"), timeout=WAIT)
+    assert dock.panel.hint.text().endswith("they are learnt from at once.")
+    do.paint(dock, truth)
+    qtbot.waitUntil(lambda: dock.runner.status.steps > 0, timeout=WAIT)
+    assert "waits" not in dock.panel.status.text()
     assert do.messages() == []
 
 

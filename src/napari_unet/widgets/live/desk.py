@@ -355,6 +355,7 @@ class LiveDesk(QObject):
         from napari_unet.live import events
 
         status, seconds = self.runner.status, time.monotonic() - self._began
+        status.waits = False
         if isinstance(event, events.StepTaken):
             self.resting = ""
             self._problems.go_well("training")
@@ -368,7 +369,7 @@ class LiveDesk(QObject):
         elif isinstance(event, events.StrokesMissing):
             self.missing = event.text
         elif isinstance(event, events.Idle):
-            self.resting = event.reason
+            self.resting, status.waits = event.reason, True
         elif isinstance(event, events.Recovered):
             self.dock.message.note(event.message)
         elif isinstance(event, events.Problem):

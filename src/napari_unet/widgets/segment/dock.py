@@ -282,7 +282,8 @@ class SegmentDock(ScrollingDock):
         missing = [index for index in range(len(names)) if index + 1 not in self.desk.painted]
         if len(missing) == len(names):
             first, second = f"{names[0]} (key {keys[0]})", f"{names[1]} (key {keys[1]})"
-            return f"Paint a few strokes of {first} and of {second}, then press Train."
+            then = ": they are learnt from at once." if self.live.training else ", then press Train."
+            return f"Paint a few strokes of {first} and of {second}{then}"
         if missing and (0 in missing or len(missing) == len(names) - 1):
             wanted = missing[0]
             return f"Now paint a few strokes of {names[wanted]}" + (f" (key {keys[wanted]})." if keys[wanted] else ".")

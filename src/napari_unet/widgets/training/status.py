@@ -44,6 +44,8 @@ class TrainingStatus:
         Over the seconds of training; the last is the held-out score of the closed form.
     marks : list of float
         Seconds at which strokes were added to a training that runs.
+    waits : bool
+        Whether it can't begin before more is painted.
     """
 
     loss: Curve = field(default_factory=Curve)
@@ -61,6 +63,7 @@ class TrainingStatus:
     held_out: bool = True
     finished: bool = False
     stopped: bool = False
+    waits: bool = False
 
     def take(self, event: FitEvent) -> None:
         """Learn from an event."""
@@ -86,7 +89,7 @@ class TrainingStatus:
         if self.last_score is None:
             if not self.held_out:
                 return "no held-out score"
-            return "first score follows" if self.steps else "preparing"
+            return "first score follows" if self.steps else "waits for strokes" if self.waits else "preparing"
         if self.finished:
             return f"score {self.best_score:.2f} (best, held out)"
         return f"score {self.last_score:.2f} (held out), best {self.best_score:.2f}"
