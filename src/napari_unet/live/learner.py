@@ -188,6 +188,11 @@ class LiveLearner:
         out, self._out = tuple(self._out), []
         return out
 
+    @property
+    def is_solved(self) -> bool:
+        """Whether enough is painted for an answer; may be asked from any thread."""
+        return self._answers.is_solved
+
     def current_model(self) -> Model:
         """Return a copy of the model whose result is shown, to predict the rest, or to save.
 

@@ -77,7 +77,8 @@ class LiveDesk(QObject):
         self._feed: StrokesFeed | None = None
         self._targets = LiveTargets(dock, self._mail)
         self._looked: tuple[Any, ...] = ()  # the view that the learner knows of
-        self._view: tuple[Any, ...] = ()
+        self._ahead: tuple[Any, ...] = ()
+        self._note = ""  # of the model, said when it is used
         self._focus: tuple[float, ...] | None = None
         self._made_for: tuple[Any, ...] = ()
         self._turn = 0
@@ -247,6 +248,9 @@ class LiveDesk(QObject):
                 self._targets.forget_images()
             self._turn = (self._turn + 1) % _FEED_TURNS
             self._look_at(image)
+            if self._note and (self.training or self.dock.desk.painted):
+                self.dock.message.note(self._note)
+                self._note = ""
         if self.training and time.monotonic() - self._plotted > _PLOT_SECONDS:
             self._show()
 
@@ -259,17 +263,24 @@ class LiveDesk(QObject):
             self._set_training(True)
 
     def _look_at(self, image: Image) -> None:
-        target, painted = self._targets.of(image), bool(self.dock.desk.painted)
-        part = target.part_in_view(self._focus)
-        if painted:
-            self._targets.keep_current(target)
-        if part is None or self._learner is None:
+        if not self.dock.desk.painted and (self._learner is None or not self._learner.is_solved):
+            self._look_ahead(image)
             return
-        before, self._view = self._view, (key_of(image), part, id(target.request))
-        looked = self._view
-        if looked != self._looked and (painted or looked == before):  # else it may still move
+        target = self._targets.of(image)
+        part = target.part_in_view(self._focus)
+        self._targets.keep_current(target)
+        looked = key_of(image), part, id(target.request)
+        if part is not None and self._learner is not None and looked != self._looked:
             self._looked = looked
             self._touch()
+            self._learner.look_at(key_of(image), part)
+
+    def _look_ahead(self, image: Image) -> None:
+        """Have what is in view looked at before anything is painted, unless it still moves."""
+        part = self._targets.part_ahead(image)
+        before, self._ahead = self._ahead, (key_of(image), part)
+        if part is not None and self._learner is not None and before == self._ahead != self._looked:
+            self._looked = self._ahead
             self._learner.look_at(key_of(image), part)
 
     def _touch(self) -> None:
@@ -313,8 +324,7 @@ class LiveDesk(QObject):
         self._learner = event.learner
         self._feed = StrokesFeed(self.dock, event.learner, self._on_strokes)
         self.runner.status.device = event.device
-        if event.note:
-            self.dock.message.note(event.note)
+        self._note = event.note
         self.look()
         if self.training:
             event.learner.start_training()

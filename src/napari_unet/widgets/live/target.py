@@ -56,6 +56,16 @@ def answered_part(view: Box, layout_letters: str, space_letters: Sequence[str], 
     return tuple(box)
 
 
+def _part_of(look: Look, source: ImageSource, focus: Sequence[float] | None) -> Box | None:
+    view = look.view
+    if any(span.stop <= span.start for span in view):
+        return None
+    layout = source.layout
+    inside = focus is not None and all(s.start <= at < s.stop for s, at in zip(view, focus, strict=True))
+    middle = focus if inside and focus is not None else look.focus()
+    return answered_part(view, layout.label_axes, layout.space_letters, middle)
+
+
 class LiveTarget:
     """The layers that the answers for an image go to, and what of the image is in view.
 
@@ -108,13 +118,7 @@ class LiveTarget:
     def part_in_view(self, focus: Sequence[float] | None) -> Box | None:
         """Look again, and return what is answered; None where the image is not in view."""
         self.look.update()
-        view = self.look.view
-        if any(span.stop <= span.start for span in view):
-            return None
-        layout = self.source.layout
-        inside = focus is not None and all(s.start <= at < s.stop for s, at in zip(view, focus, strict=True))
-        middle = focus if inside and focus is not None else self.look.focus()
-        return answered_part(view, layout.label_axes, layout.space_letters, middle)
+        return _part_of(self.look, self.source, focus)
 
     def close(self) -> None:
         """Leave the layers alone."""
@@ -156,6 +160,11 @@ class LiveTargets:
             known = self._targets[key] = LiveTarget(self.dock, image, source)
             self.mail.targets[key] = known.request
         return known
+
+    def part_ahead(self, image: Image) -> Box | None:
+        """Return what of an image will be answered, while nothing is painted and no layers are made for it."""
+        source = self.dock.read_image(image)
+        return _part_of(Look(self.dock.viewer, image, source), source, None)
 
     def keep_current(self, target: LiveTarget) -> None:
         """Let a target have other layers where its own are gone, or others are wanted."""
