@@ -29,7 +29,7 @@ def main() -> None:
             sys.exit("There is no display; install Xvfb, or run this in a desktop session.")
         screen = "-screen 0 1600x1000x24"
         os.execv(command, [command, "-a", "-s", screen, sys.executable, __file__])
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         os.environ["NAPARI_CONFIG"] = os.path.join(folder, "settings.yaml")
         os.environ["NAPARI_UNET_SESSIONS"] = os.path.join(folder, "sessions")
         os.environ["NAPARI_UNET_SETTINGS"] = os.path.join(folder, "choices")
