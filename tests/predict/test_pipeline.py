@@ -269,3 +269,30 @@ def test_the_tile_grows_with_the_free_memory_up_to_a_limit(monkeypatch: pytest.M
     assert budget(0, features=16) == 1
     assert budget(10**6, features=16) < budget(None, features=16) < budget(10**12, features=16)
     assert batch_pixels(device, 10**6) == 0
+
+
+def test_what_knows_the_pipeline_is_freed_with_it_at_once() -> None:
+    class Network:
+        def run(self, block: str) -> int:
+            return len(block)
+
+    def use(network: Network) -> int:
+        def compute(block: str) -> int:
+            pipeline.check()
+            return network.run(block)
+
+        pipeline = Pipeline(str, compute, should_stop=lambda: False, inline=False)
+        with pipeline:
+            pipeline.put(222)
+            pipeline.put(1)
+            return pipeline.get()[1]
+
+    network = Network()
+    alive = weakref.ref(network)
+    gc.disable()
+    try:
+        assert use(network) == 3
+        del network
+        assert alive() is None
+    finally:
+        gc.enable()

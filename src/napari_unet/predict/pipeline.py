@@ -83,6 +83,8 @@ class Pipeline(Generic[Work, Block, Result]):
         self._given_up.set()
         self._reader.shutdown(cancel_futures=True)
         self._computer.shutdown(cancel_futures=True)
+        self._under_way.clear()
+        del self._read, self._compute  # which may know this pipeline: else nothing of it is freed at once
 
     @property
     def works(self) -> list[Work]:
