@@ -67,7 +67,7 @@ def test_objects_are_joined_over_slices(stack: SegmentDock, do: Any) -> None:
     np.testing.assert_array_equal(joined > 0, plain > 0)
     pairs = np.unique(np.stack([joined, expected]).reshape(2, -1), axis=1)
     assert pairs.shape[1] == count + 1  # the same objects, whatever their ids
-    assert stack.panel.status.text().startswith(f"{count} object")
+    assert stack.panel.status.text().splitlines()[-1].startswith(f"{count} object")
     assert do.messages() == []
 
     np.testing.assert_array_equal(predict(stack, do), joined)
