@@ -115,9 +115,9 @@ class FeatureMaps:
         >>> from napari_unet import Model
         >>> from napari_unet.nets.device import choose_device
         >>> from napari_unet.predict.tiled import image_layout
-        >>> model, image = Model.create(), np.zeros((1000, 700))
+        >>> model, image = Model.create(), np.random.default_rng(0).random((1000, 700))
         >>> cache = FeatureCache()
-        >>> reader = cache.reader(image, image_layout(model, image), model.config)
+        >>> reader = cache.reader(image, image_layout(model, image, "YX"), model.config)
         >>> FeatureMaps(model, reader, choose_device("cpu"), cache).tiles_around((450, 10))
         (slice(256, 768, None), slice(0, 512, None))
         """

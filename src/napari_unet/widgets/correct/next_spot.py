@@ -36,7 +36,7 @@ _MEASURES = (
     ("entropy", "mixed probabilities", "Uncertain is where the probabilities of the classes are alike."),
     (
         "disagreement",
-        "disagreement when turned",
+        "differs when turned",
         "Uncertain is where the model says something else when the image is turned or mirrored; takes longer.",
     ),
 )  # keys, titles and tips
@@ -54,11 +54,13 @@ class SpotPanel(QWidget):
             "Move the view to where one more stroke would teach most: uncertain, and unlike what is painted."
         )
         self.measures = QComboBox()
+        self.measures.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.measures.setMinimumContentsLength(12)
         for key, title, tip in _MEASURES:
             self.measures.addItem(title, key)
             self.measures.setItemData(self.measures.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         self.measures.setToolTip("What counts as uncertain.\n\n" + "\n\n".join(f"{a}: {b}" for _, a, b in _MEASURES))
-        self.uncertainty = QCheckBox("also show uncertainty")
+        self.uncertainty = QCheckBox("show")
         self.uncertainty.setToolTip(
             "Also show where the model is uncertain, as an image layer from 0 to 1: with each result and each search."
         )
@@ -68,14 +70,14 @@ class SpotPanel(QWidget):
         self.why.hide()
         row = QHBoxLayout()
         row.setSpacing(8)
-        row.addWidget(QLabel("Uncertainty"))
+        row.addWidget(QLabel("Uncertain"))
         row.addWidget(self.measures, 1)
+        row.addWidget(self.uncertainty)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(5)
         column.addWidget(self.button)
         column.addLayout(row)
-        column.addWidget(self.uncertainty)
         column.addWidget(self.why)
 
     @property

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ScrollingDock"]
 
+_MAY_CHANGE_WIDTH = (QEvent.Type.LayoutRequest, QEvent.Type.Show, QEvent.Type.StyleChange, QEvent.Type.Resize)
 _RAISE_MS = 50  # when the window has laid the tabs out
 _LEAST_WIDTH = 316  # of a panel
 _BAR_WIDTH = 16  # with napari's margins, which the bar does not know before it is shown
@@ -71,7 +72,7 @@ class ScrollingDock(QWidget):
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Be as wide as the panel needs, so that nothing of it is cut off when a part of it is unfolded."""
-        if event is not None and event.type() == QEvent.Type.LayoutRequest and isinstance(watched, QWidget):
+        if event is not None and event.type() in _MAY_CHANGE_WIDTH and isinstance(watched, QWidget):
             self._fit_width(watched)
         return bool(super().eventFilter(watched, event))
 

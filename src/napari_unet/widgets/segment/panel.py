@@ -78,7 +78,7 @@ class SegmentPanel(QWidget):
         self.image, self.strokes, self.classes = image, strokes, classes
         layout = QVBoxLayout(self)
         layout.setContentsMargins(10, 8, 10, 8)
-        layout.setSpacing(7)
+        layout.setSpacing(6)
         self.offer = OfferLine()
         layout.addWidget(self.offer)
         self.guide = GuideStrip()
