@@ -136,8 +136,7 @@ def find_spot(
     total = sum(len(numbers) for _, numbers in looked_at)
     for position, numbers in looked_at:
         for tile in seen.look(position, numbers):
-            values = layout.to_label_order(tile.uncertainty[np.newaxis])[0]
-            yield UncertainPart(layout.label_box(position, tile.inner), values, (len(parts) + 1) / total)
+            yield seen.part(position, tile, (len(parts) + 1) / total)
             painted = layout.read_labels(sample.annotation, position, tile.inner) > 0
             doubt = tile.uncertainty if measure == "disagreement" else None
             parts.append(make_candidates(tile.features, tile.probabilities, painted, tile.inner, doubt))

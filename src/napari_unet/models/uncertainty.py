@@ -137,8 +137,7 @@ def uncertainty_parts(
         position, numbers = left.take(focus() if callable(focus) else focus, pixels // seen.tile_pixels)
         for tile in seen.look(position, numbers):
             done += 1
-            values = layout.to_label_order(tile.uncertainty[np.newaxis])[0]
-            yield UncertainPart(layout.label_box(position, tile.inner), values, done / total)
+            yield seen.part(position, tile, done / total)
         if should_stop is not None and should_stop():
             return
         pixels = _PIXELS
@@ -201,6 +200,7 @@ class ImageUncertainty:
         if measure not in MEASURES:
             raise InputError(f"Expected `measure` to be one of {', '.join(MEASURES)}, but got {measure!r}.")
         self.maps = adapter.maps(image, layout)
+        self._layout = layout
         self._turned = adapter.turned_maps(image, layout) if measure == "disagreement" else []
         self._should_stop = should_stop
         self.tile_pixels = int(np.prod(self.maps.side))
@@ -215,6 +215,11 @@ class ImageUncertainty:
             except _Stopped:
                 return
             yield from seen
+
+    def part(self, position: Position, tile: SeenTile, share: float) -> UncertainPart:
+        """Say how uncertain a tile is, along the image's axes; `share` of what was asked for is done with it."""
+        values = self._layout.to_label_order(tile.uncertainty[np.newaxis])[0]
+        return UncertainPart(self._layout.label_box(position, tile.inner), values, share)
 
     def _look_at_once(self, position: Position, numbers: Sequence[int]) -> list[SeenTile]:
         straight = dict(self.maps.read(position, numbers))
