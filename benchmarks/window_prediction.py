@@ -131,7 +131,7 @@ class Window:
 
         self.viewer.scene.camera.zoom = 1
         self.viewer.scene.camera.center = (0, y * self.size, x * self.size)
-        return visible_box(self.viewer, self.viewer.layers["slide"], self.dock._source)
+        return visible_box(self.viewer, self.viewer.layers["slide"], self.dock.source)
 
     def wait(self, seconds: float) -> None:
         """Let the window go on."""

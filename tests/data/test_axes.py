@@ -169,3 +169,28 @@ def test_axes_are_guessed(shape: tuple[int, ...], rgb: bool | None, axes: str) -
 def test_axes_are_not_guessed_for_strange_shapes(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="2 to 5 axes"):
         guess_axes(shape)
+
+
+@pytest.mark.parametrize(("axes", "ndim"), [("TZYX", 2), ("ZTYX", 2), ("TZYX", 3), ("YXTZ", 2), ("YX", 2), ("XCTY", 2)])
+def test_the_frames_of_a_region_and_their_box_hold_each_pixel_of_it_once(axes: str, ndim: int) -> None:
+    layout = ImageLayout(axes, tuple(range(5, 5 + len(axes))), ndim)
+    region = tuple(slice(1 + i % 2, size - 1) for i, size in enumerate(layout.label_shape))
+    counts = np.zeros(layout.label_shape, int)
+    positions, box = layout.frames_in(region)
+    for position in positions:
+        counts[layout.label_box(position, box)] += 1
+    expected = np.zeros(layout.label_shape, int)
+    expected[region] = 1
+    np.testing.assert_array_equal(counts, expected)
+    assert positions == [place for place in layout.frames() if place in set(positions)]
+
+
+def test_a_region_without_bounds_is_all_of_the_image() -> None:
+    layout = ImageLayout("TCYX", (5, 2, 64, 48))
+    assert layout.bounds(None) == (slice(0, 5), slice(0, 64), slice(0, 48))
+    assert layout.bounds((slice(3, None), slice(-4, None), slice(None, 999))) == (
+        slice(3, 5), slice(60, 64), slice(0, 48),
+    )  # fmt: skip
+    assert layout.frames_in((slice(2, 2), slice(None), slice(None))) == ([], (slice(0, 64), slice(0, 48)))
+    with pytest.raises(InputError, match="one slice for each of TYX"):
+        layout.frames_in((slice(0, 3),))

@@ -79,6 +79,18 @@ def test_what_is_near_to_the_last_stroke_is_answered_first(large: Person) -> Non
     assert answered(run(learner)) == [(slice(128, 250), slice(0, 128)), (slice(0, 250), slice(0, 300))]
 
 
+def test_a_stroke_on_an_image_with_other_axes_leaves_the_middle_of_the_view_first(large: Person) -> None:
+    learner = painted(large)
+    learner.look_at("a")
+    stack = nu.Sample(np.stack([large.image] * 3), np.zeros((3, *SHAPE), np.uint8), "TYX", name="stack")
+    learner.set_annotation("b", stack)
+    stack.annotation[1, 230, 10:30] = 1
+    learner.set_annotation("b", stack, (slice(1, 2), slice(230, 231), slice(10, 30)))
+    part, whole = answered(run(learner))
+    assert part == (slice(64, 192), slice(128, 256))
+    assert whole == (slice(0, 250), slice(0, 330))
+
+
 def test_a_stroke_or_a_move_does_not_wait_for_the_rest_of_a_large_view(large: Person) -> None:
     learner = painted(large)
     learner.look_at("a")

@@ -209,7 +209,6 @@ def make_dock(viewer: ViewerModel, docks: list[ScrollingDock]) -> Callable[[], S
         dock.panel.train_form.set_values({"max_steps": 3, "crop": 32, "batch_size": 2, "validate_every": 2})
         dock.panel.seconds.setValue(60)
         dock.panel.window_form.set_values({"answers": False})
-        dock.live.end()  # which has begun where another test has loaded PyTorch
         docks.append(dock)
         notification_manager.records.clear()
         return dock

@@ -50,7 +50,7 @@ def look_at(dock: SegmentDock, qtbot: QtBot, y: float, x: float) -> tuple[slice,
     viewer.scene.camera.zoom = 1
     viewer.scene.camera.center = (0, y, x)
     qtbot.wait(100)
-    return visible_box(viewer, viewer.layers["slide"], dock._source)  # type: ignore[arg-type]
+    return visible_box(viewer, viewer.layers["slide"], dock.source)  # type: ignore[arg-type]
 
 
 def test_the_view_comes_first_and_the_prediction_follows_the_look(

@@ -161,6 +161,36 @@ class ImageLayout:
         """Go through the positions in the stack; one empty position if there is no stack."""
         return product(*(range(n) for n in self.stack_shape))
 
+    def bounds(self, region: Box | None) -> Box:
+        """Say where a region with the axes `label_axes` begins and ends in this image; None: all of it.
+
+        Raises
+        ------
+        InputError
+            If there is not one slice for each axis.
+        """
+        given = region or (slice(None),) * len(self.label_axes)
+        if len(given) != len(self.label_axes):
+            raise InputError(f"Expected the region to have one slice for each of {self.label_axes}, but got {given}.")
+        return tuple(slice(*part.indices(size)[:2]) for part, size in zip(given, self.label_shape, strict=True))
+
+    def frames_in(self, region: Box | None) -> tuple[list[tuple[int, ...]], Box]:
+        """List the positions in the stack that a region with the axes `label_axes` holds, and its box in each frame.
+
+        Raises
+        ------
+        InputError
+            If there is not one slice for each axis.
+
+        Examples
+        --------
+        >>> ImageLayout("TYX", (9, 40, 50)).frames_in((slice(3, 5), slice(0, 16), slice(16, None)))
+        ([(3,), (4,)], (slice(0, 16, None), slice(16, 50, None)))
+        """
+        spans = dict(zip(self.label_axes, self.bounds(region), strict=True))
+        stack = (range(spans[letter].start, spans[letter].stop) for letter in self.stack_letters)
+        return list(product(*stack)), tuple(spans[letter] for letter in self.space_letters)
+
     def read(self, image: Any, position: tuple[int, ...], box: Box) -> npt.NDArray[Any]:
         """Read a box of one frame, and nothing else, from an array of any kind.
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from napari_unet.data.axes import Box, ImageLayout
+from napari_unet.data.axes import Box
 from napari_unet.data.intensity import FrameReader
 from napari_unet.learn.place_choice import SolvedHead
 from napari_unet.learn.solved_head import get_head, set_head
@@ -106,10 +106,10 @@ class Answers:
         That is so where the features of most of the region are still to be computed.
         """
         maps = self.adapter.maps(image.sample.image, image.layout)
-        frames, axes = list(_frames_of(image.layout, region)), image.layout.label_axes
-        if len(frames) > 1 or maps.overlap or len(maps.unknown(*frames[0])) <= _TILES_AT_ONCE:
+        places, space = image.layout.frames_in(region)
+        if len(places) > 1 or maps.overlap or len(maps.unknown(places[0], space)) <= _TILES_AT_ONCE:
             return None
-        order = [axes.index(letter) for letter in image.layout.space_letters]
+        order = [image.layout.label_axes.index(letter) for letter in image.layout.space_letters]
         part = list(region)
         for axis, near in zip(order, maps.tiles_around([focus[axis] for axis in order]), strict=True):
             part[axis] = slice(max(region[axis].start, near.start), min(region[axis].stop, near.stop))
@@ -123,8 +123,9 @@ class Answers:
     def prepare(self, image: PaintedImage, region: Box | None) -> Iterator[None]:
         """Compute the features of a region, a few tiles at a time."""
         maps = self.adapter.maps(image.sample.image, image.layout)
-        for position, space in _frames_of(image.layout, region):
-            numbers = maps.touching(space)
+        places, space = image.layout.frames_in(region)
+        numbers = maps.touching(space)
+        for position in places:
             for first in range(0, len(numbers), _TILES_AT_ONCE):
                 for _ in maps.read(position, numbers[first : first + _TILES_AT_ONCE]):
                     pass
@@ -167,17 +168,3 @@ class Answers:
         head = self._own if source == "network" else self._solved
         assert head is not None  # nothing is shown before it is solved
         set_head(self.model.network, head)
-
-
-def _frames_of(layout: ImageLayout, region: Box | None) -> Iterator[tuple[tuple[int, ...], Box]]:
-    """Go through the frames of a region, with its box in them."""
-    given = region or (slice(None),) * len(layout.label_shape)
-    spans = {
-        letter: slice(*part.indices(size)[:2])
-        for letter, part, size in zip(layout.label_axes, given, layout.label_shape, strict=True)
-    }
-    space = tuple(spans[letter] for letter in layout.space_letters)
-    for position in layout.frames():
-        inside = zip(layout.stack_letters, position, strict=True)
-        if all(spans[letter].start <= at < spans[letter].stop for letter, at in inside):
-            yield position, space

@@ -13,7 +13,7 @@ from napari_unet.data.axes import Box, ImageLayout
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.data.intensity import FrameReader
 from napari_unet.data.sample import Sample
-from napari_unet.errors import AnnotationError, InputError
+from napari_unet.errors import AnnotationError
 from napari_unet.learn.border_weights import border_weights
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.prepare import balance_classes, fit_shape, relative_spacing
@@ -49,18 +49,11 @@ class PaintedImage:
     def put(self, changed: Box | None, change: int) -> bool:
         """Read the strokes in a box of the annotation, or all; returns whether anything is different."""
         layout, annotation = self.layout, fit_shape(self.sample.annotation, self.layout)
-        given = changed or (slice(None),) * len(layout.label_shape)
-        if len(given) != len(layout.label_shape):
-            raise InputError(f"Expected `changed` to have one slice for each of {layout.label_axes}, but got {given}.")
-        spans = dict(zip(layout.label_axes, zip(given, layout.label_shape, strict=True), strict=True))
-        box = tuple(slice(*spans[letter][0].indices(spans[letter][1])[:2]) for letter in layout.space_letters)
+        places, box = layout.frames_in(changed)
         if any(part.stop <= part.start for part in box):
             return False
         different = False
-        for position in layout.frames():
-            touched = zip(layout.stack_letters, position, strict=True)
-            if not all(at in range(*spans[letter][0].indices(spans[letter][1])) for letter, at in touched):
-                continue
+        for position in places:
             part = self.parts.setdefault(position, PaintedPart(layout.frame_shape))
             different |= part.put(box, layout.read_labels(annotation, position, box), change)
             if part.is_empty:

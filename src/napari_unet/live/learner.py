@@ -256,7 +256,7 @@ class LiveLearner:
         different = image.put(changed if known else None, self.change + 1)
         self._images.images[key] = image
         if different:
-            self._changed(changed)
+            self._changed(changed if key == self._view.key else None)
         elif known is None:
             self._view.ask()
 

@@ -44,11 +44,11 @@ class View:
         image = images.get(self.key)
         if image is None:
             return None
-        shape = image.layout.label_shape
-        given = self._region or (slice(None),) * len(shape)
-        whole = _within(given, shape)
-        if len(given) != len(shape) or any(part.stop <= part.start for part in whole):
-            return None  # the image was given another shape, and has not been looked at since
+        if self._region is not None and len(self._region) != len(image.layout.label_axes):
+            return None  # the image was given other axes, and has not been looked at since
+        whole = image.layout.bounds(self._region)
+        if any(part.stop <= part.start for part in whole):
+            return None  # and here it was made smaller
         return image, whole
 
     def part_at_once(self, answers: Answers, image: PaintedImage, whole: Box) -> Box | None:
@@ -59,7 +59,7 @@ class View:
         if self._begun:
             return None
         self._begun = True
-        near = _within(self._changed or whole, image.layout.label_shape)
+        near = image.layout.bounds(self._changed or whole)
         focus = _middle(near)
         if not all(part.start <= at < part.stop for part, at in zip(whole, focus, strict=True)):
             focus = _middle(whole)
@@ -79,11 +79,6 @@ class View:
             return None
         self._looked_ahead = True
         return (None for _ in answers.prepare(*found))
-
-
-def _within(box: Box, shape: tuple[int, ...]) -> Box:
-    """Fill in where a box begins and ends."""
-    return tuple(slice(*part.indices(size)[:2]) for part, size in zip(box, shape, strict=False))
 
 
 def _middle(box: Box) -> tuple[float, ...]:

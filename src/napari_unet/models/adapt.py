@@ -272,13 +272,11 @@ class Adapter:
         box = _complete(region, layout)
         maps = self.maps(image, layout)
         letters = layout.label_axes
-        space = tuple(box[letters.index(letter)] for letter in layout.space_letters)
-        stack = [box[letters.index(letter)] for letter in layout.stack_letters]
+        positions, space = layout.frames_in(box)
         shape = tuple(part.stop - part.start for part in box)
         result = np.empty((len(self.model.config.classes), *shape), np.float32)
         view = ImageLayout(letters, shape, layout.ndim)
-        for place in view.frames():
-            position = tuple(part.start + i for part, i in zip(stack, place, strict=True))
+        for place, position in zip(view.frames(), positions, strict=True):
             for inner, block in self._classify(maps, position, space):
                 common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(inner, space, strict=True)]
                 here = tuple(slice(p.start - a.start, p.stop - a.start) for p, a in zip(common, inner, strict=True))
@@ -306,12 +304,9 @@ class Adapter:
         return FeatureMaps(self.model, reader, self.device, self.cache)
 
 
-def _complete(region: Box | None, layout: ImageLayout) -> tuple[slice, ...]:
+def _complete(region: Box | None, layout: ImageLayout) -> Box:
     """Fill in where a region begins and ends."""
-    given = region or (slice(None),) * len(layout.label_axes)
-    if len(given) != len(layout.label_axes):
-        raise InputError(f"Expected `region` to have one slice for each of {layout.label_axes}, but got {given}.")
-    spans = [part.indices(size) for part, size in zip(given, layout.label_shape, strict=True)]
-    if any(step != 1 or stop <= start for start, stop, step in spans):
-        raise InputError(f"Expected `region` to hold pixels of the image, without steps, but got {given}.")
-    return tuple(slice(start, stop) for start, stop, _ in spans)
+    box = layout.bounds(region)
+    if any(part.stop <= part.start for part in box) or any(part.step not in (None, 1) for part in region or ()):
+        raise InputError(f"Expected `region` to hold pixels of the image, without steps, but got {region}.")
+    return box

@@ -258,17 +258,9 @@ class _TilesLeft:
     def __init__(
         self, seen: ImageUncertainty, layout: ImageLayout, region: Box | None, skip: Callable[[Box], bool] | None
     ) -> None:
-        given = region or (slice(None),) * len(layout.label_shape)
-        whole = [slice(*part.indices(size)) for part, size in zip(given, layout.label_shape, strict=True)]
-        spans = dict(zip(layout.label_axes, whole, strict=True))
         self._layout = layout
-        space = tuple(spans[letter] for letter in layout.space_letters)
+        self._frames, space = layout.frames_in(region)
         tiles = seen.maps.touching(space)
-        self._frames = [
-            place
-            for place in layout.frames()
-            if all(spans[a].start <= i < spans[a].stop for a, i in zip(layout.stack_letters, place, strict=True))
-        ]
         middles = np.array([[(s.start + s.stop) / 2 for s in seen.maps.tiles[number].inner] for number in tiles])
         self._middles = middles.reshape(-1, layout.ndim)
         self._tiles = np.array(tiles, np.intp)
@@ -277,7 +269,7 @@ class _TilesLeft:
             for frame, place in np.ndindex(*self._left.shape):
                 box = layout.label_box(self._frames[frame], seen.maps.tiles[tiles[place]].inner)
                 self._left[frame, place] = not skip(box)
-        self._focus = [(part.start + part.stop) / 2 for part in whole]
+        self._focus = [(part.start + part.stop) / 2 for part in layout.bounds(region)]
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._left))

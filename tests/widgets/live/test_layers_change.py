@@ -53,8 +53,8 @@ def test_the_image_is_given_in_another_data_type(
     kept = live.strokes.data.copy()
     before = do.result_of(viewer).data > 0
     live.image.data = (live.image.data * 200).clip(0, 255).astype(kind)
-    shown = live.live._looked
-    qtbot.waitUntil(lambda: live.live._looked != shown, timeout=WAIT)
+    shown = live.live._gaze._looked
+    qtbot.waitUntil(lambda: live.live._gaze._looked != shown, timeout=WAIT)
     seen = changes(live)
     stroke(live.strokes, slice(40, 41), 2)
     kept[40, 4:24] = 2

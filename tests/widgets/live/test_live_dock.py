@@ -28,6 +28,25 @@ def test_two_classes_are_answered_without_a_button(live: SegmentDock, qtbot: QtB
     assert do.messages() == []
 
 
+def test_without_answers_nothing_runs_before_train_and_after_stop(live: SegmentDock, qtbot: QtBot, do: Any) -> None:
+    answered(live, qtbot)
+    live.panel.window_form.set_values({"answers": False})
+    assert not live.live.is_running
+    live.live.look()
+    stroke(live.strokes, slice(40, 44), 2)
+    assert not live.live.is_running
+    train(live, qtbot)
+    live.panel.train.click()
+    qtbot.waitUntil(lambda: not live.live.is_running, timeout=WAIT)
+    assert live.runner.model is not None
+    assert live.runner.model.history["steps"] > 0
+    live.panel.window_form.set_values({"answers": True})
+    qtbot.waitUntil(lambda: live.live.is_running, timeout=WAIT)
+    live.live.answer = None  # that of the learner before, which counted its own changes
+    answered(live, qtbot)
+    assert do.messages() == []
+
+
 def test_train_with_nothing_painted_waits_for_strokes(
     viewer: ViewerModel, make_live_dock: Callable[[], SegmentDock], spots: Any, qtbot: QtBot, do: Any
 ) -> None:

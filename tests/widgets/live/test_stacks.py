@@ -45,7 +45,7 @@ def look_at(dock: SegmentDock, at: int) -> None:
 
 
 def shown_slice(dock: SegmentDock, at: int) -> Callable[[], bool]:
-    return lambda: dock.live._looked != () and dock.live._looked[1][0] == slice(at, at + 1)
+    return lambda: dock.live._gaze._looked != () and dock.live._gaze._looked[1][0] == slice(at, at + 1)
 
 
 def test_the_slice_that_is_moved_to_is_answered(stack: Stack, viewer: ViewerModel, qtbot: QtBot, do: Any) -> None:

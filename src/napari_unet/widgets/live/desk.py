@@ -8,12 +8,12 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_unet.data.axes import Box
 from napari_unet.errors import UNetError
-from napari_unet.widgets.live.feed import StrokesFeed, key_of
+from napari_unet.widgets.live.feed import StrokesFeed
+from napari_unet.widgets.live.gaze import Gaze
 from napari_unet.widgets.live.hand import Hand
 from napari_unet.widgets.live.problems import Problems
 from napari_unet.widgets.live.shown import ShownAnswer, describe_answer
@@ -76,10 +76,8 @@ class LiveDesk(QObject):
         self._learner: LiveLearner | None = None
         self._feed: StrokesFeed | None = None
         self._targets = LiveTargets(dock, self._mail)
-        self._looked: tuple[Any, ...] = ()  # the view that the learner knows of
-        self._ahead: tuple[Any, ...] = ()
+        self._gaze = Gaze(self._targets, self._touch)
         self._note = ""  # of the model, said when it is used
-        self._focus: tuple[float, ...] | None = None
         self._made_for: tuple[Any, ...] = ()
         self._turn = 0
         self._began = self._plotted = 0.0
@@ -93,6 +91,11 @@ class LiveDesk(QObject):
         self.runner.on_train = self.on_train
         self.runner.on_model = self.restart
         self.runner.on_warm = self.begin
+        self.panel.window_form.changed.connect(self._on_settings)
+
+    @property
+    def _answers_wanted(self) -> bool:
+        return bool(self.panel.window_form.values()["answers"])
 
     @property
     def is_running(self) -> bool:
@@ -127,7 +130,7 @@ class LiveDesk(QObject):
         painted = bool(self.dock.desk.painted)
         if self._job is not None or self._closed or self.runner.kind or not (painted or is_warm()):
             return
-        if self.dock.image is not None and self.panel.window_form.values()["answers"]:
+        if self.dock.image is not None and self._answers_wanted:
             self._start(telling=painted)
 
     def look(self) -> None:
@@ -144,6 +147,13 @@ class LiveDesk(QObject):
         if self._job is not None:
             self.end()
         self.begin()
+
+    def _on_settings(self) -> None:
+        """Begin or end where the person has chosen whether there is an answer before Train is pressed."""
+        if self._answers_wanted:
+            self.begin()
+        elif self._job is not None and not self.training:
+            self.end()
 
     def end(self) -> None:
         """End the worker; the model that was handed over last stays."""
@@ -183,7 +193,8 @@ class LiveDesk(QObject):
             self._made_for = wish
             self._mail = LiveMail(touched=time.monotonic(), hand_moves=self._hand.moves)
             self._targets = LiveTargets(self.dock, self._mail)
-            self._scores, self._looked, self.resting = {}, (), ""
+            self._gaze = Gaze(self._targets, self._touch)
+            self._scores, self.resting = {}, ""
             self._job = Job(
                 partial(learn, request, self._mail),
                 on_event=self._on_event,
@@ -247,7 +258,8 @@ class LiveDesk(QObject):
                 self._feed.update(image, self.dock.read_image(image))
                 self._targets.forget_images()
             self._turn = (self._turn + 1) % _FEED_TURNS
-            self._look_at(image)
+            is_asked = self._learner.is_solved or self.dock.desk.painted
+            (self._gaze.follow if is_asked else self._gaze.look_ahead)(image, self._learner)
             if self._note and (self.training or self.dock.desk.painted):
                 self.dock.message.note(self._note)
                 self._note = ""
@@ -258,30 +270,9 @@ class LiveDesk(QObject):
         """Go on with another learner, since task, kind of image or settings are others."""
         training = self.training
         self.end()
-        self._start()
+        self._start(telling=training or bool(self.dock.desk.painted))
         if training and self._job is not None:
             self._set_training(True)
-
-    def _look_at(self, image: Image) -> None:
-        if not self.dock.desk.painted and (self._learner is None or not self._learner.is_solved):
-            self._look_ahead(image)
-            return
-        target = self._targets.of(image)
-        part = target.part_in_view(self._focus)
-        self._targets.keep_current(target)
-        looked = key_of(image), part, id(target.request)
-        if part is not None and self._learner is not None and looked != self._looked:
-            self._looked = looked
-            self._touch()
-            self._learner.look_at(key_of(image), part)
-
-    def _look_ahead(self, image: Image) -> None:
-        """Have what is in view looked at before anything is painted, unless it still moves."""
-        part = self._targets.part_ahead(image)
-        before, self._ahead = self._ahead, (key_of(image), part)
-        if part is not None and self._learner is not None and before == self._ahead != self._looked:
-            self._looked = self._ahead
-            self._learner.look_at(key_of(image), part)
 
     def _touch(self) -> None:
         self._mail.touched = time.monotonic()
@@ -289,7 +280,7 @@ class LiveDesk(QObject):
 
     def _on_strokes(self, box: Box | None) -> None:
         self._touch()
-        self._focus = None if box is None else tuple((span.start + span.stop) / 2 for span in box)
+        self._gaze.focus = None if box is None else tuple((span.start + span.stop) / 2 for span in box)
         if self.training:
             self.runner.status.marks.append(time.monotonic() - self._began)
 
@@ -310,6 +301,7 @@ class LiveDesk(QObject):
             self.runner.model_name = ""
             self.runner.show_state()
             self.dock.update_hint()
+            self._on_settings()
         elif isinstance(event, PredictSummary):
             self._tell_found(event.text)
         else:

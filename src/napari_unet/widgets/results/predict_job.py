@@ -276,17 +276,7 @@ class _Progress:
 
     def __init__(self, request: PredictRequest) -> None:
         self.record, self.layout = request.record, request.source.layout
-        region = request.region or tuple(slice(0, n) for n in self.layout.label_shape)
-        letters = self.layout.label_axes
-        spans = {
-            letter: slice(*span.indices(n)[:2])
-            for letter, span, n in zip(letters, region, self.layout.label_shape, strict=True)
-        }
-        self.spans: Box = tuple(spans[letter] for letter in self.layout.space_letters)
-        stack = [range(spans[letter].start, spans[letter].stop) for letter in self.layout.stack_letters]
-        self.positions = [
-            place for place in self.layout.frames() if all(i in span for i, span in zip(place, stack, strict=True))
-        ]
+        self.positions, self.spans = self.layout.frames_in(request.region)
         self._frame_pixels = int(np.prod([span.stop - span.start for span in self.spans], dtype=np.int64))
         self._counts = {position: self._count(position) for position in self.positions}
         self._total = sum(self._counts.values())

@@ -15,7 +15,7 @@ from napari.layers import Image, Labels, Layer
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog
 
-from napari_unet.errors import InputError, UNetError
+from napari_unet.errors import InputError
 from napari_unet.widgets.annotate.annotation import check_shape, ensure_strokes_layer, tell_other_shape
 from napari_unet.widgets.annotate.channels_first import bring_channels_first, tell_of
 from napari_unet.widgets.annotate.class_list import ClassList
@@ -37,6 +37,7 @@ from napari_unet.widgets.results.layers import (
 )
 from napari_unet.widgets.results.stored import StoredLayer, goes_to_disk, store_request, tell_space
 from napari_unet.widgets.results.view_region import Look, choose_region, extents_for
+from napari_unet.widgets.segment.next_step import next_step
 from napari_unet.widgets.segment.panel import SegmentPanel
 from napari_unet.widgets.segment.requests import (
     NO_IMAGE,
@@ -104,6 +105,11 @@ class SegmentDock(ScrollingDock):
         """The chosen image layer."""
         layer = self.image_chooser.layer
         return layer if isinstance(layer, Image) else None
+
+    @property
+    def source(self) -> ImageSource | None:
+        """What was read off the chosen image; None if it can't be used."""
+        return self._source
 
     @property
     def strokes(self) -> Labels | None:
@@ -265,35 +271,8 @@ class SegmentDock(ScrollingDock):
 
     def update_hint(self) -> None:
         """Say what to do next."""
-        self.panel.hint.setText(self._next_step())
+        self.panel.hint.setText(next_step(self))
         self.guide.update()
-
-    def _next_step(self) -> str:
-        strokes, source = self.strokes, self._source
-        if self.image is None or source is None:
-            return "Open an image to begin, or try one of File > Open Sample > U-Net."
-        if strokes is None:
-            return "Choose a labels layer to paint on."
-        try:
-            check_shape(strokes, source)
-        except UNetError:
-            return f"'{strokes.name}' has another shape than the image; choose the strokes that belong to it."
-        names, keys = self.class_names(), [*self.desk.class_keys, *[""] * 300]
-        missing = [index for index in range(len(names)) if index + 1 not in self.desk.painted]
-        if len(missing) == len(names):
-            first, second = f"{names[0]} (key {keys[0]})", f"{names[1]} (key {keys[1]})"
-            then = ": they are learnt from at once." if self.live.training else ", then press Train."
-            return f"Paint a few strokes of {first} and of {second}{then}"
-        if missing and (0 in missing or len(missing) == len(names) - 1):
-            wanted = missing[0]
-            return f"Now paint a few strokes of {names[wanted]}" + (f" (key {keys[wanted]})." if keys[wanted] else ".")
-        if self.live.training:
-            return "Where the result is wrong, paint a few more strokes: they are taken up at once."
-        if self.runner.model is not None:
-            return "Where the result is wrong, paint a few more strokes and press Train again."
-        if self.task == "objects" and self.desk.next_key:
-            return f"Press Train. Before painting an object that touches a painted one, press {self.desk.next_key}."
-        return "Press Train."
 
     def class_names(self) -> tuple[str, ...]:
         """Return the names of the classes that are looked for, background first."""
