@@ -22,7 +22,8 @@ from napari_unet.predict.blend import box_within, common_box, tile_weight
 from napari_unet.predict.store_errors import told_as_incomplete
 
 if TYPE_CHECKING:
-    from napari_unet.predict.tile_store import StoreRecord, TileStore
+    from napari_unet.predict.store_record import StoreRecord
+    from napari_unet.predict.tile_store import TileStore
 
 __all__ = ["OVERLAPPING", "OverlappingTiles", "create_overlapping"]
 

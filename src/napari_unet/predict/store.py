@@ -46,6 +46,7 @@ def predict_to_store(
     spacing: Sequence[float] | None = None,
     overwrite: bool = False,
     keep_probabilities: bool = False,
+    keep_entropy: bool = False,
     focus: Focus = None,
     client: Any = None,
     should_stop: Callable[[], bool] | None = None,
@@ -81,6 +82,9 @@ def predict_to_store(
     keep_probabilities : bool
         Whether labels come with the probability of each class but background, one byte for each pixel and class; see
         `TileStore.probabilities`.
+    keep_entropy : bool
+        Whether labels come with the entropy of the probabilities, see `napari_unet.predict.uncertainty`. It is kept of
+        the tiles that are still to be predicted; `napari_unet.models.stored_uncertainty` measures it of others.
     focus : sequence of float, callable or None
         A point in the space: the nearest tiles come first; see `napari_unet.predict_tiles`.
     client : distributed.Client or None
@@ -122,7 +126,7 @@ def predict_to_store(
     source = open_source(image, axes, spacing)
     store = prepare_store(
         model, source, path, config, content, task or model.task,
-        overwrite=overwrite, keep_probabilities=keep_probabilities,
+        overwrite=overwrite, keep_probabilities=keep_probabilities, keep_entropy=keep_entropy,
     )  # fmt: skip
     left = dict.fromkeys(store.unpredicted())
     steps = 3 if store.record.seeks_objects else 1  # each tile is predicted, searched for objects, and labelled

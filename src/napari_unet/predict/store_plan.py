@@ -21,7 +21,9 @@ from napari_unet.predict.budget import pixel_budget
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.fingerprint import image_checksum, model_checksum
 from napari_unet.predict.runner import tile_geometry
-from napari_unet.predict.tile_store import StoreRecord, TileStore, round_tile
+from napari_unet.predict.store_record import StoreRecord, round_tile
+from napari_unet.predict.stored_uncertainty import add_uncertainty
+from napari_unet.predict.tile_store import TileStore
 from napari_unet.predict.tiled import image_layout
 from napari_unet.predict.tiles import TileGeometry, choose_tile
 
@@ -73,6 +75,7 @@ def prepare_store(
     *,
     overwrite: bool = False,
     keep_probabilities: bool = False,
+    keep_entropy: bool = False,
 ) -> TileStore:
     """Open the store of a prediction, or make it.
 
@@ -92,6 +95,8 @@ def prepare_store(
         Whether to make it anew even where it is there.
     keep_probabilities : bool
         Whether probabilities are kept beside labels.
+    keep_entropy : bool
+        Whether their entropy is.
 
     Raises
     ------
@@ -122,11 +127,12 @@ def prepare_store(
         _check_same(store, record, any_tile=config.tile is None)
         if keep_probabilities and not store.probabilities:
             raise InputError(f"{folder} holds labels without probabilities; choose another name, or overwrite it.")
-        return store
+        return add_uncertainty(store, "entropy") if keep_entropy else store
     low, high = model.config.low_percentile, model.config.high_percentile
     intensity = measure_range(source.array, layout, low_percentile=low, high_percentile=high)
     record = replace(record, intensity=intensity)
-    return TileStore.create(folder, record, source.calibration, probabilities=keep_probabilities)
+    store = TileStore.create(folder, record, source.calibration, probabilities=keep_probabilities)
+    return add_uncertainty(store, "entropy") if keep_entropy else store
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -21,12 +21,11 @@ from napari_unet.data.tile_array import TileArray
 from napari_unet.data.zarr_writer import describe_image
 
 if TYPE_CHECKING:
-    from napari_unet.predict.tile_store import StoreRecord
+    from napari_unet.predict.store_record import StoreRecord
 
-__all__ = ["ProbabilityView", "create_probabilities", "open_probabilities", "store_bytes", "to_bytes"]
+__all__ = ["StepView", "create_probabilities", "open_probabilities", "store_bytes", "to_steps"]
 
 _FOLDER = "probabilities"
-_STEPS = 255
 _LEVELS = 4 / 3  # of the array: what it takes together with versions of half, a quarter, ... the size
 
 
@@ -67,29 +66,30 @@ def open_probabilities(root: Path, record: StoreRecord) -> tuple[TileArray, ...]
     )
 
 
-def to_bytes(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Round probabilities to steps of 1/255.
+def to_steps(values: npt.NDArray[np.float32], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Round values from 0 to 1 to the steps that an unsigned type has, the last of which stands for 1.
 
     Examples
     --------
-    >>> to_bytes(np.array([0, 0.5, 1], np.float32))
+    >>> to_steps(np.array([0, 0.5, 1], np.float32), np.uint8)
     array([  0, 128, 255], dtype=uint8)
     """
-    return np.rint(probabilities * _STEPS).astype(np.uint8)
+    steps: npt.NDArray[Any] = np.rint(values * np.float32(np.iinfo(dtype).max)).astype(dtype)
+    return steps
 
 
 @dataclass(frozen=True, eq=False)
-class ProbabilityView:
-    """A stored array, read as probabilities.
+class StepView:
+    """A stored array, read as values from 0 to 1.
 
     Attributes
     ----------
     array : array-like
-        uint8, as `to_bytes` makes them.
+        As `to_steps` makes them.
 
     Examples
     --------
-    >>> view = ProbabilityView(np.array([[0, 51], [0, 255]], np.uint8))
+    >>> view = StepView(np.array([[0, 51], [0, 255]], np.uint8))
     >>> view[1, :].tolist(), view.shape, view.dtype
     ([0.0, 1.0], (2, 2), dtype('float32'))
     """
@@ -107,10 +107,10 @@ class ProbabilityView:
         return np.dtype(np.float32)
 
     def __getitem__(self, key: Any) -> npt.NDArray[np.float32]:
-        return np.asarray(self.array[key], np.float32) / np.float32(_STEPS)
+        return np.asarray(self.array[key], np.float32) / np.float32(np.iinfo(self.array.dtype).max)
 
 
-def store_bytes(layout: ImageLayout, classes: int, task: str, *, probabilities: bool) -> int:
+def store_bytes(layout: ImageLayout, classes: int, task: str, *, probabilities: bool, uncertainty: bool = False) -> int:
     """Return how much disk a store of labels takes at most, while it is made; compression makes it less.
 
     Parameters
@@ -123,6 +123,8 @@ def store_bytes(layout: ImageLayout, classes: int, task: str, *, probabilities: 
         What the labels are. For objects, the foreground is kept until all are found.
     probabilities : bool
         Whether they are kept, too.
+    uncertainty : bool
+        Whether the uncertainty is kept, by one measure.
 
     Examples
     --------
@@ -130,5 +132,5 @@ def store_bytes(layout: ImageLayout, classes: int, task: str, *, probabilities: 
     8000000
     """
     each = _LEVELS if task == "classes" else 4 * _LEVELS + 4
-    each += _LEVELS * (classes - 1) * probabilities
+    each += _LEVELS * ((classes - 1) * probabilities + 2 * uncertainty)
     return round(each * math.prod(layout.label_shape))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -14,143 +13,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_unet.data.axes import Box, ImageLayout
+from napari_unet.data.axes import Box
 from napari_unet.data.calibration import Calibration
-from napari_unet.data.intensity import IntensityRange
 from napari_unet.data.storage import atomic_path, is_zarr_folder, restore_interrupted
 from napari_unet.data.tile_array import Index, TileArray
-from napari_unet.data.zarr_writer import OME_AXES, describe_image, describe_labels, label_folder
+from napari_unet.data.zarr_writer import OME_AXES, describe_image, describe_labels
 from napari_unet.errors import FileFormatError
 from napari_unet.predict.overlapping_tiles import OVERLAPPING, create_overlapping
 from napari_unet.predict.segment import likeliest_class
 from napari_unet.predict.store_errors import told_as_incomplete
-from napari_unet.predict.stored_probabilities import create_probabilities, open_probabilities, to_bytes
+from napari_unet.predict.store_record import StoreRecord
+from napari_unet.predict.stored_probabilities import create_probabilities, open_probabilities, to_steps
+from napari_unet.predict.stored_uncertainty import open_uncertainty
+from napari_unet.predict.uncertainty import Measure, entropy
 
-__all__ = ["StoreRecord", "TileStore", "round_tile"]
+__all__ = ["TileStore"]
 
 _KEY = "napari_unet"
 _FOREGROUND = "foreground"
 _SEARCHED = "searched"
-_VERSION = 1
-_OVERVIEW = 1024  # the smallest version is no larger than this, if the tiles allow
-_MOST_HALVINGS = 5
-
-
-@dataclass(frozen=True)
-class StoreRecord:
-    """What a stored prediction was made from, and how.
-
-    Attributes
-    ----------
-    content : {"probabilities", "labels"}
-        What is stored.
-    task : {"objects", "classes"}
-        What the labels are.
-    axes : str
-        Axes of the image.
-    shape : tuple of int
-        Shape of the image.
-    ndim : int
-        2 or 3: spatial axes of the network.
-    classes : tuple of str
-        Background first.
-    image, model : str
-        Checksums; see `napari_unet.predict.fingerprint`.
-    averaging, precision : str
-        As in `PredictConfig`.
-    spacing : tuple of float or None
-        Distance of the image's pixels along its spatial axes in micrometres, which parts objects; None: equal.
-    tile : tuple of int
-        Sides of a tile along the axes that the network reads.
-    intensity : IntensityRange
-        The grey values that become 0 and 1.
-    overlap : int
-        Pixels by which a tile goes beyond its own part on each side, where tiles are blended.
-    """
-
-    content: str
-    task: str
-    axes: str
-    shape: tuple[int, ...]
-    ndim: int
-    classes: tuple[str, ...]
-    image: str
-    model: str
-    averaging: str
-    precision: str
-    spacing: tuple[float, ...] | None
-    tile: tuple[int, ...]
-    intensity: IntensityRange
-    overlap: int = 0
-
-    @cached_property
-    def layout(self) -> ImageLayout:
-        """How the network sees the image."""
-        return ImageLayout(self.axes, self.shape, self.ndim)
-
-    @property
-    def result(self) -> str:
-        """What is stored, in words."""
-        return self.content if self.content == "probabilities" else f"labels of {self.task}"
-
-    @property
-    def seeks_objects(self) -> bool:
-        """Whether objects are labelled."""
-        return self.content == "labels" and self.task == "objects"
-
-    @property
-    def result_axes(self) -> str:
-        """Axes of the result: those of the image without channels; for probabilities C, the class, before them."""
-        return "C" * (self.content == "probabilities") + self.layout.label_axes
-
-    @property
-    def result_shape(self) -> tuple[int, ...]:
-        """Shape along `result_axes`."""
-        return (len(self.classes),) * (self.content == "probabilities") + self.layout.label_shape
-
-    @property
-    def folder(self) -> str:
-        """Where the arrays are in the store: labels lie where viewers look for them."""
-        return "" if self.content == "probabilities" else label_folder()
-
-    @cached_property
-    def levels(self) -> list[str]:
-        """Names of the arrays: the result, and versions half as large in Y and X as often as the tiles allow."""
-        wanted = _count_halvings(self.layout.frame_shape)
-        halvings = next(n for n in range(wanted, -1, -1) if all(side % 2**n == 0 for side in self.tile[-2:]))
-        return [str(level) for level in range(1 + halvings)]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the result."""
-        if self.content == "probabilities":
-            return np.dtype(np.float32)
-        if self.task == "objects":
-            return np.dtype(np.uint32)
-        return np.dtype(np.uint8 if len(self.classes) <= np.iinfo(np.uint8).max else np.uint16)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
-        return {"kind": "prediction", "version": _VERSION, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> StoreRecord:
-        """Read what `as_json` returned.
-
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            If something is missing or makes no sense.
-        """
-        if values["kind"] != "prediction" or values["version"] != _VERSION:
-            raise ValueError("it is of another kind")
-        plain = {field.name: values[field.name] for field in fields(cls) if field.name != "overlap"}
-        plain["overlap"] = values.get("overlap", 0)  # older stores have none
-        for name in ("shape", "classes", "tile", "spacing"):
-            plain[name] = None if plain[name] is None else tuple(plain[name])
-        intensity = plain["intensity"]
-        plain["intensity"] = IntensityRange(tuple(intensity["low"]), tuple(intensity["high"]))
-        return cls(**plain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +50,9 @@ class TileStore:
         Where objects are sought: the probability of the foreground, float32, with the axes of the image but channels,
         until all objects are labelled.
     probabilities : tuple of TileArray
-        The probability of each class but background beside labels, if kept; see `ProbabilityView`. Like `tiles`.
+        The probability of each class but background beside labels, if kept; see `StepView`. Like `tiles`.
+    uncertainty : mapping of str to TileArray
+        The uncertainty beside labels, by measure; see `napari_unet.predict.stored_uncertainty`. Like `tiles`.
     """
 
     path: Path
@@ -177,6 +60,7 @@ class TileStore:
     tiles: TileArray
     foreground: TileArray | None = None
     probabilities: tuple[TileArray, ...] = ()
+    uncertainty: Mapping[Measure, TileArray] = field(default_factory=dict)
 
     @classmethod
     def create(
@@ -249,11 +133,12 @@ class TileStore:
             scratch = is_zarr_folder(folder / _FOREGROUND)
             foreground = TileArray.open(folder, [_FOREGROUND]) if scratch else None
             probabilities = open_probabilities(folder, record)
+            uncertainty = open_uncertainty(folder, record)
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise FileFormatError(
                 f"{folder} holds no prediction that could be completed (another zarr, or damaged); choose another name."
             ) from error
-        store = cls(folder, record, tiles, foreground, probabilities)
+        store = cls(folder, record, tiles, foreground, probabilities, uncertainty)
         if record.seeks_objects and foreground is None and store.missing():
             raise FileFormatError(f"{folder} is damaged: a part of it was removed; remove it, or have it overwritten.")
         return store
@@ -301,7 +186,9 @@ class TileStore:
         """Write what becomes of the probabilities (class, \\*box) of a tile, and return it; errors as for `write`."""
         with told_as_incomplete(self.path):
             for array, block in zip(self.probabilities, probabilities[1:], strict=bool(self.probabilities)):
-                array.write(self._stored(index), to_bytes(block).transpose(self._order))
+                array.write(self._stored(index), to_steps(block, np.uint8).transpose(self._order))
+        if "entropy" in self.uncertainty:
+            self.keep_uncertainty(index, "entropy", entropy(probabilities))
         if self.foreground is not None:
             with told_as_incomplete(self.path):
                 self.foreground.write(index, 1 - probabilities[0])
@@ -310,6 +197,16 @@ class TileStore:
         else:
             self.write(index, likeliest_class(probabilities))
         return [index]
+
+    def keep_uncertainty(self, index: Index, measure: Measure, values: npt.NDArray[np.float32]) -> None:
+        """Write the uncertainty (\\*box) of a tile by a measure that is kept; errors as for `write`."""
+        with told_as_incomplete(self.path):
+            array = self.uncertainty[measure]
+            array.write(self._stored(index), to_steps(values, array.levels[0].dtype).transpose(self._order))
+
+    def lacks_uncertainty(self, index: Index, measure: Measure) -> bool:
+        """Say whether the uncertainty of a tile is not there."""
+        return not self.uncertainty[measure].has(self._stored(index))
 
     def clean(self) -> None:
         """Remove what is no longer needed when the result is complete."""
@@ -363,30 +260,3 @@ def _stored_order(axes: str) -> tuple[str, tuple[int, ...]]:
     """Return axes in the order of OME-Zarr, and which of those given each of them is."""
     order = sorted(range(len(axes)), key=lambda i: OME_AXES.index(axes[i]))
     return "".join(axes[i] for i in order), tuple(order)
-
-
-def _count_halvings(frame_shape: Sequence[int]) -> int:
-    """Count how often a frame is halved in Y and X for an overview."""
-    return min(_MOST_HALVINGS, max(0, math.ceil(math.log2(max(frame_shape[-2:]) / _OVERVIEW))))
-
-
-def round_tile(tile: Sequence[int], frame_shape: Sequence[int], divisor: int) -> tuple[int, ...]:
-    """Round the sides of a tile up, so that tiles suit the network and can be halved for the smaller versions.
-
-    Parameters
-    ----------
-    tile : sequence of int
-        Sides along the axes that the network reads; none needs to be longer than the frame.
-    frame_shape : sequence of int
-        Shape of the frames.
-    divisor : int
-        Tiles begin at multiples of this many pixels.
-
-    Examples
-    --------
-    >>> round_tile((1000, 9000), (40_000, 8_000), divisor=16)
-    (1024, 8000)
-    """
-    flat = math.lcm(divisor, 2 ** _count_halvings(frame_shape))
-    steps = [divisor] * (len(tile) - 2) + [flat] * 2
-    return tuple(-(-min(side, n) // step) * step for side, n, step in zip(tile, frame_shape, steps, strict=True))

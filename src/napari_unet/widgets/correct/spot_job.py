@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["SpotFinder", "SpotRequest"]
 
 _NO_PROBABILITIES = (
-    "The place was chosen near the view, since the result on the disk has no probabilities: tick 'also show "
-    "probabilities' and press Predict to have all of the image looked through."
+    "The place was chosen near the view, since the result on the disk has neither probabilities nor uncertainty: tick "
+    "'also show probabilities' and press Predict to have all of the image looked through."
 )
 
 
@@ -129,8 +129,8 @@ class SpotFinder:
 
 
 def _open_stored(path: Path) -> TileStore | None:
-    """Open a stored result; None if it has no probabilities."""
+    """Open a stored result; None if it does not say where it is uncertain."""
     from napari_unet.predict.tile_store import TileStore
 
     store = TileStore.open(path)
-    return store if store.probabilities else None
+    return store if store.probabilities or "entropy" in store.uncertainty else None

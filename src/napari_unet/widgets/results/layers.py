@@ -26,6 +26,7 @@ from napari_unet.widgets.results.predict_job import PieceReady
 from napari_unet.widgets.results.record import PredictionRecord
 from napari_unet.widgets.results.uncertainty import UncertaintyTarget
 from napari_unet.widgets.results.uncertainty_job import UncertaintyReady
+from napari_unet.widgets.results.uncertainty_look import uncertainty_image, uncertainty_role
 
 if TYPE_CHECKING:
     from napari_unet.predict.uncertainty import Measure
@@ -48,7 +49,6 @@ __all__ = [
 ]
 
 _NAMES = {"objects": "objects", "classes": "areas"}
-_MEASURES: dict[Measure, tuple[str, float]] = {"entropy": ("uncertainty", 1.0), "disagreement": ("disagreement", 0.1)}
 _FILLED = "napari-unet filled"
 _RECORDS: WeakKeyDictionary[Layer, PredictionRecord] = WeakKeyDictionary()
 
@@ -207,34 +207,25 @@ class UncertaintyLayer:
     target: UncertaintyTarget
 
 
-def _uncertainty_role(measure: Measure) -> str:
-    return f"uncertainty {measure}"
-
-
 def shows_uncertainty(layer: Layer, measure: Measure | None) -> bool:
-    """Whether the dock made a layer for the uncertainty by a measure."""
-    return measure is not None and read_role(layer) == _uncertainty_role(measure)
+    """Whether the dock made a layer for the uncertainty by a measure, in memory or on the disk."""
+    return measure is not None and (read_role(layer) or "").endswith(uncertainty_role(measure))
 
 
 def ensure_uncertainty_layer(
     viewer: ViewerModel, image: Image, source: ImageSource, measure: Measure
 ) -> UncertaintyLayer:
     """Return the layer for the uncertainty of an image by a measure; make one if there is none."""
-    layer = find_marked(viewer.layers, _uncertainty_role(measure), image, source.layout.label_shape)
+    layer = find_marked(viewer.layers, uncertainty_role(measure), image, source.layout.label_shape)
     if not isinstance(layer, Image):
-        name, brightest = _MEASURES[measure]
-        layer = Image(
+        layer = uncertainty_image(
             new_result_data(source.layout, np.float32),
+            measure,
+            f": {image.name}",
             multiscale=needs_levels(source.layout),
-            name=f"{name}: {image.name}",
-            contrast_limits=(0, 1),
-            colormap="magma",
-            blending="additive",
-            opacity=0.8,
             **alignment_of(image, source.label_dims),
         )
-        layer.contrast_limits = (0, brightest)  # within the range that the slider keeps
-        mark_layer(layer, _uncertainty_role(measure), image)
+        mark_layer(layer, uncertainty_role(measure), image)
         add_below_active(viewer, layer)
     return UncertaintyLayer(layer, UncertaintyTarget(measure, ResultArray.of(layer), record_of(layer)))
 

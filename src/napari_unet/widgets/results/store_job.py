@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +23,16 @@ from napari_unet.widgets.parts.torch_loading import load_torch
 from napari_unet.widgets.parts.worker import StopCheck
 from napari_unet.widgets.results.predict_job import FindingObjects, PieceReady, PredictNote, PredictSummary
 from napari_unet.widgets.results.stored_levels import StoredLevels
+from napari_unet.widgets.results.uncertainty_job import UncertaintyReady, uncertainty_cache
 from napari_unet.widgets.results.view_region import Look
 from napari_unet.widgets.training.train_job import torch_threads
 from napari_unet.words import disk_size
 
 if TYPE_CHECKING:
+    from napari_unet.data.tile_array import TileArray
     from napari_unet.models.model import Model
     from napari_unet.predict.events import PredictEvent
+    from napari_unet.predict.uncertainty import Measure
 
 __all__ = ["StoreOpened", "StoreRequest", "describe_space", "predict_into_store"]
 
@@ -57,6 +61,8 @@ class StoreRequest:
         Cores for PyTorch.
     probabilities : bool
         Whether they are stored, too.
+    measure : {"entropy", "disagreement"} or None
+        Of the uncertainty that is stored, too; None: of none.
     """
 
     source: ImageSource
@@ -68,6 +74,7 @@ class StoreRequest:
     config: PredictConfig = field(default_factory=PredictConfig)
     threads: int = 1
     probabilities: bool = False
+    measure: Measure | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +89,14 @@ class StoreOpened:
         The result; tiles that are not there yet read as 0.
     probabilities : tuple of StoredLevels
         The probability of each class but background, 0 to 1; empty where it is not stored.
+    uncertainty : StoredLevels or None
+        The uncertainty that is wanted, 0 to 1.
     """
 
     path: Path
     levels: StoredLevels
     probabilities: tuple[StoredLevels, ...] = ()
+    uncertainty: StoredLevels | None = None
 
 
 def predict_into_store(request: StoreRequest, should_stop: StopCheck) -> Generator[Any, None, None]:
@@ -94,8 +104,8 @@ def predict_into_store(request: StoreRequest, should_stop: StopCheck) -> Generat
 
     Yields
     ------
-    PredictNote, StoreOpened, PieceReady, FindingObjects or PredictSummary
-        The summary comes last, where the prediction was not stopped.
+    PredictNote, StoreOpened, PieceReady, FindingObjects, PredictSummary or UncertaintyReady
+        The summary comes when all is predicted; then the uncertainty that the tiles did not tell.
 
     Raises
     ------
@@ -119,18 +129,24 @@ def _predict(request: StoreRequest, should_stop: StopCheck) -> Iterator[Any]:
     if note:
         yield PredictNote(note)
     source, at_first = request.source, 0
-    if request.probabilities:
-        yield PredictNote(describe_space(source, len(request.model.config.classes), request.task, path.parent))
+    if request.probabilities or request.measure:
+        yield PredictNote(
+            describe_space(
+                source, len(request.model.config.classes), request.task, path.parent,
+                probabilities=request.probabilities, uncertainty=request.measure is not None,
+            )
+        )  # fmt: skip
     events = predict_to_store(
         request.model, source.array, path, source.axes, request.config,
         task=cast("Literal['objects', 'classes']", request.task), spacing=source.spacing,
-        keep_probabilities=request.probabilities, focus=request.look.focus, should_stop=should_stop,
+        keep_probabilities=request.probabilities, keep_entropy=request.measure == "entropy",
+        focus=request.look.focus, should_stop=should_stop,
     )  # fmt: skip
     for event in events:
         share = event.done / max(1, event.total)
         if isinstance(event, PredictStarted):
             at_first = event.done
-            yield _opened(path)
+            yield _opened(path, request.measure)
             if 0 < share < 1:
                 yield PredictNote(f"The prediction {path.name} goes on where it was stopped, at {100 * share:.0f} %.")
         elif isinstance(event, TileStored):
@@ -141,20 +157,38 @@ def _predict(request: StoreRequest, should_stop: StopCheck) -> Iterator[Any]:
         elif isinstance(event, PredictFinished):
             if not event.stopped:
                 yield PredictSummary(f"saved as {path.name}")
+                if request.measure is not None:
+                    yield from _measure(request, path, request.measure, should_stop)
         else:
             yield FindingObjects(share)
 
 
-def describe_space(source: ImageSource, classes: int, task: str, folder: Path) -> str:
-    """Say how much disk a result with its probabilities takes, and how much is free where it goes."""
+def _measure(request: StoreRequest, path: Path, measure: Measure, should_stop: StopCheck) -> Iterator[UncertaintyReady]:
+    """Measure the uncertainty of the tiles that did not bring it along."""
+    from napari_unet.models.adapt import Adapter
+    from napari_unet.models.stored_uncertainty import measure_stored
+    from napari_unet.predict.tile_store import TileStore
+
+    began, layout = time.monotonic(), request.source.layout
+    adapter = Adapter(request.model, request.config.device, cache=uncertainty_cache())
+    for part in measure_stored(
+        adapter, request.source.array, TileStore.open(path), measure,
+        focus=request.look.focus, should_stop=should_stop,
+    ):  # fmt: skip
+        yield UncertaintyReady.of(part, layout, began)
+
+
+def describe_space(
+    source: ImageSource, classes: int, task: str, folder: Path, *, probabilities: bool, uncertainty: bool
+) -> str:
+    """Say how much disk a result takes with what is kept beside it, and how much is free where it goes."""
     from napari_unet.predict.stored_probabilities import store_bytes
 
-    most = store_bytes(source.layout, classes, task, probabilities=True)
+    most = store_bytes(source.layout, classes, task, probabilities=probabilities, uncertainty=uncertainty)
+    beside = " and ".join(["its probabilities"] * probabilities + ["its uncertainty"] * uncertainty)
     there = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     free = shutil.disk_usage(there).free
-    text = (
-        f"The result with its probabilities takes up to {disk_size(most)} on the disk, where {disk_size(free)} are free"
-    )
+    text = f"The result with {beside} takes up to {disk_size(most)} on the disk, where {disk_size(free)} are free"
     return f"{text}." if most < free else f"{text}: it may not fit; choose another folder for results under Advanced."
 
 
@@ -163,13 +197,23 @@ def _seconds_left(event: PredictEvent, at_first: int) -> float | None:
     return event.seconds * (event.total - event.done) / new if new > 0 else None
 
 
-def _opened(path: Path) -> StoreOpened:
-    from napari_unet.predict.stored_probabilities import ProbabilityView
+def _opened(path: Path, measure: Measure | None) -> StoreOpened:
+    from napari_unet.predict.stored_probabilities import StepView
+    from napari_unet.predict.stored_uncertainty import add_uncertainty
     from napari_unet.predict.tile_store import TileStore
 
+    def shown(array: TileArray) -> StoredLevels:
+        return StoredLevels.of([StepView(level) for level in array.levels])
+
     store = TileStore.open(path)
-    shown = (StoredLevels.of([ProbabilityView(level) for level in array.levels]) for array in store.probabilities)
-    return StoreOpened(path, StoredLevels.of(store.tiles.levels), tuple(shown))
+    if measure is not None:
+        store = add_uncertainty(store, measure)
+    return StoreOpened(
+        path,
+        StoredLevels.of(store.tiles.levels),
+        tuple(map(shown, store.probabilities)),
+        None if measure is None else shown(store.uncertainty[measure]),
+    )
 
 
 def _choose_path(request: StoreRequest) -> tuple[Path, str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.components import ViewerModel
-from napari.layers import Image, Labels
+from napari.layers import Image, Labels, Layer
 
 from napari_unet.data.axes import Box
 from napari_unet.data.zarr_writer import OME_AXES
@@ -21,6 +22,8 @@ from napari_unet.widgets.results.layers import add_below_active, probability_loo
 from napari_unet.widgets.results.predict_job import PieceReady
 from napari_unet.widgets.results.store_job import StoreOpened, StoreRequest, describe_space
 from napari_unet.widgets.results.stored_levels import StoredLevels
+from napari_unet.widgets.results.uncertainty_job import UncertaintyReady
+from napari_unet.widgets.results.uncertainty_look import uncertainty_image, uncertainty_role
 from napari_unet.widgets.results.view_region import Look
 from napari_unet.widgets.segment.panel import SegmentPanel
 from napari_unet.widgets.segment.requests import default_threads, may_join_slices
@@ -28,8 +31,9 @@ from napari_unet.widgets.segment.window_config import WindowConfig
 
 if TYPE_CHECKING:
     from napari_unet.models.model import Model
+    from napari_unet.predict.uncertainty import Measure
 
-__all__ = ["StoredLayer", "goes_to_disk", "store_request", "stored_path", "tell_space"]
+__all__ = ["StoredLayer", "goes_to_disk", "stored_path", "stored_prediction", "tell_space"]
 
 _PATH = "napari-unet store"
 
@@ -47,8 +51,11 @@ def goes_to_disk(panel: SegmentPanel, source: ImageSource, extent: str) -> bool:
     return math.prod(layout.label_shape) > most and usual
 
 
-def store_request(panel: SegmentPanel, image: Image, source: ImageSource, model: Model, look: Look) -> StoreRequest:
-    """Put a prediction into a store together.
+def stored_prediction(
+    viewer: ViewerModel, panel: SegmentPanel, image: Image, source: ImageSource, model: Model, look: Look,
+    colours: Sequence[str],
+) -> tuple[StoreRequest, StoredLayer]:  # fmt: skip
+    """Put a prediction into a store together, and the layers that show it.
 
     Raises
     ------
@@ -63,7 +70,7 @@ def store_request(panel: SegmentPanel, image: Image, source: ImageSource, model:
         )
     path = _image_path(image)
     stem = path.name.split(".")[0] if path is not None else "".join(c if c.isalnum() else "_" for c in image.name)
-    return StoreRequest(
+    request = StoreRequest(
         source=source,
         model=model,
         task=panel.task.value,
@@ -73,13 +80,22 @@ def store_request(panel: SegmentPanel, image: Image, source: ImageSource, model:
         config=PredictConfig(**panel.predict_form.values(), device=window.device),
         threads=window.threads or default_threads(),
         probabilities=panel.probabilities.isChecked(),
+        measure=panel.spot.shown_measure,
     )
+    names, task = model.config.classes, panel.task.value
+    shown = StoredLayer(viewer, image, source, task=task, names=names, colours=colours, measure=request.measure)
+    return request, shown
 
 
 def tell_space(panel: SegmentPanel, image: Image, source: ImageSource, classes: int) -> str:
-    """Say how much disk probabilities take, before anything is written; see `describe_space`."""
+    """Say how much disk the result takes with all that is to be shown, before it is written; see `describe_space`."""
     return describe_space(
-        source, classes, panel.task.value, _result_folder(panel, image) or Path(tempfile.gettempdir())
+        source,
+        classes,
+        panel.task.value,
+        _result_folder(panel, image) or Path(tempfile.gettempdir()),
+        probabilities=panel.probabilities.isChecked(),
+        uncertainty=panel.spot.shown_measure is not None,
     )
 
 
@@ -103,7 +119,7 @@ def _result_folder(panel: SegmentPanel, image: Image) -> Path | None:
 
 
 class StoredLayer:
-    """The layers of a result on the disk, labels and if stored probabilities; they are made when the store is there.
+    """The layers of a result on the disk: labels, and what is shown beside them; made when the store is there.
 
     Parameters
     ----------
@@ -117,6 +133,8 @@ class StoredLayer:
         What the labels are.
     names, colours : sequence of str
         Of the classes.
+    measure : {"entropy", "disagreement"} or None
+        Of the uncertainty that is shown.
 
     Attributes
     ----------
@@ -124,18 +142,22 @@ class StoredLayer:
         The layer; it can't be painted on.
     probabilities : list of napari.layers.Image
         One for each class but background.
+    uncertainty : napari.layers.Image or None
+        That of the measure that is shown.
     """
 
     def __init__(
         self, viewer: ViewerModel, image: Image, source: ImageSource, *, task: str, names: Sequence[str],
-        colours: Sequence[str],
+        colours: Sequence[str], measure: Measure | None = None,
     ) -> None:  # fmt: skip
         self.viewer, self.image, self.source, self.task = viewer, image, source, task
-        self.names, self.colours = names, colours
+        self.names, self.colours, self.measure = names, colours, measure
         self.labels: Labels | None = None
         self.probabilities: list[Image] = []
-        self._shown: list[StoredLevels] = []
+        self.uncertainty: Image | None = None
+        self._shown: list[tuple[Layer, StoredLevels]] = []
         self._new: list[Box] = []
+        self._measured: list[Box] = []
 
     @property
     def lost(self) -> str:
@@ -148,18 +170,23 @@ class StoredLayer:
     def open(self, event: StoreOpened) -> None:
         """Show a store: in the layers that show it already, or in new ones above the image."""
         for number, arrays in enumerate(event.probabilities, start=1):
-            self.probabilities.append(self._show_probability(number, arrays, str(event.path)))
+            name, colour = self.names[number], self.colours[number % len(self.colours)]
+            make = partial(Image, name=f"p({name}) on disk: {self.image.name}", **probability_look(name, colour))
+            self.probabilities.append(self._show(f"probability {name}", arrays, str(event.path), make))
+        if event.uncertainty is not None and self.measure is not None:
+            make = partial(uncertainty_image, measure=self.measure, of=f" on disk: {self.image.name}")
+            role = uncertainty_role(self.measure)
+            self.uncertainty = self._show(role, event.uncertainty, str(event.path), make)
         role = f"stored {result_name(self.task)}"
         known = find_marked(self.viewer.layers, role, self.image)
         if isinstance(known, Labels):
             if known.metadata.get(_PATH) == str(event.path):
                 self.labels = known
-                self._shown.append(event.levels.behind(known.data))
+                self._shown.append((known, event.levels.behind(known.data)))
                 return
             known.visible = False
             give_away(known)
         levels = event.levels.arrays
-        self._shown.append(event.levels)
         self.labels = Labels(
             levels if len(levels) > 1 else levels[0],
             multiscale=len(levels) > 1,
@@ -170,23 +197,25 @@ class StoredLayer:
             **alignment_of(self.image, self.source.label_dims),
         )
         self.labels.editable = False
+        self._shown.append((self.labels, event.levels))
         mark_layer(self.labels, role, self.image)
         add_below_active(self.viewer, self.labels)
 
     def note(self, piece: PieceReady) -> None:
         """Note that a piece was written; `draw` shows it."""
-        self._new.append(piece.box)
+        self._measured.append(piece.box)
+        if not isinstance(piece, UncertaintyReady):
+            self._new.append(piece.box)
 
     def draw(self) -> None:
-        """Have the layer drawn if something was written since the last call."""
-        new, self._new = self._new, []
-        for levels in self._shown:
-            for box in new:
+        """Have those layers drawn of which something was written since the last call."""
+        new, measured = self._new, self._measured
+        self._new, self._measured = [], []
+        for layer, levels in self._shown:
+            boxes = measured if layer is self.uncertainty else new
+            for box in boxes:
                 levels.update(box)
-        if new and self.labels is not None and self.labels.visible and not self.lost:
-            self.labels.refresh(thumbnail=False, highlight=False, extent=False)
-        for layer in self.probabilities:
-            if new and layer.visible and layer in self.viewer.layers:
+            if boxes and layer.visible and layer in self.viewer.layers:
                 layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def finish(self) -> None:
@@ -198,31 +227,27 @@ class StoredLayer:
 
         A refresh would read what is in view once more.
         """
-        for layer in (self.labels, *self.probabilities):
-            if layer is not None and layer in self.viewer.layers:
+        for layer, _ in self._shown:
+            if layer in self.viewer.layers:
                 layer.opacity = layer.opacity
 
-    def _show_probability(self, number: int, levels: StoredLevels, path: str) -> Image:
-        """Return the layer of a class; make it where another store is shown, or none."""
-        name, colour = self.names[number], self.colours[number % len(self.colours)]
-        role = f"stored probability {name}"
-        known = find_marked(self.viewer.layers, role, self.image)
+    def _show(self, what: str, levels: StoredLevels, path: str, make: Callable[..., Image]) -> Image:
+        """Return the layer of what is kept beside the labels; make it where another store is shown, or none."""
+        known = find_marked(self.viewer.layers, f"stored {what}", self.image)
         if isinstance(known, Image):
             if known.metadata.get(_PATH) == path:
-                self._shown.append(levels.behind(known.data))
+                self._shown.append((known, levels.behind(known.data)))
                 return known
             known.visible = False
             give_away(known)
-        self._shown.append(levels)
         arrays = levels.arrays
-        layer = Image(
+        layer = make(
             arrays if len(arrays) > 1 else arrays[0],
             multiscale=len(arrays) > 1,
-            name=f"p({name}) on disk: {self.image.name}",
             metadata={_PATH: path},
-            **probability_look(name, colour),
             **alignment_of(self.image, self.source.label_dims),
         )
-        mark_layer(layer, role, self.image)
+        self._shown.append((layer, levels))
+        mark_layer(layer, f"stored {what}", self.image)
         add_below_active(self.viewer, layer)
         return layer

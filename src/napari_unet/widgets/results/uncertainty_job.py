@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_unet.data.axes import Box
+from napari_unet.data.axes import Box, ImageLayout
 from napari_unet.widgets.parts.worker import StopCheck
 from napari_unet.widgets.results.predict_job import PieceReady, PredictRequest, predict
 from napari_unet.widgets.results.uncertainty import UncertaintyTarget
 from napari_unet.widgets.training.train_job import torch_threads
 
-__all__ = ["UncertaintyReady", "predict_with_uncertainty"]
+if TYPE_CHECKING:
+    from napari_unet.models.uncertainty import UncertainPart
+    from napari_unet.predict.feature_cache import FeatureCache
+
+__all__ = ["UncertaintyReady", "predict_with_uncertainty", "uncertainty_cache"]
 
 _CACHE_BYTES = 256 * 2**20  # of features, so that neighbouring tiles are computed once
 
@@ -23,6 +27,12 @@ class UncertaintyReady(PieceReady):
     """The uncertainty of a piece was written; its labels are as they were."""
 
     doing: str = "measuring the uncertainty"
+
+    @classmethod
+    def of(cls, part: UncertainPart, layout: ImageLayout, began: float) -> UncertaintyReady:
+        """Tell of a part of what is measured since a moment of the monotonic clock."""
+        left = (time.monotonic() - began) * (1 - part.share) / part.share
+        return cls(part.box, layout.split_box(part.box)[0], part.share, left)
 
 
 def predict_with_uncertainty(request: PredictRequest, should_stop: StopCheck) -> Generator[Any, None, None]:
@@ -44,10 +54,16 @@ def predict_with_uncertainty(request: PredictRequest, should_stop: StopCheck) ->
             yield from _measure(request, request.uncertainty, should_stop)
 
 
+def uncertainty_cache() -> FeatureCache:
+    """Return what remembers features while all of an image is gone through."""
+    from napari_unet.predict.feature_cache import FeatureCache
+
+    return FeatureCache(_CACHE_BYTES)
+
+
 def _measure(request: PredictRequest, target: UncertaintyTarget, should_stop: StopCheck) -> Iterator[UncertaintyReady]:
     from napari_unet.models.adapt import Adapter
     from napari_unet.models.uncertainty import uncertainty_parts
-    from napari_unet.predict.feature_cache import FeatureCache
 
     layout, began = request.source.layout, time.monotonic()
 
@@ -55,7 +71,7 @@ def _measure(request: PredictRequest, target: UncertaintyTarget, should_stop: St
         return target.record.has(*layout.split_box(box))
 
     for part in uncertainty_parts(
-        Adapter(request.model, request.config.device, cache=FeatureCache(_CACHE_BYTES)),
+        Adapter(request.model, request.config.device, cache=uncertainty_cache()),
         request.source.array,
         layout.axes,
         measure=target.measure,
@@ -65,5 +81,4 @@ def _measure(request: PredictRequest, target: UncertaintyTarget, should_stop: St
         should_stop=should_stop,
     ):
         target.write(part.box, part.uncertainty)
-        left = (time.monotonic() - began) * (1 - part.share) / part.share
-        yield UncertaintyReady(part.box, layout.split_box(part.box)[0], part.share, left)
+        yield UncertaintyReady.of(part, layout, began)

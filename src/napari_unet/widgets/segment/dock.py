@@ -35,7 +35,7 @@ from napari_unet.widgets.results.layers import (
     ensure_result_layer,
     usable_as_source,
 )
-from napari_unet.widgets.results.stored import StoredLayer, goes_to_disk, store_request, tell_space
+from napari_unet.widgets.results.stored import goes_to_disk, stored_prediction, tell_space
 from napari_unet.widgets.results.view_region import Look, choose_region, extents_for
 from napari_unet.widgets.segment.next_step import next_step
 from napari_unet.widgets.segment.panel import SegmentPanel
@@ -325,9 +325,7 @@ class SegmentDock(ScrollingDock):
         colours = self.classes.table.colours
         join = self.panel.join.isChecked() and may_join_slices(self.panel, source, extent)
         if goes_to_disk(self.panel, source, extent):
-            names = model.config.classes
-            stored = StoredLayer(self.viewer, image, source, task=self.task, names=names, colours=colours)
-            return store_request(self.panel, image, source, model, look), stored
+            return stored_prediction(self.viewer, self.panel, image, source, model, look, colours)
         region = choose_region(look.view, source, extent)
         labels = ensure_result_layer(self.viewer, image, source, task=self.task, colours=colours)
         probabilities = self.probability_layers(image, source, model.config.classes)

@@ -19,7 +19,7 @@ from napari_unet.widgets.results.layers import (
     find_result_layer,
     shows_uncertainty,
 )
-from napari_unet.widgets.results.stored import goes_to_disk, stored_path
+from napari_unet.widgets.results.stored import goes_to_disk, stored_path, tell_space
 from napari_unet.widgets.segment.requests import NO_IMAGE, choose_extent, default_threads
 from napari_unet.widgets.segment.window_config import WindowConfig
 
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from napari_unet.widgets.segment.dock import SegmentDock
 
 __all__ = ["SegmentTools"]
-
-_NOT_ON_DISK = (
-    "The result of this image goes to the disk, without its uncertainty: that is shown of what is in view while you "
-    "paint, of the current view when you predict that, and of what Next uncertain spot looks at."
-)
 
 
 class SegmentTools:
@@ -126,7 +121,7 @@ class SegmentTools:
         with self.dock.message.reporting("Reading the image"):
             source = self.dock.read_image(image)
             if goes_to_disk(panel, source, choose_extent(panel, source, after_training=False)):
-                self.dock.message.note(_NOT_ON_DISK)
+                self.dock.message.note(tell_space(panel, image, source, len(self.dock.class_names())))
 
     def _on_layer_removed(self, event: Any) -> None:
         """Show the uncertainty no more when its layer was removed."""
