@@ -25,6 +25,7 @@ from napari_unet.predict.landscape import read_landscape
 from napari_unet.predict.part_shelf import PartShelf
 
 __all__ = [
+    "BlockCounted",
     "BlockLabelled",
     "BlockSearched",
     "ObjectEvent",
@@ -46,7 +47,7 @@ class ObjectEvent:
     Attributes
     ----------
     done, total : int
-        Steps done so far and in all: each block is searched once and labelled once.
+        Steps done so far and in all: each block is searched once, counted if that is asked for, and labelled once.
     seconds : float
         Seconds since the search began.
     """
@@ -59,6 +60,22 @@ class ObjectEvent:
 @dataclass(frozen=True)
 class BlockSearched(ObjectEvent):
     """One more block is searched."""
+
+
+@dataclass(frozen=True, eq=False)
+class BlockCounted(ObjectEvent):
+    """What the labels of one block will be, before any of them are to be written.
+
+    Attributes
+    ----------
+    box : tuple of slice
+        Where the block lies in the frame.
+    labels : numpy.ndarray
+        (\\*box) uint16 or uint32, 0 = background.
+    """
+
+    box: Box
+    labels: npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -192,6 +209,7 @@ def label_blocks(
     scratch: str | Path | None = None,
     focus: Sequence[float] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    counting: bool = False,
 ) -> Iterator[ObjectEvent]:
     """Find the objects of one frame block by block; see `label_objects`.
 
@@ -203,18 +221,21 @@ def label_blocks(
         A point in the frame: the nearest blocks come first.
     should_stop : callable or None
         Asked before each block; True ends the search.
+    counting : bool
+        Whether all labels are also shown before any of them is to be written, for a caller who has to compare them.
 
     Yields
     ------
     ObjectEvent
-        `BlockSearched` for each block, `ObjectsCounted`, `BlockLabelled` for each block, and `ObjectsFinished`.
+        `BlockSearched` for each block, `BlockCounted` for each block where that is asked for, `ObjectsCounted`,
+        `BlockLabelled` for each block, and `ObjectsFinished`.
     """
     check_separation(threshold, depth)
     began = time.monotonic()
     shape = tuple(foreground.shape)
     grid = BlockGrid(shape, _sides(shape, block))
     order = grid.order(focus)
-    done, total = 0, 2 * len(order)
+    done, total = 0, (3 if counting else 2) * len(order)
     settings = {
         "shape": shape, "block": grid.sides, "threshold": threshold, "depth": depth, "min_size": min_size,
         "spacing": None if spacing is None else tuple(map(float, spacing)),
@@ -238,14 +259,16 @@ def label_blocks(
             yield BlockSearched(*progress())
         tables, count = number_objects(shelf, grid, depth=depth, min_size=min_size)
         dtype = np.dtype(np.uint16 if count <= np.iinfo(np.uint16).max else np.uint32)
-        yield ObjectsCounted(*progress(), count=count, dtype=dtype)
-        for number in order:
-            if stopped():
-                yield ObjectsFinished(*progress(), stopped=True)
-                return
-            labels = tables[number].astype(dtype)[shelf.get(number, "labels")]
-            done += 1
-            yield BlockLabelled(*progress(), box=grid.box(number), labels=labels)
+        for kind in (BlockCounted, BlockLabelled) if counting else (BlockLabelled,):
+            if kind is BlockLabelled:
+                yield ObjectsCounted(*progress(), count=count, dtype=dtype)
+            for number in order:
+                if stopped():
+                    yield ObjectsFinished(*progress(), stopped=True)
+                    return
+                labels = tables[number].astype(dtype)[shelf.get(number, "labels")]
+                done += 1
+                yield kind(*progress(), box=grid.box(number), labels=labels)
         shelf.clear()
     yield ObjectsFinished(*progress(), stopped=False)
 

@@ -19,6 +19,7 @@ from napari.layers import Labels
 from napari_unet.data.changes import Change
 from napari_unet.data.corrections import Correction
 from napari_unet.widgets.parts.layer_tools import read_role
+from napari_unet.widgets.results.layers import record_of
 
 if TYPE_CHECKING:
     from napari_unet.widgets.correct.tools import CorrectionTarget
@@ -67,6 +68,7 @@ class ResultChanges:
         shown = _only_new(result, correction.result)
         made = _Made(strokes, change, before, result, shown, np.array(result.data[shown.indices]))
         _write(result, shown.indices, shown.values)
+        record_of(result).new_ids.leave_out(np.unique(shown.values))
         self._made.append(made)
         if strokes not in self._followed:
             self._followed.add(strokes)

@@ -276,7 +276,7 @@ class _Work:
     def _labeller(self, key: Hashable, request: PredictRequest) -> FrameLabeller:
         known = self._labellers.get(key)
         if known is None or known[0] is not request:
-            record = PredictionRecord()
+            record = PredictionRecord(new_ids=request.record.new_ids)
             record.begin("live", request.source.layout, 1)
             known = request, FrameLabeller(replace(request, record=record))
             self._labellers[key] = known

@@ -1,6 +1,7 @@
 """From the probabilities of tiles to labels: of each tile at once, and of a whole frame when all its tiles are there.
 
 An object that lies in two tiles is cut at first. It becomes whole when the objects of the frame are found once more.
+An object that was shown before keeps its id.
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.axes import Box
+from napari_unet.predict.same_objects import SameObjects
 from napari_unet.widgets.annotate.label_storage import new_scratch_array
 from napari_unet.widgets.parts.worker import StopCheck
-from napari_unet.widgets.results.held import hold, joined
+from napari_unet.widgets.results.held import ObjectStrokes, hold
 from napari_unet.widgets.results.record import PredictionRecord
+from napari_unet.widgets.results.shown_ids import ShownIds
 
 if TYPE_CHECKING:
     from napari_unet.widgets.results.predict_job import PredictRequest
 
 __all__ = ["FrameLabeller"]
 
-_MOST_IDS = 65535  # of a labels layer with 16 bits
 _BLOCK = {2: 1024, 3: 96}  # pixels, by dimensions: objects are found in blocks that take a fraction of a second each
 
 Position = tuple[int, ...]
@@ -43,9 +45,7 @@ class FrameLabeller:
         self.request = request
         self.layout = request.source.layout
         self.record: PredictionRecord = request.record
-        self.note = ""
-        few = np.dtype(request.result.levels[0].dtype).itemsize <= 2
-        self._ids: _FreeIds | _NewIds = _FreeIds(request) if few else _NewIds(request)
+        self._ids = ShownIds(request)
         self._count = 0
         self.joined: int | None = None
         self._finished_frames = 0
@@ -64,10 +64,7 @@ class FrameLabeller:
             if held is not None:
                 foreground = hold(foreground, held)
             self._collect(position, spans, foreground)
-            objects = self._objects(foreground)
-            if held is not None:
-                objects = joined(objects, held, int(objects.max(initial=0)))[objects]
-            labels = self._in_label_order(self._ids.mark(objects))
+            labels = self._in_label_order(self._mark(self._objects(foreground), position, spans, held))
         if not self.request.result.write(box, labels):
             return False
         for array, block in zip(self.request.probabilities, probabilities[1:], strict=False):
@@ -87,7 +84,13 @@ class FrameLabeller:
         float or tuple of slice
             How far the search is, 0 to 1, and the boxes that were written.
         """
-        from napari_unet.predict.object_blocks import BlockLabelled, ObjectsCounted, ObjectsFinished, label_blocks
+        from napari_unet.predict.object_blocks import (
+            BlockCounted,
+            BlockLabelled,
+            ObjectsCounted,
+            ObjectsFinished,
+            label_blocks,
+        )
 
         frame = self.record.frame(position)
         everything = tuple(slice(0, n) for n in self.layout.frame_shape)
@@ -95,60 +98,53 @@ class FrameLabeller:
             spans = everything
         if self.request.task == "classes" or frame.foreground is None or spans in frame.found:
             return
-        table: Labels = np.zeros(1, np.uint16)
         held = self._held_in(position, spans)
-        corrected: list[tuple[Labels, Labels]] = []  # objects and the strokes of corrections in them
         if held is not None:
             frame.foreground[spans] = hold(frame.foreground[spans], held)
+        same, strokes = SameObjects(), ObjectStrokes()
         for event in label_blocks(
             frame.foreground[spans],
             block=_BLOCK[self.layout.ndim],
             spacing=_uneven_spacing(self.request),
             should_stop=should_stop,
+            counting=True,
         ):
             if isinstance(event, ObjectsFinished):
                 if event.stopped:
                     return
-            elif isinstance(event, ObjectsCounted):
-                table, note = self._ids.choose(event.count, position, spans)
-                self.note = self.note or note
-            elif isinstance(event, BlockLabelled):
-                where = tuple(
-                    slice(part.start + span.start, part.stop + span.start)
-                    for part, span in zip(event.box, spans, strict=True)
-                )
-                box = self.layout.label_box(position, where)
+            elif isinstance(event, BlockCounted):
+                same.add(event.labels, *self._ids.around(position, _within(event.box, spans), spans))
                 if held is not None:
-                    strokes = held[event.box]
-                    corrected.append((event.labels[strokes > 0], strokes[strokes > 0]))
+                    strokes.add(event.labels, held[event.box])
+            elif isinstance(event, ObjectsCounted):
+                part_of = strokes.joined(event.count)
+                frame.ids = table = self._ids.choose(same, part_of, self._ids_of_others(position))
+            elif isinstance(event, BlockLabelled):
+                box = self.layout.label_box(position, _within(event.box, spans))
                 if not self.request.result.write(box, self._in_label_order(table[event.labels])):
                     return
                 yield box
             yield event.done / event.total
-        self._count += len(table) - 1
-        if corrected:
-            yield from self._join(position, spans, table, corrected)
+        self._count += int(part_of.max())
         self._finished_frames += 1
         frame.found.append(spans)
         if spans == everything:
             frame.foreground = None
 
-    def _join(
-        self, position: Position, spans: Box, table: Labels, corrected: list[tuple[Labels, Labels]]
-    ) -> Iterator[Box]:
-        """Give objects that corrections made one the same id; yields what was written, if anything was."""
-        objects, strokes = (np.concatenate(parts) for parts in zip(*corrected, strict=True))
-        part_of = joined(objects, strokes, len(table) - 1)
-        others = np.flatnonzero(part_of != np.arange(len(part_of)))
-        if not others.size:
-            return
-        labels = np.array(self.layout.read_labels(self.request.result.levels[0], position)[spans])
-        for number in others:
-            labels[labels == table[number]] = table[part_of[number]]
-        box = self.layout.label_box(position, spans)
-        if self.request.result.write(box, self._in_label_order(labels)):
-            self._count -= len(others)
-            yield box
+    def _mark(self, found: Labels, position: Position, spans: Box, held: Labels | None) -> Labels:
+        """Give the objects of a tile the ids that they had, or new ones."""
+        same, strokes = SameObjects(), ObjectStrokes()
+        same.add(found, *self._ids.around(position, spans, spans))
+        if held is not None:
+            strokes.add(found, held)
+        return self._ids.choose(same, strokes.joined(int(found.max(initial=0))))[found]
+
+    def _ids_of_others(self, position: Position) -> Labels | None:
+        """Return the ids of the objects of other frames, where none of a stack may share one."""
+        if self.request.region is not None or self.request.join is not None:
+            return None
+        others = [frame.ids for at, frame in self.record.frames.items() if at != position and frame.ids is not None]
+        return np.concatenate(others) if others else None
 
     def _read_held(self, box: Box) -> Labels | None:
         """Return what corrections painted in a box of the labels."""
@@ -158,6 +154,11 @@ class FrameLabeller:
         """Return what corrections painted in a box of a frame, in the order of the network's axes."""
         held = self._read_held(self.layout.label_box(position, spans))
         return None if held is None else self.layout.read_labels(held, (0,) * len(position))
+
+    @property
+    def note(self) -> str:
+        """What the person should know of the ids; empty where there is nothing."""
+        return self._ids.note
 
     @property
     def summary(self) -> str:
@@ -192,77 +193,6 @@ def _uneven_spacing(request: PredictRequest) -> tuple[float, ...] | None:
     return None if spacing is None or len(set(spacing)) == 1 else spacing
 
 
-class _NewIds:
-    """Hands out ids of 32 bits, each only once."""
-
-    def __init__(self, request: PredictRequest) -> None:
-        self.record = request.record
-
-    def mark(self, found: Labels) -> Labels:
-        """Give objects that are not final yet an id each."""
-        return self.choose(int(found.max(initial=0)), (), ())[0][found]
-
-    def choose(self, count: int, position: Position, spans: Box) -> tuple[Labels, str]:
-        """Return the ids of objects 0 (none), 1, 2, ...; there are always enough."""
-        table = np.arange(count + 1, dtype=np.uint32) + np.uint32(self.record.last_id)
-        table[0] = 0
-        self.record.last_id += count
-        return table, ""
-
-
-class _FreeIds:
-    """Hands out ids of 16 bits so that no two objects of a stack share one, as long as there are enough."""
-
-    def __init__(self, request: PredictRequest) -> None:
-        self.request = request
-        self.layout = request.source.layout
-        self._used: dict[Position, npt.NDArray[np.bool_]] = {}
-        self._read = False
-        self._marked = 0
-
-    def mark(self, found: Labels) -> Labels:
-        """Give objects that are not final yet an id each, most likely others than the last ones had."""
-        self._marked += 1
-        return np.where(found > 0, (found + 37 * self._marked) % _MOST_IDS + 1, 0).astype(np.uint16)
-
-    def choose(self, count: int, position: Position, spans: Box) -> tuple[Labels, str]:
-        """Return the ids of objects 0 (none), 1, 2, ... of a box, and a note where there are too few.
-
-        Nothing outside of the box has them.
-        """
-        if not self._read:
-            self._read_used()
-        outside = self._ids_around(position, spans)
-        taken = np.logical_or.reduce([flags for place, flags in self._used.items() if place != position] or [outside])
-        free = np.flatnonzero(~(taken | outside))
-        free = free[free > 0]
-        note = ""
-        if free.size < count:
-            free = np.arange(count) % _MOST_IDS + 1
-            note = f"There are more objects than the layer's {_MOST_IDS:,} labels: some in different places share one."
-        table = np.concatenate([[0], free[:count]]).astype(np.uint16)
-        flags = outside.copy()
-        flags[table] = True
-        self._used[position] = flags
-        return table, note
-
-    def _read_used(self) -> None:
-        """Note the ids of each frame that has some: any of them, where the stack was read in other frames before."""
-        self._read = True
-        filled = self.request.filled
-        if any(len(position) != len(self.layout.stack_shape) for position in filled):
-            filled = frozenset(self.layout.frames())
-        for position in filled:
-            self._used[position] = _flags(self.layout.read_labels(self.request.result.levels[0], position))
-
-    def _ids_around(self, position: Position, spans: Box) -> npt.NDArray[np.bool_]:
-        """Flag the ids that the same frame has outside of the box."""
-        if all(s.start == 0 and s.stop == n for s, n in zip(spans, self.layout.frame_shape, strict=True)):
-            return np.zeros(_MOST_IDS + 1, bool)
-        frame = np.array(self.layout.read_labels(self.request.result.levels[0], position))
-        frame[spans] = 0
-        return _flags(frame)
-
-
-def _flags(labels: Labels) -> npt.NDArray[np.bool_]:
-    return np.bincount(labels.ravel(), minlength=_MOST_IDS + 1)[: _MOST_IDS + 1] > 0
+def _within(box: Box, spans: Box) -> Box:
+    """Return where a box of a part of a frame lies in the frame."""
+    return tuple(slice(a.start + b.start, a.stop + b.start) for a, b in zip(box, spans, strict=True))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from napari_unet.data.axes import Box
 
-__all__ = ["HeldPixels", "hold", "joined"]
+__all__ = ["HeldPixels", "ObjectStrokes", "hold"]
 
 _BACKGROUND, _FOREGROUND = 1, 2  # labels of strokes; higher ones are those of single objects
 
@@ -73,22 +73,33 @@ def hold(foreground: npt.NDArray[np.float32], strokes: Labels) -> npt.NDArray[np
     return np.where(strokes > 0, painted, foreground)
 
 
-def joined(objects: Labels, strokes: Labels, count: int) -> Labels:
-    """Return for each of the objects 0 (none), 1, ..., `count` the one that it is part of.
-
-    Objects that touch the strokes of one object, and of no other, are one.
+class ObjectStrokes:
+    """Tells which objects are one, since they touch the strokes of one object and of no other.
 
     Examples
     --------
-    >>> joined(np.array([1, 2, 3, 3]), np.array([7, 7, 0, 8]), 3).tolist()
-    [0, 1, 1, 3]
+    >>> strokes = ObjectStrokes()
+    >>> strokes.add(np.array([1, 2, 3, 3]), np.array([7, 7, 0, 8]))
+    >>> strokes.joined(3).tolist()
+    [0, 1, 1, 2]
     """
-    part_of = np.arange(count + 1)
-    painted = (strokes > _FOREGROUND) & (objects > 0)
-    pairs = np.unique(np.stack([objects[painted], strokes[painted]]).astype(np.int64), axis=1)
-    numbers, times = np.unique(pairs[0], return_counts=True)
-    single = np.isin(pairs[0], numbers[times == 1])
-    for label in np.unique(pairs[1, single]):
-        members = pairs[0, single & (pairs[1] == label)]
-        part_of[members] = members.min()
-    return part_of
+
+    def __init__(self) -> None:
+        self._pairs: list[Labels] = []
+
+    def add(self, objects: Labels, strokes: Labels) -> None:
+        """Take note of what lies in a block: objects 0 (none), 1, 2, ... and strokes, of one shape."""
+        painted = (strokes > _FOREGROUND) & (objects > 0)
+        self._pairs.append(np.stack([objects[painted], strokes[painted]]).astype(np.int64))
+
+    def joined(self, count: int) -> Labels:
+        """Return for each of the objects 0 (none), 1, ..., `count` which of those that are left it is part of."""
+        part_of = np.arange(count + 1)
+        pairs = np.unique(np.concatenate([np.zeros((2, 0), np.int64), *self._pairs], axis=1), axis=1)
+        numbers, times = np.unique(pairs[0], return_counts=True)
+        single = np.isin(pairs[0], numbers[times == 1])
+        for label in np.unique(pairs[1, single]):
+            members = pairs[0, single & (pairs[1] == label)]
+            part_of[members] = members.min()
+        whole: Labels = np.unique(part_of, return_inverse=True)[1]
+        return whole

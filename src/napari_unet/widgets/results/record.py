@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.axes import Box, ImageLayout
+from napari_unet.widgets.results.object_ids import NewIds
 
 __all__ = ["FrameRecord", "PredictionRecord"]
 
@@ -28,11 +29,14 @@ class FrameRecord:
         (\\*frame) probability of the foreground where it is predicted, as long as objects are to be found in it.
     found : list of tuple of slice
         Boxes of the frame in which objects are found as a whole.
+    ids : numpy.ndarray or None
+        The ids of these objects.
     """
 
     cells: npt.NDArray[np.bool_]
     foreground: Any | None = None
     found: list[Box] = field(default_factory=list)
+    ids: npt.NDArray[Any] | None = None
 
 
 @dataclass(eq=False)
@@ -49,8 +53,8 @@ class PredictionRecord:
         Side of a cell, pixels; tiles begin at multiples of it.
     frames : dict
         Position in the stack -> what is done there.
-    last_id : int
-        The largest id that was given to an object of a result with 32 bits.
+    new_ids : NewIds
+        Gives ids to objects that were not there before.
     tile : tuple of int or None
         Sides of the tiles that were chosen for it; those of a prediction that goes on are the same.
     joined : float or None
@@ -73,7 +77,7 @@ class PredictionRecord:
     cell: int = 1
     layout: ImageLayout | None = None
     frames: dict[Position, FrameRecord] = field(default_factory=dict)
-    last_id: int = 0
+    new_ids: NewIds = field(default_factory=NewIds)
     tile: tuple[int, ...] | None = None
     joined: float | None = None
 
