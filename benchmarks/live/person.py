@@ -19,6 +19,7 @@ __all__ = ["Person", "largest_error"]
 _LENGTH = 40.0  # of a stroke, in pixels of the image
 _STRIDE = 3  # pixels of the image between two events of the mouse
 _BETWEEN_MS = 8  # and the time between them
+_KEY_TO_MOUSE_MS = 30  # no hand is quicker from a key to a button
 _CLASS_KEYS = ("Q", "W")
 
 Path = npt.NDArray[np.float64]
@@ -81,6 +82,7 @@ class Person:
         from qtpy.QtTest import QTest
 
         QTest.keyClick(self._canvas, getattr(Qt.Key, f"Key_{_CLASS_KEYS[kind]}"))
+        QTest.qWait(_KEY_TO_MOUSE_MS)
         self._class = kind
         self.inputs += 1
         self.keys += 1
@@ -118,8 +120,9 @@ class Person:
         button, modifier = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
         QTest.mousePress(self._canvas, button, modifier, points[0])
         for point in points[1:]:
-            QTest.mouseMove(self._canvas, point)
             QTest.qWait(_BETWEEN_MS)
+            QTest.mouseMove(self._canvas, point)
+        QTest.qWait(_BETWEEN_MS)
         QTest.mouseRelease(self._canvas, button, modifier, points[-1])
 
     def _place(self, point: Sequence[float]) -> Any:
