@@ -223,6 +223,25 @@ def test_what_can_not_be_used_is_told_and_the_next_change_works(person: Person) 
     assert of(run(learner), RegionAnswered)
 
 
+def test_a_failure_before_anything_is_painted_is_not_told_as_one_of_the_training(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = make_learner()
+    learner.set_annotation("a", person.sample())
+    learner.look_at("a", (slice(0, 64), slice(0, 64)))
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureMaps, "_infer", lambda *_: (_ for _ in ()).throw(ValueError()))
+        (problem,) = of(run(learner), Problem)
+    assert (problem.during, problem.message) == (
+        "answer",
+        "The result could not be brought up to date (ValueError); paint on to try it again.",
+    )
+    person.paint(1)
+    person.paint(2)
+    learner.set_annotation("a", person.sample())
+    assert of(run(learner), RegionAnswered)
+
+
 def test_out_of_memory_is_told_and_the_next_stroke_is_answered(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     learner = make_learner()
     learner.look_at("a")

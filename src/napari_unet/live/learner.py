@@ -184,7 +184,8 @@ class LiveLearner:
             self._trying("answer", self._show)
         else:
             completes = self._work is not None and self._work is self._completing
-            self._trying("answer" if completes else "training", self._learn)
+            looks_ahead = not self._answers.is_solved
+            self._trying("answer" if completes or looks_ahead else "training", self._learn)
         out, self._out = tuple(self._out), []
         return out
 

@@ -6,20 +6,16 @@ All tests share a window; each opens the dock anew.
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
-import torch
-from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
 from superqt.utils import GeneratorWorker
 
 from napari_unet.widgets.segment.dock import SegmentDock
@@ -29,7 +25,6 @@ from tests.widgets.live_steps import (
     begin,
     changes,
     close_window,
-    is_open,
     known_strokes,
     new_stroke,
     open_dock,
@@ -41,112 +36,6 @@ from tests.widgets.live_steps import (
 )
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
-
-SHAPES = RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x8 and 4x8)")
-CPU_FULL = RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8589934592 bytes.")
-GPU_FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 8.00 GiB")
-
-STEP = "napari_unet.learn.trainer.Trainer.step"
-ANSWER = "napari_unet.models.adapt.Adapter.probabilities"
-SOLVE = "napari_unet.models.adapt.Adapter.solve"
-OBJECTS = "napari_unet.widgets.results.frame_labels.FrameLabeller.take"
-REST = "napari_unet.widgets.results.predict_job.predict_view_first"
-COPY = "napari_unet.live.learner.LiveLearner.current_model"
-
-
-@pytest.fixture(scope="module")
-def window(qapp: QApplication) -> Iterator[Any]:
-    if os.environ.get("QT_QPA_PLATFORM") in {"offscreen", "minimal"}:
-        pytest.skip("needs a display with OpenGL, or Xvfb")
-    viewer = open_window()
-    yield viewer
-    close_window(viewer)
-    GeneratorWorker.await_workers(5000)
-
-
-@pytest.fixture(scope="module")
-def opened() -> list[SegmentDock]:
-    """Return the dock that was opened last."""
-    return []
-
-
-@pytest.fixture
-def dock(
-    window: Any, opened: list[SegmentDock], qtbot: QtBot, spots: Callable[..., Any], do: Any
-) -> Iterator[SegmentDock]:
-    """Return a dock that trains: that of the test before, which must be usable still, on another image."""
-    if not opened or not is_open(opened[0]):
-        opened[:] = [open_dock(window, qtbot)]
-    dock = opened[0]
-    window.layers.clear()
-    qtbot.waitUntil(lambda: dock.image is None, timeout=WAIT)
-    window.dims.ndisplay = 2
-    dock.choose_task("objects")
-    notification_manager.records.clear()
-    begin(dock, *spots((64, 64), count=8, radius=6.0), qtbot, do)
-    yield dock
-    if is_open(dock) and dock.live.training:
-        dock.panel.train.click()
-
-
-FAULTS = [
-    (STEP, MemoryError(), "The network does not fit into the memory"),
-    (STEP, GPU_FULL, "The network does not fit into the memory"),
-    (SOLVE, SHAPES, "The result could not be brought up to date (RuntimeError)"),
-    (SOLVE, CPU_FULL, "The memory was not enough; close other programs"),
-    (ANSWER, GPU_FULL, "The memory was not enough; close other programs"),
-    (OBJECTS, MemoryError(), "The memory was not enough; close other programs"),
-    (REST, SHAPES, "What is not in view could not be predicted (RuntimeError)"),
-    (REST, CPU_FULL, "The memory was not enough to predict what is not in view"),
-    (REST, GPU_FULL, "The memory was not enough to predict what is not in view"),
-    (COPY, MemoryError(), "The memory was not enough to predict what is not in view"),
-]
-
-
-def pauses(dock: SegmentDock) -> bool:
-    """Let it seem that the person has paused, so that the rest is predicted."""
-    dock.live._mail.touched = 0.0
-    return True
-
-
-def test_each_fault_is_one_message_and_learning_goes_on(
-    dock: SegmentDock, qtbot: QtBot, do: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    learner = dock.live._learner
-    for row, (place, error, words) in enumerate(FAULTS, start=40):
-        with monkeypatch.context() as patched:
-            patched.setattr(place, Mock(side_effect=error))
-            kept = dock.strokes.data.copy()
-            kept[row, 4:24] = 2
-            stroke(dock.strokes, slice(row, row + 1), 2)
-            qtbot.waitUntil(lambda: pauses(dock) and len(do.messages()) > 0, timeout=WAIT)
-            said = do.messages()[0]
-            assert said.startswith(words)
-            qtbot.waitUntil(lambda: dock.message.text() == said, timeout=WAIT)  # noqa: B023
-        np.testing.assert_array_equal(dock.strokes.data, kept)
-        new_stroke(dock, qtbot, row - 20)
-        qtbot.waitUntil(lambda: pauses(dock) and dock.message.text() == "", timeout=WAIT)  # it goes well again
-        assert do.messages() == [said]
-        notification_manager.records.clear()
-    assert dock.live.training
-    assert dock.live._learner is learner  # the network that was in training, too
-    still_usable(dock, qtbot)
-    assert do.messages() == []
-
-
-def test_the_view_that_follows_a_full_memory_is_answered(
-    dock: SegmentDock, window: Any, qtbot: QtBot, do: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stop(dock, qtbot)
-    seen = changes(dock)
-    with monkeypatch.context() as patched:
-        patched.setattr(SOLVE, Mock(side_effect=CPU_FULL))
-        stroke(dock.strokes, slice(40, 42), 2)
-        qtbot.waitUntil(lambda: len(do.messages()) == 1, timeout=WAIT)
-    assert "look at a smaller part of the image" in do.messages()[0]
-    window.scene.camera.zoom *= 4  # as the message says, and nothing is painted
-    answered(dock, qtbot, seen)
-    assert dock.message.text() == ""
 
 
 def test_shown_in_3d_while_it_trains(dock: SegmentDock, window: Any, qtbot: QtBot, do: Any) -> None:
