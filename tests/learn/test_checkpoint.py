@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from napari_unet.errors import ModelFileError
-from napari_unet.learn import fit as fit_module
+from napari_unet.learn import run as run_module
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.events import FitEvent, FitFinished, FitRecovered, FitScored, FitStarted
 from napari_unet.learn.fit import fit
@@ -83,7 +83,7 @@ def test_two_halves_are_as_one_whole(
 def test_a_killed_training_goes_on_from_its_last_file(
     make_model: Make, make_sample: Make, quick: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit_module, "_CHECKPOINT_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(run_module, "_CHECKPOINT_EVERY_SECONDS", 0.0)
     config, sample = quick(max_steps=12, validate_every=100), make_sample()
     path, copy = tmp_path / "training.safetensors", tmp_path / "copy.safetensors"
     whole = make_model()

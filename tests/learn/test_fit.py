@@ -63,13 +63,10 @@ def test_events_come_in_order(make_model: Make, make_sample: Make, quick: Make) 
     assert seconds == sorted(seconds)
     scored = [event for event in events if isinstance(event, FitScored)]
     assert [event.step for event in scored] == [5, 10, 12]  # and once more at the end
-    best = -1.0
-    for event in scored:
-        assert 0 <= event.score <= 1
-        assert event.improved == (event.score >= best)
-        best = max(best, event.score)
-        assert event.best == best
-    assert finished.best == best
+    assert all(0 <= event.score <= 1 for event in scored)
+    kept = [event.score for event in scored if event.improved]
+    assert kept[0] == scored[0].score
+    assert kept[-1] == scored[-1].best == finished.best
 
 
 def test_progress_tells_the_loss_the_share_and_the_time_left(make_model: Make, make_sample: Make, quick: Make) -> None:
@@ -161,7 +158,7 @@ def test_the_same_seed_gives_the_same_weights(
 def test_the_best_weights_are_kept_not_the_last(
     make_model: Make, make_sample: Make, quick: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores = iter([0.3, 0.9, 0.5, 0.9, 0.2])
+    scores = iter([0.3, 0.9, 0.5, 0.85, 0.75])
     kept = []
 
     def run(self: Any, network: torch.nn.Module) -> Iterator[float | None]:
@@ -173,8 +170,8 @@ def test_the_best_weights_are_kept_not_the_last(
     model = make_model()
     events = _fit(model, make_sample(), quick(max_steps=10, validate_every=2))
     assert [event.improved for event in events if isinstance(event, FitScored)] == [True, True, False, True, False]
-    assert _same(_weights(model), kept[3])  # of equal ones the later
-    assert model.history["best_score"] == 0.9
+    assert _same(_weights(model), kept[3])  # of those between which the score of one stroke does not tell, the later
+    assert model.history["best_score"] == 0.85
 
 
 def test_the_model_knows_what_it_was_trained_for(make_model: Make, make_sample: Make, quick: Make) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from napari_unet.data.sample import Sample
-from napari_unet.learn.anchor import Anchor, freeze_statistics, halfway
+from napari_unet.learn.anchor import Anchor, freeze_statistics, halfway, random_weights
 from napari_unet.learn.closed_form import ClosedForm, solve_head
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.events import FitEvent, FitFinished, FitScored
@@ -230,13 +231,17 @@ def test_the_pull_is_least_at_the_start_and_blind_to_strokes(start: Model) -> No
 
 
 @pytest.mark.parametrize(
-    ("painted", "hold_on", "rate"), [(0.1, 1.0, 1e-3), (0.9, 1.0, 8e-3), (0.1, 0.0, 2e-3), (0.9, 0.0, 2e-3)]
+    ("painted", "hold_on", "steps", "rate"),
+    [(0.1, 1.0, None, 1e-3), (0.9, 1.0, None, 2e-3), (0.9, 1.0, 7, 8e-3), (0.1, 0.0, 7, 2e-3), (0.9, 0.0, 7, 2e-3)],
 )
-def test_starting_weights_are_left_at_a_high_rate_where_most_is_painted(
-    start: Model, quick: Make, painted: float, hold_on: float, rate: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trained_model_is_left_at_a_high_rate_where_most_is_painted(
+    start: Model, quick: Make, painted: float, hold_on: float, steps: int | None, rate: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     image = np.random.default_rng(0).random((32, 32))
-    strokes = np.where(np.arange(32)[:, None] < 32 * painted, 1 + (np.arange(32) // 8 % 2), 0).astype(np.uint8)
+    strokes = _stripes(painted)
+    if steps is not None:
+        start.history["steps"] = steps
     rates = []
     plain = Trainer._set_rate
 
@@ -247,6 +252,37 @@ def test_starting_weights_are_left_at_a_high_rate_where_most_is_painted(
     monkeypatch.setattr(Trainer, "_set_rate", watched)
     _run(start, Sample(image, strokes), quick(max_steps=11, validate_every=100, task="classes", hold_on=hold_on))
     assert max(rates) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("painted", [0.1, 0.9])
+def test_where_most_is_painted_it_begins_anew_and_what_was_solved_is_the_score_to_reach(
+    painted: float, start: Model, quick: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, begun = iter([0.6, 0.55, 0.8, 0.75]), []
+    plain = Trainer.begin_at
+
+    def watched(trainer: Trainer, network: torch.nn.Module, **options: Any) -> None:
+        begun.append({key: value.clone() for key, value in network.state_dict().items()})
+        plain(trainer, network, **options)
+
+    def run(self: Any, network: torch.nn.Module) -> Iterator[float | None]:
+        self.least_gain = 0.1
+        yield next(scores)
+
+    monkeypatch.setattr(Trainer, "begin_at", watched)
+    monkeypatch.setattr("napari_unet.learn.scoring.Scorer.run", run)
+    drawn, body = random_weights(start.config, seed=3).state_dict(), _state(start)["down.0.layers.0.weight"]
+    image = np.random.default_rng(0).random((32, 32))
+    events = _run(start, Sample(image, _stripes(painted)), quick(max_steps=15, seed=3, task="classes"))
+    assert _same(begun[0], drawn) == (painted > 0.5)
+    assert torch.equal(begun[0]["down.0.layers.0.weight"], body) == (painted < 0.5)
+    improved = [event.improved for event in events if isinstance(event, FitScored)]
+    assert improved == [True, False, True, painted > 0.5]  # 0.8 and 0.75 differ by chance, 0.6 is what was there
+
+
+def _stripes(painted: float) -> NDArray[np.uint8]:
+    """Paint a share of the rows of an image of 32 x 32 pixels."""
+    return np.where(np.arange(32)[:, None] < 32 * painted, 1 + (np.arange(32) // 8 % 2), 0).astype(np.uint8)
 
 
 def test_halfway_is_the_mean_of_the_weights(make_model: Make) -> None:

@@ -17,8 +17,10 @@ from torch import nn
 
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.nets.blocks import center_crop
+from napari_unet.nets.config import ModelConfig
+from napari_unet.nets.registry import build_network
 
-__all__ = ["Anchor", "freeze_statistics", "halfway", "mostly_unpainted"]
+__all__ = ["Anchor", "freeze_statistics", "halfway", "mostly_unpainted", "random_weights"]
 
 _SPARSE = 0.5  # painted share of the frames below which starting weights know more of the rest than the strokes do
 
@@ -72,6 +74,17 @@ def freeze_statistics(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._NormBase):
             module.eval()
+
+
+def random_weights(config: ModelConfig, seed: int) -> nn.Module:
+    """Return a new network of a config; the same seed gives the same weights, and PyTorch's random state stays.
+
+    A training that is free to leave starting weights learns faster from random ones if the former see little more than
+    a few smoothed grey values, however many channels they have (Ash and Adams 2020, arXiv 1910.08475).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build_network(config)
 
 
 def halfway(start: nn.Module, end: nn.Module) -> nn.Module:

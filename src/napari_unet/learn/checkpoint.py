@@ -31,21 +31,29 @@ class Progress:
     seconds : float
         Seconds of training so far, in all runs.
     best_score : float or None
-        Best score on the held-out strokes.
+        Score on the held-out strokes of the network that is kept.
     best_state : dict of str to torch.Tensor or None
-        The network's state at that score, on the CPU.
+        The state of that network, on the CPU.
     bar : float
         A network is kept only if it scores as well as this.
+    highest : float
+        The highest score so far.
     """
 
     seconds: float = 0.0
     best_score: float | None = None
     best_state: dict[str, torch.Tensor] | None = None
     bar: float = -math.inf
+    highest: float = -math.inf
 
-    def takes(self, score: float) -> bool:
-        """Return whether a network with this score is kept; later is better where scores are equal."""
-        return self.best_score is None or score >= max(self.best_score, self.bar)
+    def takes(self, score: float, doubt: float = 0.0) -> bool:
+        """Return whether a network with this score is kept.
+
+        Later is better where scores do not tell: what is below the highest one by no more than `doubt` is kept. The
+        highest of many scores is so by chance, mostly, and a training that goes on averages more of its weights.
+        """
+        self.highest = max(self.highest, score)
+        return self.best_score is None or score >= max(self.highest - doubt, self.bar)
 
 
 def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, progress: Progress, model: ModelConfig) -> None:
@@ -63,7 +71,8 @@ def save_checkpoint(path: str | os.PathLike[str], trainer: Trainer, progress: Pr
         "settings": _signature(model, trainer.config),
         "seconds": progress.seconds,
         "best_score": progress.best_score,
-        "bar": progress.bar if math.isfinite(progress.bar) else None,
+        "bar": _finite(progress.bar),
+        "highest": _finite(progress.highest),
         "trainer": state.numbers,
     }
     save_tensors(path, tensors, document)
@@ -85,14 +94,21 @@ def load_checkpoint(path: str | os.PathLike[str], trainer: Trainer, model: Model
         raise ModelFileError(f"{name} is of a training with other settings; choose another file or delete it.")
     best = {key.removeprefix("best."): value for key, value in tensors.items() if key.startswith("best.")}
     try:
-        bar = document.get("bar")
-        progress = Progress(
-            float(document["seconds"]), document["best_score"], best or None, -math.inf if bar is None else float(bar)
-        )
+        bar, highest = (_or_lowest(document.get(key)) for key in ("bar", "highest"))
+        progress = Progress(float(document["seconds"]), document["best_score"], best or None, bar, highest)
         trainer.load_state(tensors, document["trainer"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{name} lacks a part of its training; delete it to start anew.") from error
     return progress
+
+
+def _finite(score: float) -> float | None:
+    """Return a score as JSON can hold it: None for the lowest of all."""
+    return score if math.isfinite(score) else None
+
+
+def _or_lowest(score: float | None) -> float:
+    return -math.inf if score is None else float(score)
 
 
 def _completed(settings: Any) -> Any:

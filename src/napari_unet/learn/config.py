@@ -56,8 +56,9 @@ class TrainConfig:
         advanced=True,
     )  # fmt: skip
     learning_rate: float | None = setting(
-        None, "Learning rate", "Size of the first steps of the optimiser; empty: 0.002, for starting weights 0.001 "
-        "while it holds on to them and 0.008 where most is painted.", minimum=1e-7, maximum=1.0, advanced=True,
+        None, "Learning rate", "Size of the first steps of the optimiser; empty: 0.002, or 0.001 while starting "
+        "weights are held on to, or 0.008 where those of a trained model are to be left.",
+        minimum=1e-7, maximum=1.0, advanced=True,
     )  # fmt: skip
     hold_on: float = setting(
         1.0, "Hold on to start", "How strongly a training of the starting weights keeps to what these see where "

@@ -70,9 +70,10 @@ class FitScored(FitEvent):
     score : float
         Mean Dice over the classes but background, on the held-out strokes, 0 to 1.
     best : float
-        Best score so far.
+        Score of the weights that are kept so far.
     improved : bool
-        Whether this is the new best.
+        Whether these are kept from now on: they score best, or so nearly that the difference may be chance. Later ones
+        are an average over more of the training.
     """
 
     score: float
@@ -100,7 +101,7 @@ class FitFinished(FitEvent):
     Attributes
     ----------
     best : float or None
-        Best score on the held-out strokes; None where nothing could be held out.
+        Score of the weights that are kept on the held-out strokes; None where nothing could be held out.
     stopped : bool
         Whether the caller stopped it before the budget was used.
     """

@@ -113,12 +113,12 @@ class Trainer:
         self._rng_state = torch.Generator().manual_seed(config.seed).get_state()
         self._good = self._snapshot()
 
-    def begin_at(self, start: nn.Module) -> None:
-        """Begin at a network that can do something already, and keep to it where that was asked for.
+    def begin_at(self, start: nn.Module, *, anew: bool = False) -> None:
+        """Begin at a network that can do something already, and keep to it where that was asked for; or anew.
 
         A training that is under way, from a checkpoint, stays where it is.
         """
-        if self.config.hold_on > 0:
+        if self.config.hold_on > 0 and not anew:
             self._first_rate = _RATE_HELD if self._holds_on else _RATE_LEFT
         if self._holds_on:
             self.anchor = Anchor(self.device.place(start), self.config.hold_on)
