@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from qtpy.QtCore import QEvent, QObject, Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtGui import QColor, QMouseEvent
 from qtpy.QtWidgets import QColorDialog, QFrame, QHBoxLayout, QLabel, QLineEdit, QToolButton, QVBoxLayout, QWidget
 
 from napari_unet.errors import InputError
-from napari_unet.widgets.annotate.class_table import ClassTable
+from napari_unet.widgets.annotate.class_table import ClassEntry, ClassTable
 
 __all__ = ["ClassList", "ClassRow"]
 
@@ -116,6 +116,11 @@ class ClassRow(QFrame):
 class ClassList(QWidget):
     """The rows of a `ClassTable`.
 
+    Attributes
+    ----------
+    on_remove : callable
+        Called when the person wants to remove a class; `remove` does it at once.
+
     Signals
     -------
     chosen : int
@@ -133,6 +138,7 @@ class ClassList(QWidget):
     def __init__(self, table: ClassTable, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.table = table
+        self.on_remove: Callable[[int], None] = self.remove
         self.rows: list[ClassRow] = []
         self._keys: tuple[str, ...] = ()
         self._shown: int | None = None
@@ -182,11 +188,17 @@ class ClassList(QWidget):
             row.chosen.connect(self.chosen)
             row.renamed.connect(self._on_renamed)
             row.recolour_wanted.connect(self._on_recolour)
-            row.remove_wanted.connect(self._on_remove)
+            row.remove_wanted.connect(self._on_remove_wanted)
             self._layout.insertWidget(index, row)
             self.rows.append(row)
         self.add_button.setVisible(self._shown is None)
         self.set_current(min(self._current, self.shown - 1))
+
+    def add(self, entry: ClassEntry) -> None:
+        """Add a class with a name, or another where it is taken by now, and a colour."""
+        name = "" if entry.name in self.table.names else entry.name
+        self.table.add(name, entry.colour)
+        self._after_change()
 
     def _on_add(self) -> None:
         try:
@@ -197,7 +209,11 @@ class ClassList(QWidget):
         self._after_change()
         self.chosen.emit(index)
 
-    def _on_remove(self, index: int) -> None:
+    def _on_remove_wanted(self, index: int) -> None:
+        self.on_remove(index)
+
+    def remove(self, index: int) -> None:
+        """Take a class off the list."""
         try:
             self.table.remove(index)
         except InputError as error:

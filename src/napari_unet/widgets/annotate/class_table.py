@@ -98,7 +98,12 @@ class ClassTable:
         return len(self) - 1
 
     def remove(self, index: int) -> None:
-        """Remove the last class; the ones before it can't go, since strokes are painted with their numbers.
+        """Remove the last class; see `check_removal`."""
+        self.check_removal(index)
+        del self.entries[index]
+
+    def check_removal(self, index: int) -> None:
+        """Check that a class can be removed: the ones before the last can't, since strokes have their numbers.
 
         Raises
         ------
@@ -111,7 +116,6 @@ class ClassTable:
             raise InputError(
                 f"Remove '{self.names[-1]}' first: the strokes of the classes after '{self.names[index]}' would change."
             )
-        del self.entries[index]
 
     def rename(self, index: int, name: str) -> None:
         """Give a class another name.

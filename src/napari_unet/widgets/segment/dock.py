@@ -82,9 +82,9 @@ class SegmentDock(ScrollingDock):
         self.keys = WindowKeys(self.viewer)
         self.desk = PaintDesk(self.viewer, self.classes, self.message, self.keys, self._on_painted, self.update_image)
         self.runner = SegmentRunner(self.panel, self)
+        self.notes = ImageNotes(self.viewer)
         self.tools = SegmentTools(self)
         self._source: ImageSource | None = None
-        self.notes = ImageNotes(self.viewer)
         self._trained_on: Image | None = None
         self.live = LiveDesk(self)
         self.session = SessionDesk(self)

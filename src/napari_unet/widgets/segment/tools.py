@@ -9,6 +9,7 @@ from napari.layers import Image, Labels
 
 from napari_unet.errors import InputError
 from napari_unet.widgets.annotate.annotation import check_shape
+from napari_unet.widgets.annotate.class_removal import ClassRemoval
 from napari_unet.widgets.correct.next_spot import NextSpot, view_middle
 from napari_unet.widgets.correct.spot_job import SpotRequest
 from napari_unet.widgets.correct.tools import CorrectionTarget, CorrectionTools
@@ -44,6 +45,8 @@ class SegmentTools:
         The correction tools.
     spots : NextSpot
         Leads to where to paint next.
+    removal : ClassRemoval
+        Removes classes with their strokes.
     """
 
     def __init__(self, dock: SegmentDock) -> None:
@@ -51,6 +54,7 @@ class SegmentTools:
         panel, keys = dock.panel, dock.keys
         self.corrections = CorrectionTools(dock.viewer, panel.correct, dock.message, keys, self)
         self.spots = NextSpot(dock.viewer, panel.spot, dock.message, keys, self)
+        self.removal = ClassRemoval(dock.classes, dock.notes, dock.desk, dock.message)
         panel.spot.uncertainty.toggled.connect(self._on_uncertainty)
         dock.viewer.layers.events.removed.connect(self._on_layer_removed)
         keys.bind("Shift+T", "train, or stop the training", panel.train.click)
@@ -63,6 +67,7 @@ class SegmentTools:
         self.dock.viewer.layers.events.removed.disconnect(self._on_layer_removed)
         self.corrections.close()
         self.spots.close()
+        self.removal.close()
 
     def correction_target(self) -> CorrectionTarget:
         """Return what the correction tools work on.
