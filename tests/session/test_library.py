@@ -64,6 +64,21 @@ def test_a_session_without_strokes_is_not_offered(library: SessionLibrary, state
     assert library.sessions() == []
 
 
+@pytest.mark.parametrize(
+    ("count", "model", "model_name", "offered"),
+    [(0, "", "", False), (0, "m", "opened", False), (1, "", "", True), (0, "m", "", True), (2, "m", "opened", True)],
+)
+def test_labels_and_models_that_were_only_opened_are_not_offered(
+    library: SessionLibrary, state_of: Any, count: int, model: str, model_name: str, offered: bool
+) -> None:
+    folder = add(library, state_of)
+    document = read_document(folder)
+    strokes = (replace(document.strokes[0], count=count),)
+    write_document(folder, replace(document, strokes=strokes, model=model, model_name=model_name))
+    assert len(library.unfinished()) == offered
+    assert [kept.folder for kept in library.sessions()] == [folder]  # to be had by choice
+
+
 def test_two_windows_have_two_folders(library: SessionLibrary) -> None:
     assert len({library.new_folder() for _ in range(50)}) == 50
 

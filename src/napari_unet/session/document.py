@@ -166,6 +166,11 @@ class SessionDocument:
         """Whether there is something that would be missed."""
         return bool(self.painted or self.model)
 
+    @property
+    def was_worked_on(self) -> bool:
+        """Whether something was painted or learnt, in contrast to labels and a model that were only opened."""
+        return any(entry.count for entry in self.painted) or bool(self.model and not self.model_name)
+
 
 def write_document(folder: Path, document: SessionDocument) -> SessionDocument:
     """Write the document of a session in one step, with the time, and return it so.

@@ -82,8 +82,8 @@ class SessionLibrary:
         return sorted(found, key=lambda kept: kept.saved, reverse=True)
 
     def unfinished(self) -> list[KeptSession]:
-        """List the sessions that were not closed: their program was killed or crashed."""
-        return [kept for kept in self.sessions() if not kept.document.closed]
+        """List the sessions that were worked on and not closed: their program was killed or crashed."""
+        return [kept for kept in self.sessions() if kept.document.was_worked_on and not kept.document.closed]
 
     def dismiss(self, kept: KeptSession) -> None:
         """Do not offer a session again; it stays until newer ones need its place.

@@ -15,7 +15,7 @@ from qtpy.QtWidgets import QFileDialog
 from napari_unet.session.library import SessionLibrary
 from napari_unet.widgets.segment.dock import SegmentDock
 from napari_unet.widgets.sessions import watch as session_watch
-from tests.widgets.session_steps import close, crash, image_on_disk, paint, wait_idle
+from tests.widgets.session_steps import close, crash, image_on_disk, paint, tiny_model, wait_idle
 
 
 def test_a_session_is_offered_after_a_crash_and_comes_back_whole(
@@ -73,6 +73,26 @@ def test_forgetting_puts_the_session_away_but_does_not_remove_it(
     wait_idle(dock, qtbot)
     assert dock.strokes is not None
     assert dock.strokes.data.any()
+
+
+@pytest.mark.parametrize("opened", ["nothing", "model", "labels"])
+def test_a_session_in_which_nothing_was_painted_is_not_offered(
+    other_dock: Any, qtbot: QtBot, image: np.ndarray, opened: str
+) -> None:
+    dock = other_dock()
+    layer = dock.viewer.add_image(image)
+    qtbot.waitUntil(lambda: dock.strokes is not None)
+    if opened == "model":
+        dock.runner.adopt(tiny_model(), "cells")
+    elif opened == "labels":
+        labels = dock.viewer.add_labels((image > 0.5).astype(np.uint8), name="by another program")
+        dock.notes.set_strokes(layer, labels)
+        dock.update_image()
+        assert dock.strokes is labels
+    crash(dock)
+    after = other_dock()
+    assert after.panel.offer.isHidden()
+    assert [kept.document.closed for kept in SessionLibrary().sessions()] == [False] * (opened != "nothing")
 
 
 def test_a_dock_that_is_closed_leaves_a_session_that_can_be_restored_by_choice(
