@@ -74,6 +74,8 @@ class LiveLearner:
         Whose result is shown.
     idle : bool
         Whether there is nothing to do before the next call.
+    is_behind : bool
+        Whether calls have come that are not answered yet.
 
     Examples
     --------
@@ -96,7 +98,7 @@ class LiveLearner:
         self.config = config or TrainConfig()
         self.curves = Curves()
         self.shown: Source = "closed form"
-        self.idle = True
+        self.idle, self.is_behind = True, False
         self.change = 0
         self._device, self._feature_bytes = device, feature_bytes
         self._calls: deque[Callable[[], None]] = deque()
@@ -156,6 +158,7 @@ class LiveLearner:
 
     def _call(self, call: Callable[[], None]) -> None:
         self._calls.append(call)
+        self.is_behind = True
         self._called.set()
 
     # ---- what the stepping thread does
@@ -186,6 +189,7 @@ class LiveLearner:
             completes = self._work is not None and self._work is self._completing
             looks_ahead = not self._answers.is_solved
             self._trying("answer" if completes or looks_ahead else "training", self._learn)
+        self.is_behind = bool(self._calls or self._unsolved or self._view.due)
         out, self._out = tuple(self._out), []
         return out
 

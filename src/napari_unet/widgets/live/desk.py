@@ -18,6 +18,7 @@ from napari_unet.widgets.live.hand import Hand
 from napari_unet.widgets.live.problems import Problems
 from napari_unet.widgets.live.shown import ShownAnswer, describe_answer
 from napari_unet.widgets.live.target import LiveTargets
+from napari_unet.widgets.live.waiting import Waiting
 from napari_unet.widgets.live.work import LearnerReady, LiveMail, ModelNow, RestPiece, ViewWritten, learn
 from napari_unet.widgets.parts.worker import Job
 from napari_unet.widgets.results.predict_job import PieceReady, PredictSummary
@@ -77,6 +78,7 @@ class LiveDesk(QObject):
         self._feed: StrokesFeed | None = None
         self._targets = LiveTargets(dock, self._mail)
         self._gaze = Gaze(self._targets, self._touch)
+        self._waiting = Waiting()
         self._note = ""  # of the model, said when it is used
         self._made_for: tuple[Any, ...] = ()
         self._turn = 0
@@ -194,7 +196,7 @@ class LiveDesk(QObject):
             self._mail = LiveMail(touched=time.monotonic(), hand_moves=self._hand.moves)
             self._targets = LiveTargets(self.dock, self._mail)
             self._gaze = Gaze(self._targets, self._touch)
-            self._scores, self.resting = {}, ""
+            self._scores, self.resting, self._waiting = {}, "", Waiting()
             self._job = Job(
                 partial(learn, request, self._mail),
                 on_event=self._on_event,
@@ -241,6 +243,9 @@ class LiveDesk(QObject):
     # ---- a look at the window now and then
 
     def _on_turn(self) -> None:
+        volume = self.panel.dims.isVisibleTo(self.panel) and self.panel.dims.value == "3"
+        if self._waiting.look(self._learner, is_painted=len(self.dock.desk.painted) > 1, is_volume=volume):
+            self._show()
         if self._learner is None or self._feed is None:
             return
         with self.dock.message.reporting("Learning", otherwise=self.end):
@@ -381,7 +386,8 @@ class LiveDesk(QObject):
 
     def _show(self) -> None:
         self._plotted = time.monotonic()
-        words = [describe_answer(self.answer, self._scores), self.missing] if self._job is not None else []
+        words = [self._waiting.words, describe_answer(self.answer, self._scores), self.missing]
+        words = words if self._job is not None else []
         if self.training:
             words.append(self.resting)
         self.panel.shown.setText("\n".join(word for word in words if word))
