@@ -149,12 +149,15 @@ def test_there_is_a_pause_after_each_box(rng: np.random.Generator) -> None:
     assert len(scorer._boxes) > 10
 
 
-def test_where_nearly_all_is_right_as_good_is_enough() -> None:
+@pytest.mark.parametrize("strokes", [1, 3, 4])
+def test_where_nearly_all_of_many_strokes_is_right_as_good_is_enough(strokes: int) -> None:
     annotation = np.zeros((40, 40), np.uint8)
-    annotation[2:5, 2:20], annotation[10:13, 2:20] = 1, 2
+    for number in range(strokes):
+        annotation[4 * number, 2:20], annotation[4 * number, 22:38] = 1, 2
     scorer = Scorer([_frame(np.zeros((40, 40), np.float32), annotation)], (16, 16), (16, 16), 2, CPU)
-    assert scorer.least_gain == pytest.approx(0.1)
-    assert scorer.bar(0.5) == pytest.approx(0.6)
-    assert scorer.bar(0.9) == pytest.approx(0.95)
-    assert scorer.bar(0.97) == pytest.approx(0.97)
-    assert scorer.bar(1.0) == 1.0
+    gain = 0.1 / strokes**0.5
+    assert scorer.least_gain == pytest.approx(gain)
+    assert scorer.bar(0.5) == pytest.approx(0.5 + gain)
+    assert scorer.bar(0.92) == pytest.approx(0.95 if strokes == 4 else 0.92 + gain)
+    assert scorer.bar(0.97) == pytest.approx(0.97 if strokes == 4 else 0.97 + gain)
+    assert scorer.bar(1.0) == pytest.approx(1.0 if strokes == 4 else 1.0 + gain)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Scorer"]
 
 _NEARLY_ALL = 0.95  # a score from which on there is little to gain
+_ENOUGH = 4  # held-out strokes of a class that are needed to know that
 _DOUBT = 0.1  # by which the Dice of one stroke and that of the image differ without any reason
 
 
@@ -62,15 +63,17 @@ class Scorer:
         self._device = device
         self._processes = processes
         self._boxes = cover_with_boxes(frames, box, reach)
-        self.least_gain = _DOUBT / math.sqrt(max(1, count_strokes(frames)))
+        strokes = max(1, count_strokes(frames))
+        self.least_gain = _DOUBT / math.sqrt(strokes)
+        self._nearly_all = _NEARLY_ALL if strokes >= _ENOUGH else math.inf
 
     def bar(self, score: float) -> float:
         """Return the score that a trained network needs to be taken instead of what was solved and has this score.
 
-        Where that is nearly perfect, as good is enough: Dice does not see what else is learnt, such as the gaps between
-        objects.
+        Where that is nearly perfect, as good is enough, if there are strokes enough to know: Dice does not see what
+        else is learnt, such as the gaps between objects. Two perfect strokes say nothing of the rest.
         """
-        return min(score + self.least_gain, max(score, _NEARLY_ALL))
+        return min(score + self.least_gain, max(score, self._nearly_all))
 
     def run(self, network: nn.Module) -> Iterator[float | None]:
         """Score a network in evaluation mode; yields None after each box and the score at the end.
