@@ -84,6 +84,14 @@ def test_an_image_with_channels_behind_time_is_shown_with_channels_first(
     assert dock.strokes is not None
     assert dock.strokes.data.shape == (4, 24, 32)
     assert image.name in dock.message.text()
+    assert viewer.dims.nsteps == (2, 4, 24, 32)  # no slider has positions that only the hidden layer fills
+    image.visible = True
+    assert viewer.dims.nsteps[0] == 4
+    image.visible = False
+    viewer.add_points(np.zeros((1, 4)))
+    viewer.layers.remove(image)
+    viewer.add_layer(image)
+    assert viewer.dims.nsteps[:2] == (2, 4)
     dock.image_chooser.choose(image)
     assert dock.image is not image
     assert len([layer for layer in viewer.layers if isinstance(layer, Image)]) == 2

@@ -2,11 +2,15 @@
 
 Strokes and results have no channel axis. napari puts layers with fewer axes on the last ones of the others, so that
 they fit an image only if its channels come first.
+
+napari makes its sliders as long as the longest layer, hidden ones too. The image itself, with its axes in another
+order, would give them positions at which nothing is shown, so it is left out of them as long as it is hidden.
 """
 
 from __future__ import annotations
 
 from typing import Any
+from weakref import ref
 
 import numpy as np
 from napari.components import ViewerModel
@@ -57,6 +61,7 @@ def bring_channels_first(viewer: ViewerModel, image: Image, axes: str) -> Image 
         )
         hand_on_facts(image, made, order)
         viewer.add_layer(made)
+        _fit_sliders(viewer, image, made)
         hidden = viewer.dims.ndim - image.ndim
         point = [viewer.dims.point[hidden + axis] for axis in order]
         viewer.dims.set_point(range(hidden, viewer.dims.ndim), point)  # the same channel and time as before
@@ -70,6 +75,26 @@ def tell_of(made: Image, image: Image) -> str:
         f"'{made.name}' shows the pixels of '{image.name}' as strokes and results need them; '{image.name}' is hidden, "
         "and may be removed."
     )
+
+
+def _fit_sliders(viewer: ViewerModel, image: Image, made: Image) -> None:
+    """Leave a layer out of the lengths of the sliders from now on while it is hidden and `made` shows its pixels."""
+    whose = ref(image), ref(made)
+    events = viewer.dims.events.range, image.events.visible
+
+    def fit(event: Any = None) -> None:
+        layers = viewer.layers
+        if any(layer() not in layers for layer in whose):
+            return  # napari has fitted them itself; it does so again when a layer comes back
+        replaced = {layer.metadata.get(_KEY) for layer in layers}
+        shown = [layer for layer in layers if layer.visible or str(layer.unique_id) not in replaced]
+        extent = layers.get_extent(shown)
+        ranges = tuple(zip(*extent.world, extent.step, strict=True))
+        if len(ranges) == viewer.dims.ndim and ranges != tuple(viewer.dims.range):
+            viewer.dims.range = ranges
+
+    for each in events:
+        each.connect(fit)
 
 
 def _transposed(array: Any, order: list[int]) -> Any:
