@@ -40,7 +40,7 @@ def on_disk() -> Callable[[Path], dict[str, np.ndarray]]:
         found = {}
         for entry in read_document(folder).strokes:
             array = np.zeros(entry.shape, entry.dtype)
-            assert fill_from_packs(array, pack_paths(folder, entry)) == []
+            assert fill_from_packs(array, pack_paths(folder, entry.packs)) == []
             found[entry.key] = array
         return found
 

@@ -32,7 +32,7 @@ from napari_unet.session.writer import SessionState, SessionWriter
 
 def paint(number):
     labels = np.zeros((600, 1100), np.uint16)
-    entry = StrokesEntry("s1", "strokes", labels.shape, "uint16")
+    entry = StrokesEntry("s1", "strokes", labels.shape, "uint16", count=1)
     state = SessionState(SessionDocument(strokes=(entry,)), {"s1": labels})
     writer = SessionWriter(SessionLibrary(sys.argv[1]).new_folder())
     recorder = Recorder(writer)
@@ -103,7 +103,7 @@ def check(log: Path, unfinished: dict[Path, KeptSession], moment: float) -> floa
     kept = unfinished[Path(first.split(maxsplit=1)[1])]
     (entry,) = kept.document.strokes
     labels = np.zeros(entry.shape, entry.dtype)
-    assert fill_from_packs(labels, pack_paths(kept.folder, entry)) == []
+    assert fill_from_packs(labels, pack_paths(kept.folder, entry.packs)) == []
     whole = (labels == np.arange(1, len(labels) + 1)[:, None]).all(axis=1)
     for line in lines:
         number, finished = line.split()

@@ -93,6 +93,8 @@ class StrokesEntry:
         How many strokes were painted.
     packs : tuple of str
         Names of the files in the session's folder ``strokes``, in order, see `napari_unet.session.packs`.
+    held : tuple of str
+        The same for a mask, uint8: 1 where a correction tool painted, so that later results agree with it.
     place, display : dict
         As those of an image.
     """
@@ -106,6 +108,7 @@ class StrokesEntry:
     meaning: str = "strokes"
     count: int = 0
     packs: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
     place: dict[str, Any] = field(default_factory=dict)
     display: dict[str, Any] = field(default_factory=dict)
 
@@ -238,10 +241,10 @@ def _parse_image(content: Mapping[str, Any]) -> ImageEntry:
 def _parse_strokes(content: Mapping[str, Any]) -> StrokesEntry:
     values = _checked(StrokesEntry, content)
     values["shape"] = _shape(content["shape"])
-    values["packs"] = tuple(values.get("packs", ()))
+    values["packs"], values["held"] = tuple(values.get("packs", ())), tuple(values.get("held", ()))
     if len(values["shape"]) < 2 or _dtype_kind(values["dtype"]) not in "bui":
         raise ValueError(f"labels of {len(values['shape'])} axes and type {values['dtype']}")
-    for name in values["packs"]:
+    for name in (*values["packs"], *values["held"]):
         _check_file_name(name)
     return StrokesEntry(**values)
 

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,6 +37,7 @@ __all__ = [
     "ModelToKeep",
     "SessionState",
     "SessionWriter",
+    "held_key",
     "mark_closed",
     "never",
     "pack_paths",
@@ -50,6 +51,17 @@ MOST_COPY_BYTES = 200_000_000
 def never() -> bool:
     """Do not stop."""
     return False
+
+
+def held_key(key: str) -> str:
+    """Return the key of the mask that tells what correction tools painted in strokes.
+
+    Examples
+    --------
+    >>> held_key("s1")
+    's1-held'
+    """
+    return f"{key}-held"
 
 
 @dataclass(frozen=True)
@@ -83,7 +95,7 @@ class SessionState:
     document : SessionDocument
         What it says about itself; names of files are the writer's and need not be given.
     labels : mapping of str to array-like
-        The labels arrays by the key of their entry: the living ones, not copies.
+        The labels arrays by the key of their entry: the living ones, not copies; and by `held_key` their masks.
     images : mapping of str to array-like
         The images' arrays by key; those whose layer is gone are missing.
     model : ModelToKeep or None
@@ -162,7 +174,8 @@ class SessionWriter:
         packs: dict[str, tuple[str, ...]] = {}
         try:
             for entry in state.document.strokes:
-                packs[entry.key] = self._save_strokes(entry, state.labels.get(entry.key), regions)
+                for key in (entry.key, held_key(entry.key)):
+                    packs[key] = self._save_labels(key, state.labels.get(key), regions)
             document = self._complete(state, packs, closed)
             if self.document is None and not document.is_worth_keeping:
                 return False
@@ -232,8 +245,9 @@ class SessionWriter:
         for entry in self.document.strokes:
             if should_stop():
                 return
-            self._merge(entry, should_stop)
-        needed = {name for entry in self.document.strokes for name in entry.packs}
+            self._merge(entry, "packs", should_stop)
+            self._merge(entry, "held", should_stop)
+        needed = {name for entry in self.document.strokes for name in (*entry.packs, *entry.held)}
         _remove_all_but(self.folder / STROKES_FOLDER, needed)
         with self._files:
             copies = {entry.copy for entry in self.document.images} | set(self._copies.values())
@@ -246,24 +260,22 @@ class SessionWriter:
         if self._locked:
             unlock(self.folder)
 
-    def _save_strokes(
-        self, entry: StrokesEntry, array: Any, regions: Mapping[str, Sequence[Box] | None] | None
-    ) -> tuple[str, ...]:
-        packs = self._packs.get(entry.key, ())
+    def _save_labels(self, key: str, array: Any, regions: Mapping[str, Sequence[Box] | None] | None) -> tuple[str, ...]:
+        packs = self._packs.get(key, ())
         if array is None:
             return packs
-        watch, where = self._watches.get(entry.key), None
+        watch, where = self._watches.get(key), None
         if watch is None or watch.shape != tuple(array.shape) or watch.dtype != np.dtype(array.dtype):
             watch, packs = TileWatch(array), ()
-            self._watches[entry.key] = watch
-            self._packs.pop(entry.key, None)
+            self._watches[key] = watch
+            self._packs.pop(key, None)
         elif watch.array is not array:
             watch.array = array
         elif regions is not None:
-            if entry.key not in regions:
+            if key not in regions:
                 return packs
-            where = regions[entry.key]
-        name = f"{entry.key}-{self._next_number():06d}.npz"
+            where = regions[key]
+        name = f"{key}-{self._next_number():06d}.npz"
         if write_pack(self.folder / STROKES_FOLDER / name, watch.look(where)):
             packs = (*packs, name)
         return () if watch.is_empty else packs
@@ -271,7 +283,9 @@ class SessionWriter:
     def _complete(self, state: SessionState, packs: Mapping[str, tuple[str, ...]], closed: bool) -> SessionDocument:
         """Fill in the names of files, and leave out images that nothing is painted on."""
         document = state.document
-        strokes = tuple(replace(entry, packs=packs[entry.key]) for entry in document.strokes)
+        strokes = tuple(
+            replace(entry, packs=packs[entry.key], held=packs[held_key(entry.key)]) for entry in document.strokes
+        )
         painted = {entry.image for entry in strokes if entry.packs} | {document.image}
         with self._files:
             images = tuple(
@@ -315,22 +329,27 @@ class SessionWriter:
             self._model = model.version, name
         return True
 
-    def _merge(self, entry: StrokesEntry, should_stop: Callable[[], bool]) -> None:
+    def _merge(self, entry: StrokesEntry, part: Literal["packs", "held"], should_stop: Callable[[], bool]) -> None:
         folder = self.folder / STROKES_FOLDER
-        paths = [folder / name for name in entry.packs]
+        names: tuple[str, ...] = getattr(entry, part)
+        paths = [folder / name for name in names]
+        key, dtype = (entry.key, entry.dtype) if part == "packs" else (held_key(entry.key), "uint8")
         try:
             count = packs_to_merge([path.stat().st_size for path in paths])
         except OSError as error:
             raise SessionError(f"A file of the session {self.folder} is missing.") from error
         if not count or self.document is None:
             return
-        name = f"{entry.key}-{self._next_number():06d}.npz"
-        if not merge_packs(folder / name, paths[-count:], len(entry.shape), np.dtype(entry.dtype), should_stop):
+        name = f"{key}-{self._next_number():06d}.npz"
+        if not merge_packs(folder / name, paths[-count:], len(entry.shape), np.dtype(dtype), should_stop):
             return
-        packs = (*entry.packs[:-count], name)
-        strokes = tuple(replace(old, packs=packs) if old.key == entry.key else old for old in self.document.strokes)
+        packs = (*names[:-count], name)
+        strokes = tuple(
+            replace(old, **{part: packs}) if old.key == entry.key else old  # type: ignore[arg-type]
+            for old in self.document.strokes
+        )
         self.document = write_document(self.folder, replace(self.document, strokes=strokes))
-        self._packs[entry.key] = packs
+        self._packs[key] = packs
 
     def _next_number(self) -> int:
         """Return a number that no pack in the folder has."""
@@ -376,6 +395,6 @@ def mark_closed(folder: Path) -> None:
         write_document(folder, replace(document, closed=True))
 
 
-def pack_paths(folder: Path, entry: StrokesEntry) -> list[Path]:
-    """Return where the packs of some strokes are, in order."""
-    return [folder / STROKES_FOLDER / name for name in entry.packs]
+def pack_paths(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Return where packs of strokes are, in order."""
+    return [folder / STROKES_FOLDER / name for name in names]

@@ -75,7 +75,7 @@ def on_disk_strokes() -> Callable[[Path], np.ndarray | None]:
             return None
         (entry,) = read_document(folders[0]).strokes
         labels = np.zeros(entry.shape, entry.dtype)
-        assert fill_from_packs(labels, pack_paths(folders[0], entry)) == []
+        assert fill_from_packs(labels, pack_paths(folders[0], entry.packs)) == []
         return labels
 
     return read

@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from napari_unet.data.regions import Index, Plane
 from napari_unet.errors import AnnotationError, InputError
 from napari_unet.widgets.annotate.annotation import FIRST_OBJECT
 from napari_unet.widgets.annotate.drawn_line import DrawnLine
+from napari_unet.widgets.correct.held_corrections import HeldCorrections
 from napari_unet.widgets.correct.panel import TOOLS, CorrectPanel
 from napari_unet.widgets.correct.result_changes import ResultChanges
 from napari_unet.widgets.parts.layer_tools import shape_of
@@ -91,6 +91,11 @@ class CorrectionTools:
         Binds the tools' keys.
     source : TargetSource
         Says what is corrected.
+
+    Attributes
+    ----------
+    held : HeldCorrections
+        What was corrected, which later results agree with.
     """
 
     def __init__(
@@ -105,7 +110,7 @@ class CorrectionTools:
         self._waiting: deque[tuple[Callable[[], Correction], CorrectionTarget]] = deque()
         self._job: Job | None = None
         self._closed = False
-        self._held: WeakKeyDictionary[Image, HeldPixels] = WeakKeyDictionary()
+        self.held = HeldCorrections()
         for name, tool in TOOLS.items():
             panel.show_key(name, keys.bind(tool.key, tool.title, partial(self.toggle, name)))
             panel.buttons[name].clicked.connect(partial(self._on_button, name))
@@ -118,7 +123,7 @@ class CorrectionTools:
 
     def held_in(self, image: Image) -> HeldPixels:
         """Return what corrections painted in an image, now and later; results agree with it."""
-        return self._held.setdefault(image, HeldPixels())
+        return self.held.of(image)
 
     def toggle(self, name: str) -> None:
         """Take a tool in hand, or put it away if it is."""
@@ -257,7 +262,7 @@ class CorrectionTools:
         """Paint a correction in one step that can be undone."""
         if target.strokes not in self.viewer.layers:
             return
-        self.held_in(target.image).add(target.strokes, correction.strokes.indices)
+        self.held.add(target.image, target.strokes, correction.strokes.indices)
         self.changes.make(target, correction)
         self.source.strokes_corrected(target.strokes, np.unique(correction.strokes.values))
         self.message.note(f"{correction.text[0].upper()}{correction.text[1:]}; Ctrl+Z takes it back.")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.axes import Box
+from napari_unet.widgets.annotate.label_storage import new_label_array
 
 __all__ = ["HeldPixels", "ObjectStrokes", "hold"]
 
@@ -30,16 +31,36 @@ class _HasData(Protocol):
 class HeldPixels:
     """The pixels of an image that corrections painted, and what its strokes say there now.
 
-    What is undone, erased or painted over counts no more, or as it is now.
+    What is undone, erased or painted over counts no more, or as it is now. Each strokes layer has a mask, of which
+    memory is only taken where something was corrected.
     """
 
     def __init__(self) -> None:
-        self._painted: list[tuple[_HasData, Indices]] = []
+        self._masks: list[tuple[_HasData, Any]] = []
 
     def add(self, strokes: _HasData, indices: Indices) -> None:
         """Take note of the pixels that a correction painted in a strokes layer."""
-        if indices[0].size:
-            self._painted.append((strokes, indices))
+        if not indices[0].size:
+            return
+        mask = self.mask_of(strokes)
+        if mask is None:
+            mask = new_label_array(strokes.data.shape, np.uint8)
+            self.put(strokes, mask)
+        if isinstance(mask, np.ndarray):
+            mask[indices] = 1
+        else:
+            mask.vindex[indices] = 1
+
+    def put(self, strokes: _HasData, mask: Any) -> None:
+        """Take a mask of what corrections painted in a strokes layer: 1 where they did, 0 elsewhere."""
+        self._masks = [pair for pair in self._masks if pair[0] is not strokes] + [(strokes, mask)]
+
+    def mask_of(self, strokes: _HasData) -> Any | None:
+        """Return the mask of a strokes layer; None where nothing was corrected in it, as it is now."""
+        for layer, mask in self._masks:
+            if layer is strokes and mask.shape == tuple(strokes.data.shape):
+                return mask
+        return None
 
     def read(self, box: Box) -> Labels | None:
         """Return the strokes of corrections in a box (\\*box), 0 elsewhere; None where there are none.
@@ -47,17 +68,13 @@ class HeldPixels:
         It may be called in a worker.
         """
         found: Labels | None = None
-        for strokes, indices in tuple(self._painted):
-            inside = np.logical_and.reduce(
-                [(axis >= part.start) & (axis < part.stop) for axis, part in zip(indices, box, strict=True)]
-            )
-            if not inside.any():
-                continue
-            places = tuple(axis[inside] for axis in indices)
-            if found is None:
-                found = np.zeros([part.stop - part.start for part in box], np.uint32)
-            values = np.asarray(strokes.data[places])
-            found[tuple(axis - part.start for axis, part in zip(places, box, strict=True))] = values
+        for strokes, mask in tuple(self._masks):
+            if mask.shape != tuple(strokes.data.shape):
+                continue  # the layer was given other data
+            inside = np.asarray(mask[box]) > 0
+            if inside.any():
+                values = np.where(inside, np.asarray(strokes.data[box]), 0).astype(np.uint32)
+                found = values if found is None else np.where(inside, values, found)
         return found if found is not None and found.any() else None
 
 

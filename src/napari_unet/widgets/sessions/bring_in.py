@@ -80,6 +80,8 @@ def bring_in(dock: SegmentDock, watch: SessionWatch, loaded: LoadedSession) -> B
             brought.keys.add(watch.keep(strokes, entry.count, entries.get(entry.image)))
             if entry.image in entries:
                 brought.missing.append((entries[entry.image], strokes))
+        if entry.key in loaded.held:
+            dock.tools.corrections.held.put(strokes, loaded.held[entry.key], image)
         colour_strokes(strokes, dock.classes.table.colours, dock.task)
         dock.notes.set_meaning(strokes, entry.meaning)
     if loaded.model is not None and dock.runner.model is None and not dock.runner.is_running:
@@ -95,6 +97,10 @@ def put_under(dock: SegmentDock, entry: ImageEntry, found: FoundImage, strokes: 
         return
     if dock.notes.strokes_of(image) is None:
         mark_layer(strokes, ROLE, image)
+    held = dock.tools.corrections.held
+    mask = held.mask_of(strokes)
+    if mask is not None:
+        held.put(strokes, mask, image)
     layers = dock.viewer.layers
     layers.move(layers.index(image), layers.index(strokes))
     _show(dock, image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +84,8 @@ class LoadedSession:
         Its model.
     problems : list of str
         One sentence for each thing that could not be read.
+    held : dict of str to array
+        By the key of strokes, where correction tools painted: 1 there, 0 elsewhere; strokes without any are missing.
     """
 
     folder: Path
@@ -92,6 +94,7 @@ class LoadedSession:
     images: dict[str, FoundImage] = field(default_factory=dict)
     model: Model | None = None
     problems: list[str] = field(default_factory=list)
+    held: dict[str, Any] = field(default_factory=dict)
 
 
 def load_session(
@@ -127,8 +130,11 @@ def load_session(
         if should_stop():
             return
         array = new_label_array(entry.shape, entry.dtype)
-        loaded.problems.extend(fill_from_packs(array, pack_paths(folder, entry)))
+        loaded.problems.extend(fill_from_packs(array, pack_paths(folder, entry.packs)))
         loaded.strokes.append((entry, array))
+        if entry.held:
+            loaded.held[entry.key] = new_label_array(entry.shape, np.uint8)
+            loaded.problems.extend(fill_from_packs(loaded.held[entry.key], pack_paths(folder, entry.held)))
     for image in document.images:
         if should_stop():
             return
@@ -144,7 +150,7 @@ def load_session(
             model = Model.load(folder / document.model)
         except UNetError as error:
             loaded.problems.append(str(error))
-    yield LoadedSession(folder, document, loaded.strokes, loaded.images, model, loaded.problems)
+    yield replace(loaded, model=model)
 
 
 def read_image_file(entry: ImageEntry, path: str) -> FoundImage:

@@ -17,7 +17,8 @@ from qtpy.QtCore import QTimer
 from napari_unet.session.document import ImageEntry, SessionDocument, StrokesEntry
 from napari_unet.session.library import SessionLibrary
 from napari_unet.session.recorder import Recorder, RecorderEvent
-from napari_unet.session.writer import ModelToKeep, SessionState, SessionWriter
+from napari_unet.session.tiles import Box
+from napari_unet.session.writer import ModelToKeep, SessionState, SessionWriter, held_key
 from napari_unet.widgets.annotate.annotation import ROLE
 from napari_unet.widgets.parts.layer_tools import read_mark
 from napari_unet.widgets.sessions.layers import can_be_kept, describe_image, describe_strokes, painted_box
@@ -101,6 +102,8 @@ class SessionWatch:
         self._soon = QTimer()
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self.look)
+        self._held = dock.tools.corrections.held
+        self._held.on_added = self._on_corrected
         self._layers = dock.viewer.layers
         self._layers.events.inserted.connect(self._on_layers)
         self._layers.events.removed.connect(self._on_layers)
@@ -134,6 +137,9 @@ class SessionWatch:
         for layer, image, entry in pairs:
             strokes.append(entry)
             labels[entry.key] = layer.data
+            mask = self._held.mask_of(layer)
+            if mask is not None:
+                labels[held_key(entry.key)] = mask
             if isinstance(image, Image):
                 images[entry.image] = image.data[0] if image.multiscale else image.data
         self._read_settings()
@@ -167,6 +173,7 @@ class SessionWatch:
         self._layers.events.inserted.disconnect(self._on_layers)
         self._layers.events.removed.disconnect(self._on_layers)
         self._layers = None
+        self._held.on_added = None
         if self.recorder is not None:
             self.recorder.update(self.state())
             self.recorder.on_event = None  # nobody is there to hear it
@@ -245,6 +252,11 @@ class SessionWatch:
         self.counts[layer] = self.counts.get(layer, 0) + 1
         if self.recorder is not None:
             self.recorder.touch(self._keys[layer], painted_box(event, layer.ndim))
+        self.look_soon()
+
+    def _on_corrected(self, strokes: Labels, box: Box) -> None:
+        if self.recorder is not None and strokes in self._keys:
+            self.recorder.touch(held_key(self._keys[strokes]), box)
         self.look_soon()
 
     def _on_set_data(self, event: Any) -> None:
