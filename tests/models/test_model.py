@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -165,28 +166,37 @@ def test_model_file_survives_ten_kills_at_random_times(tmp_path: Path) -> None:
     model.history = {"round": -1}
     model.save(path)
     script = f"""
+        import os, sys
         from napari_unet.models.model import Model
-        model = Model.load({str(path)!r})
-        print("ready", flush=True)
-        round = model.history["round"]
-        while True:
-            round += 1
-            model.history = {{"round": round}}
-            model.save({str(path)!r})
+        for line in sys.stdin:
+            child = os.fork()
+            if child:
+                print(child, flush=True)
+                os.wait()
+                print("ended", flush=True)
+                continue
+            model = Model.load({str(path)!r})
+            while True:
+                model.history = {{"round": model.history["round"] + 1}}
+                model.save({str(path)!r})
     """
     chance = random.Random(0)
     rounds = -1
-    for _ in range(10):
-        process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        assert process.stdout.readline().strip() == b"ready"
-        time.sleep(0.02 + 0.2 * chance.random())
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        reached = Model.load(path).history["round"]
-        assert reached >= rounds
-        rounds = reached
-    assert rounds >= 10, "the processes were killed before they wrote anything"
+    command, env = [sys.executable, "-c", textwrap.dedent(script)], os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        for _ in range(10):
+            print("go on", file=program.stdin, flush=True)
+            child = int(program.stdout.readline())
+            while Model.load(path).history["round"] <= rounds:
+                assert program.poll() is None
+                time.sleep(0.01)
+            time.sleep(0.1 * chance.random())
+            os.kill(child, signal.SIGKILL)
+            assert program.stdout.readline() == "ended\n"
+            reached = Model.load(path).history["round"]
+            assert reached > rounds
+            rounds = reached
     model.save(path)
     assert [file.name for file in tmp_path.iterdir()] == ["m.safetensors"], "leftovers were not swept"

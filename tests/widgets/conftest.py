@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,13 +56,11 @@ class Hand:
 
 
 class GapMeter:
-    """Measures how long the main thread does not come to its turn, and how busy others kept the machine meanwhile."""
+    """Measures how long the main thread does not come to its turn."""
 
     def __init__(self) -> None:
         self._gaps_ms: list[float] = []
         self._last = self._used = 0.0
-        self._elsewhere = 0.0
-        self._began = 0.0
         self._timer = QTimer()
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.setInterval(5)
@@ -72,8 +68,7 @@ class GapMeter:
 
     def start(self) -> None:
         self._gaps_ms.clear()
-        self._elsewhere = _seconds_of_others()
-        self._began = self._last = time.perf_counter()
+        self._last = time.perf_counter()
         self._used = time.process_time()
         self._timer.start()
 
@@ -82,28 +77,12 @@ class GapMeter:
         self._timer.stop()
         return sorted(self._gaps_ms, reverse=True)
 
-    @property
-    def cores_of_others(self) -> float:
-        """How many cores other programs used on average since `start`; the X server counts as one of them."""
-        return (_seconds_of_others() - self._elsewhere) / max(0.1, time.perf_counter() - self._began)
-
     def _tick(self) -> None:
         now, used = time.perf_counter(), time.process_time()
         gap = now - self._last
         if gap < 1 or used - self._used > 0.1 * gap:  # else the whole machine stood still, worker and all
             self._gaps_ms.append(1000 * gap)
         self._last, self._used = now, used
-
-
-def _seconds_of_others() -> float:
-    """Return the processor time that all other programs have used since the machine was started; 0 where unknown."""
-    table = Path("/proc/stat")
-    if not table.is_file():
-        return 0.0
-    user, nice, system, _, _, irq, soft, steal, *_ = map(float, table.read_text().split("\n", 1)[0].split()[1:])
-    own = os.times()
-    busy = (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
-    return busy - own.user - own.system
 
 
 @pytest.fixture

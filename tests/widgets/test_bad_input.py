@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 from superqt.utils import GeneratorWorker
 
 from napari_unet.widgets.segment.dock import SegmentDock
+from tests.quickness import END_SECONDS, Attempts
 
 Spots = Callable[..., Any]
 
@@ -175,15 +176,19 @@ def test_strokes_painted_while_training_stay(viewer: ViewerModel, painted: Segme
 
 
 def test_closing_the_dock_ends_the_training_and_gives_the_keys_back(
-    viewer: ViewerModel, painted: SegmentDock, qtbot: QtBot, do: Any
+    viewer: ViewerModel, painted: SegmentDock, make_dock: Callable[[], SegmentDock], qtbot: QtBot, do: Any
 ) -> None:
-    assert {"Q", "W", "N"} <= {str(key) for key in viewer.keymap}
-    do.start_training(painted)
-    began = time.monotonic()
-    painted.close_dock()
-    qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=5000)
-    assert time.monotonic() - began < 1
-    assert viewer.keymap == {}
+    dock = painted
+    for attempt in Attempts():
+        assert {"Q", "W", "N"} <= {str(key) for key in viewer.keymap}
+        do.start_training(dock)
+        began = time.monotonic()
+        dock.close_dock()
+        qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=30_000)
+        attempt.hold("seconds until the training ended", time.monotonic() - began, END_SECONDS)
+        assert viewer.keymap == {}
+        dock = make_dock()
+    dock.close_dock()
     layer = viewer.add_image(np.zeros((4, 4)), name="later")  # nobody listens any more
     viewer.layers.remove(layer)
     qtbot.wait(20)

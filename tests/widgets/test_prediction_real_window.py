@@ -17,29 +17,32 @@ from napari_unet.nets.config import ModelConfig
 from napari_unet.widgets.results.view_region import visible_box
 from napari_unet.widgets.segment.dock import SegmentDock
 from napari_unet.widgets.training.warm_up import is_warm
+from tests.quickness import BLOCK_MS, END_SECONDS, Attempts, Bound
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 SIDE = 8192
-LONGEST_SECONDS = 2.0
-LONGEST_BLOCK_MS = 50
-QUIET_CORES = 0.4  # what others may use; the X server is one of them
-BUSY_SECONDS, BUSY_BLOCK_MS = 60.0, 1000  # where other programs hold the machine up, which says nothing of this one
+VIEW_SECONDS = Bound(2, 60)  # until all that is in view is predicted
 
 
 @pytest.fixture
-def dock(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator[SegmentDock]:
-    """Return a dock in a window with a large image, and a model that has learnt nothing."""
-    viewer = make_napari_viewer(show=True)
-    viewer.window.resize(1200, 860)
-    grain = np.random.default_rng(0).integers(0, 255, (512, 512), np.uint8)
-    viewer.add_image(np.tile(grain, (SIDE // 512, SIDE // 512)), name="slide")
-    _, dock = viewer.window.add_plugin_dock_widget("napari-unet", "U-Net: Segment")
-    qtbot.waitUntil(is_warm, timeout=60_000)
-    dock.choose_task("classes")
-    dock.panel.window_form.set_values({"threads": 1, "device": "cpu"})
-    dock.runner.model = Model.create(ModelConfig(features=16))
-    yield dock
+def open_slide(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator[Callable[[], SegmentDock]]:
+    """Return a function that opens a window with a large image, and a dock with a model that has learnt nothing."""
+
+    def open_window() -> SegmentDock:
+        viewer = make_napari_viewer(show=True)
+        viewer.window.resize(1200, 860)
+        grain = np.random.default_rng(0).integers(0, 255, (512, 512), np.uint8)
+        viewer.add_image(np.tile(grain, (SIDE // 512, SIDE // 512)), name="slide")
+        _, dock = viewer.window.add_plugin_dock_widget("napari-unet", "U-Net: Segment")
+        assert isinstance(dock, SegmentDock)
+        qtbot.waitUntil(is_warm, timeout=60_000)
+        dock.choose_task("classes")
+        dock.panel.window_form.set_values({"threads": 1, "device": "cpu"})
+        dock.runner.model = Model.create(ModelConfig(features=16))
+        return dock
+
+    yield open_window
     GeneratorWorker.await_workers(5000)
     qtbot.wait(10)
 
@@ -54,53 +57,58 @@ def look_at(dock: SegmentDock, qtbot: QtBot, y: float, x: float) -> tuple[slice,
 
 
 def test_the_view_comes_first_and_the_prediction_follows_the_look(
-    dock: SegmentDock, qtbot: QtBot, hand_for: Callable[[Any], Any], gap_meter: Any, capsys: Any
+    open_slide: Callable[[], SegmentDock], qtbot: QtBot, hand_for: Callable[[Any], Any], gap_meter: Any, capsys: Any
 ) -> None:
+    dock = open_slide()
     viewer: Any = dock.viewer
     hand = hand_for(viewer)
-    view = look_at(dock, qtbot, 4000, 4000)
     labels = next(layer for layer in viewer.layers if layer.name == "areas: slide")
-    result = labels.data
-    qtbot.wait(500)
+    for attempt in Attempts():
+        dock.runner.model = Model.create(ModelConfig(features=16))  # another one, so that it begins anew
+        labels.data[:] = 0
+        view = look_at(dock, qtbot, 4000, 4000)
+        qtbot.wait(500)
 
-    gap_meter.start()
-    began = time.monotonic()
-    hand.click(dock.panel.predict)
-    assert dock.runner.kind == "predict"
-    qtbot.waitUntil(lambda: bool(result[view].any()), timeout=60_000)
-    first = time.monotonic() - began
-    qtbot.waitUntil(lambda: bool(result[view].all()), timeout=60_000)
-    whole = time.monotonic() - began
-    blocks, others = gap_meter.stop(), gap_meter.cores_of_others
-    assert np.count_nonzero(result) < 0.1 * result.size
+        gap_meter.start()
+        began = time.monotonic()
+        hand.click(dock.panel.predict)
+        assert dock.runner.kind == "predict"
+        qtbot.waitUntil(lambda view=view: bool(labels.data[view].any()), timeout=60_000)
+        first = time.monotonic() - began
+        qtbot.waitUntil(lambda view=view: bool(labels.data[view].all()), timeout=60_000)
+        whole = time.monotonic() - began
+        block = gap_meter.stop()[0]
+        result = labels.data
+        assert np.count_nonzero(result) < 0.1 * result.size
 
-    elsewhere = look_at(dock, qtbot, 1000, 7000)
-    moved = time.monotonic()
-    qtbot.waitUntil(lambda: bool(result[elsewhere].all()), timeout=120_000)
-    followed = time.monotonic() - moved
-    drawing = longest_block_of_napari(dock, qtbot, gap_meter)
-    hand.click(dock.panel.predict)
-    qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=60_000)
+        elsewhere = look_at(dock, qtbot, 1000, 7000)
+        moved = time.monotonic()
+        qtbot.waitUntil(lambda elsewhere=elsewhere: bool(labels.data[elsewhere].all()), timeout=120_000)
+        followed = time.monotonic() - moved
+        drawing = longest_block_of_napari(dock, qtbot, gap_meter)
+        hand.click(dock.panel.predict)
+        qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=60_000)
 
-    done = np.count_nonzero(result)
-    assert done < 0.5 * result.size
-    gap_meter.start()
-    hand.click(dock.panel.predict)
-    qtbot.waitUntil(lambda: np.count_nonzero(result) > done, timeout=60_000)
-    again = gap_meter.stop()
-    assert "goes on where it was stopped" in dock.message.text()
-    hand.click(dock.panel.predict)
-    qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=30_000)
+        done = np.count_nonzero(result)
+        assert done < 0.5 * result.size
+        gap_meter.start()
+        hand.click(dock.panel.predict)
+        qtbot.waitUntil(lambda done=done: np.count_nonzero(labels.data) > done, timeout=60_000)
+        again = gap_meter.stop()[0]
+        assert "goes on where it was stopped" in dock.message.text()
+        hand.click(dock.panel.predict)
+        qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=30_000)
+
+        attempt.hold("seconds until all in view is there", whole, VIEW_SECONDS)
+        attempt.hold("seconds until the next view is there", followed, VIEW_SECONDS)
+        allowed = Bound(max(BLOCK_MS.quiet, drawing), 1000)
+        attempt.hold("longest block in ms", block, allowed)
+        attempt.hold("longest block when going on in ms", again, allowed)
     with capsys.disabled():
         print(
-            f"\n{SIDE} x {SIDE} through the window: first tile after {first:.2f} s, all in view after {whole:.2f} s, "
-            f"the next view {followed:.2f} s after the look at it; longest blocks (ms) "
-            f"{[round(b) for b in blocks[:5]]}, when going on {[round(b) for b in again[:3]]}, "
-            f"napari alone {drawing:.0f}; other programs used {others:.1f} cores"
+            f"\n{SIDE} x {SIDE} through the window: first tile after {first:.2f} s, napari alone {drawing:.0f} ms; "
+            f"{attempt}"
         )
-    assert max(whole, followed) <= (LONGEST_SECONDS if others < QUIET_CORES else BUSY_SECONDS)
-    allowed = max(LONGEST_BLOCK_MS, drawing) if others < QUIET_CORES else BUSY_BLOCK_MS
-    assert max(blocks[0], again[0]) <= allowed
 
 
 def longest_block_of_napari(dock: SegmentDock, qtbot: QtBot, gap_meter: Any) -> float:
@@ -123,23 +131,25 @@ def longest_block_of_napari(dock: SegmentDock, qtbot: QtBot, gap_meter: Any) -> 
 
 
 def test_closing_the_window_ends_a_prediction_within_a_second(
-    dock: SegmentDock, qtbot: QtBot, hand_for: Callable[[Any], Any]
+    open_slide: Callable[[], SegmentDock], qtbot: QtBot, hand_for: Callable[[Any], Any]
 ) -> None:
-    viewer: Any = dock.viewer
-    runner, result = dock.runner, viewer.layers["areas: slide"].data
-    hand_for(viewer).click(dock.panel.predict)
-    qtbot.waitUntil(lambda: bool(result.any()), timeout=60_000)
+    for attempt in Attempts():
+        dock = open_slide()
+        viewer: Any = dock.viewer
+        runner, result = dock.runner, viewer.layers["areas: slide"].data
+        hand_for(viewer).click(dock.panel.predict)
+        qtbot.waitUntil(lambda result=result: bool(result.any()), timeout=60_000)
 
-    viewer.close()
-    began = time.monotonic()
-    qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=5000)
-    assert time.monotonic() - began < 1
-    assert not runner.is_running
-    qtbot.waitUntil(lambda: not _threads_of_work(), timeout=60_000)  # each ends when its run of the network does
-    done = np.count_nonzero(result)
-    assert 0 < done < result.size
-    qtbot.wait(200)
-    assert np.count_nonzero(result) == done
+        viewer.close()
+        began = time.monotonic()
+        qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=30_000)
+        attempt.hold("seconds until the prediction ended", time.monotonic() - began, END_SECONDS)
+        assert not runner.is_running
+        qtbot.waitUntil(lambda: not _threads_of_work(), timeout=60_000)  # each ends when its run of the network does
+        done = np.count_nonzero(result)
+        assert 0 < done < result.size
+        qtbot.wait(200)
+        assert np.count_nonzero(result) == done
 
 
 def _threads_of_work() -> list[str]:

@@ -18,13 +18,11 @@ from superqt.utils import GeneratorWorker
 from napari_unet.widgets.launch import show_demo
 from napari_unet.widgets.segment.dock import SegmentDock
 from napari_unet.widgets.training.warm_up import is_warm
+from tests.quickness import BLOCK_MS, END_SECONDS, Attempts
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
-SECONDS = 60
-LONGEST_BLOCK_MS = 50
-QUIET_CORES = 0.4  # what others may use; the X server is one of them
-BUSY_BLOCK_MS = 400  # where other programs hold the machine up, which says nothing of this one
+SECONDS = 25
 
 
 @pytest.fixture
@@ -85,10 +83,6 @@ def dice(found: np.ndarray, truth: np.ndarray) -> float:
     return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
 
 
-def rounded(blocks: list[float]) -> list[int]:
-    return [round(block) for block in blocks[:5]]
-
-
 def layer_named(viewer: Any, start: str) -> Any:
     return next(layer for layer in viewer.layers if layer.name.startswith(start))
 
@@ -113,25 +107,26 @@ def test_from_an_open_image_to_a_segmented_one(
     assert {0, 1, 2} == set(np.unique(painted))
     qtbot.waitUntil(is_warm, timeout=60_000)  # a person paints more slowly than this
 
-    gap_meter.start()
-    train(dock, hand, qtbot, SECONDS)
-    blocks, others = gap_meter.stop(), gap_meter.cores_of_others
-    result = layer_named(window, "objects: nuclei")
-    by_itself = dice(result.data > 0, truth > 0)
-
-    gap_meter.start()
-    hand.click(dock.panel.predict)
-    assert dock.runner.kind == "predict"
-    qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=60_000)
-    blocks_predicting = gap_meter.stop()
+    by_itself: list[float] = []
+    for attempt in Attempts():
+        gap_meter.start()
+        train(dock, hand, qtbot, SECONDS)
+        attempt.hold("longest block in training in ms", gap_meter.stop()[0], BLOCK_MS)
+        result = layer_named(window, "objects: nuclei")
+        by_itself.append(dice(result.data > 0, truth > 0))
+    for attempt_to_predict in Attempts():
+        gap_meter.start()
+        hand.click(dock.panel.predict)
+        assert dock.runner.kind == "predict"
+        qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=60_000)
+        attempt_to_predict.hold("longest block in prediction in ms", gap_meter.stop()[0], BLOCK_MS)
 
     with capsys.disabled():
         print(
-            f"\nthrough the window: Dice {by_itself:.3f} after {dock.runner.status.steps} steps, "
-            f"{int(result.data.max())} objects of {int(truth.max())}; longest blocks (ms) in training "
-            f"{rounded(blocks)}, in prediction {rounded(blocks_predicting)}; other programs used {others:.1f} cores"
+            f"\nthrough the window: Dice {by_itself[0]:.3f} after {dock.runner.status.steps} steps, "
+            f"{int(result.data.max())} objects of {int(truth.max())}; {attempt}; {attempt_to_predict}"
         )
-    assert by_itself >= 0.8
+    assert by_itself[0] >= 0.8
     assert dice(result.data > 0, truth > 0) >= 0.8
     for ours in (result, strokes):
         np.testing.assert_allclose(ours.scale, layer.scale)
@@ -140,8 +135,6 @@ def test_from_an_open_image_to_a_segmented_one(
         assert ours.data.shape == image.shape
     np.testing.assert_array_equal(strokes.data, painted)
     assert dock.runner.status.best_score is not None
-    allowed = LONGEST_BLOCK_MS if others < QUIET_CORES else BUSY_BLOCK_MS
-    assert max(blocks[0], blocks_predicting[0]) <= allowed
 
 
 def pick(chooser: Any, name: str) -> None:
@@ -232,42 +225,40 @@ def test_closing_the_dock_while_training_ends_it_within_a_second(
     strokes = dock.strokes
     assert strokes is not None
     painted = strokes.data.copy()
-    keys = {str(key) for key in window.keymap}
-    assert {"Q", "W", "N"} <= keys
-    hand.click(dock.panel.train)
-    qtbot.waitUntil(lambda: dock.runner.status.steps > 1, timeout=60_000)
-
-    began = time.monotonic()
-    window.window.remove_dock_widget(dock)
-    qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=5000)
-    assert time.monotonic() - began < 1
-    assert not {"Q", "W", "N"} & {str(key) for key in window.keymap}
-    np.testing.assert_array_equal(strokes.data, painted)
-    assert not strokes.events.paint.callbacks or all("PaintDesk" not in str(c) for c in strokes.events.paint.callbacks)
-
-    again = open_dock(window, qtbot)
-    assert again.strokes is strokes
-    assert len([layer for layer in window.layers if layer.name.startswith("strokes")]) == 1
+    for attempt in Attempts():
+        assert {"Q", "W", "N"} <= {str(key) for key in window.keymap}
+        hand.click(dock.panel.train)
+        qtbot.waitUntil(lambda dock=dock: dock.runner.status.steps > 1, timeout=60_000)
+        began = time.monotonic()
+        window.window.remove_dock_widget(dock)
+        qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=30_000)
+        attempt.hold("seconds until the training ended", time.monotonic() - began, END_SECONDS)
+        assert not {"Q", "W", "N"} & {str(key) for key in window.keymap}
+        np.testing.assert_array_equal(strokes.data, painted)
+        assert not any("PaintDesk" in str(callback) for callback in strokes.events.paint.callbacks)
+        dock = open_dock(window, qtbot)
+        assert dock.strokes is strokes
+        assert len([layer for layer in window.layers if layer.name.startswith("strokes")]) == 1
 
 
 def test_closing_the_window_while_training_ends_it_within_a_second(
     make_napari_viewer: Callable[..., Any], qtbot: QtBot, hand_for: Callable[[Any], Any], spots: Any
 ) -> None:
     image, truth = spots()
-    viewer = make_napari_viewer(show=True)
-    viewer.add_image(image, name="spots")
-    hand = hand_for(viewer)
-    dock = open_dock(viewer, qtbot)
-    paint_like_a_person(hand, truth)
-    hand.click(dock.panel.train)
-    qtbot.waitUntil(lambda: dock.runner.status.steps > 1, timeout=60_000)
-    runner = dock.runner
-
-    viewer.close()
-    began = time.monotonic()
-    qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=5000)
-    assert time.monotonic() - began < 1
-    assert not runner.is_running
+    for attempt in Attempts():
+        viewer = make_napari_viewer(show=True)
+        viewer.add_image(image, name="spots")
+        hand = hand_for(viewer)
+        dock = open_dock(viewer, qtbot)
+        paint_like_a_person(hand, truth)
+        hand.click(dock.panel.train)
+        runner = dock.runner
+        qtbot.waitUntil(lambda runner=runner: runner.status.steps > 1, timeout=60_000)
+        viewer.close()
+        began = time.monotonic()
+        qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=30_000)
+        attempt.hold("seconds until the training ended", time.monotonic() - began, END_SECONDS)
+        assert not runner.is_running
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -18,12 +19,9 @@ from superqt.utils import GeneratorWorker
 
 from napari_unet.widgets.segment.dock import SegmentDock
 from napari_unet.widgets.training.warm_up import is_warm
+from tests.quickness import BLOCK_MS, Attempts, Bound
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
-
-LONGEST_BLOCK_MS = 50
-QUIET_CORES = 0.4  # what others may use; the X server is one of them
-BUSY_BLOCK_MS = 400
 
 PROGRAM = """
 import sys, time
@@ -125,7 +123,7 @@ def test_saving_large_strokes_does_not_hold_up_the_window(
     viewer.scene.camera.zoom = 1.0
     qtbot.waitUntil(is_warm, timeout=60_000)
     qtbot.wait(3000)  # Python looks for unused objects once, after what a training needs was loaded
-    rows = iter(range(4000, 4400, 40))
+    rows = itertools.count(3900, 16)
 
     def longest(kept: bool) -> float:
         """Return the longest block in ms while a stroke is painted and in the second after it."""
@@ -138,12 +136,12 @@ def test_saving_large_strokes_does_not_hold_up_the_window(
             return float(gap_meter.stop()[0])
 
     first = [longest(True), longest(False)]  # whatever only the first strokes cost, on either side
-    pairs = [(longest(True), longest(False)) for _ in range(3)]
-    kept, without = ([pair[side] for pair in pairs] for side in (0, 1))
-    limit = LONGEST_BLOCK_MS if gap_meter.cores_of_others < QUIET_CORES else BUSY_BLOCK_MS
+    for attempt in Attempts():
+        kept, without = np.median([(longest(True), longest(False)) for _ in range(3)], axis=0)
+        drawing = Bound(*(max(bound, 1.3 * without) for bound in BLOCK_MS))  # that alone may take longer
+        attempt.hold("longest block with autosave in ms", kept, drawing)
     with capsys.disabled():
-        print(f"\n8192x8192, longest blocks in ms: {kept} with autosave, {without} without; first {first}")
-    assert sorted(kept)[1] <= max(limit, 1.3 * sorted(without)[1])  # drawing alone may take longer than the limit
+        print(f"\n8192x8192, {attempt}; {without:.0f} without autosave; first {np.round(first)}")
     dock.session.watch.look()
     recorder = dock.session.watch.recorder
     assert recorder is not None
