@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import typer
 
+from napari_unet.cli.annotation_doubts import doubt_annotations
 from napari_unet.cli.progress import ProgressLine, TrainingReport, stop_on_signal
 from napari_unet.data.axes import ImageLayout
 from napari_unet.data.files import find_images
@@ -117,7 +118,7 @@ def _train(
     if training.get("max_seconds") is None and training.get("max_steps") is None:
         training = {**training, "max_seconds": DEFAULT_SECONDS}
     config = TrainConfig(**training)
-    samples = _read_samples(files, config.task)
+    samples = _read_samples(files, config.task, named=classes is not None)
     model = _make_model(files, samples, config, network, classes)
     from napari_unet.learn.fit import fit
 
@@ -167,7 +168,7 @@ def _check_out(files: TrainingFiles) -> None:
         raise InputError("The model and the checkpoint need different names.")
 
 
-def _read_samples(files: TrainingFiles, task: str) -> list[Sample]:
+def _read_samples(files: TrainingFiles, task: str, *, named: bool) -> list[Sample]:
     pairing = pair_files(find_images(files.images), find_images(files.annotations))
     typer.echo(f"Training on {len(pairing.pairs)} annotated image{'s' * (len(pairing.pairs) > 1)}:", err=True)
     for image, annotation in pairing.pairs:
@@ -177,13 +178,20 @@ def _read_samples(files: TrainingFiles, task: str) -> list[Sample]:
     if pairing.alone:
         typer.echo(f"Not used, without annotation: {', '.join(path.name for path in pairing.alone[:5])}"
                    f"{f' and {len(pairing.alone) - 5} more' if len(pairing.alone) > 5 else ''}", err=True)  # fmt: skip
-    return [
+    samples = [
         read_sample(
             image, annotation, task=task, axes=files.axes, labels_are=files.labels_are,
             unpainted_is_background=files.unpainted_is_background,
         )
         for image, annotation in pairing.pairs
     ]  # fmt: skip
+    doubt = doubt_annotations(
+        [annotation for _, annotation in pairing.pairs], samples, task,
+        zero_is_background=files.labels_are == "ground-truth", named=named,
+    )  # fmt: skip
+    if doubt:
+        typer.echo(f"Warning: {doubt}", err=True)
+    return samples
 
 
 def _make_model(
