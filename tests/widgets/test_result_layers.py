@@ -11,10 +11,12 @@ from napari_unet.widgets.results.layers import (
     ensure_probability_layers,
     ensure_result_layer,
     filled_positions,
+    probability_look,
     record_of,
     usable_as_source,
 )
 from napari_unet.widgets.results.predict_job import PieceReady
+from napari_unet.widgets.results.uncertainty_look import uncertainty_image
 
 COLOURS = ("#0000ff", "#ff0000", "#00ff00")
 
@@ -158,3 +160,14 @@ def test_a_large_result_has_smaller_copies_and_ids_of_32_bits(viewer: ViewerMode
         expected[box] = 5
         np.testing.assert_array_equal(labels.data[level], expected[:, ::step, ::step])
     assert ensure_result_layer(viewer, image, source, task="objects", colours=COLOURS) is labels
+
+
+def test_what_is_below_is_seen_where_a_class_is_ruled_out_or_nothing_is_uncertain() -> None:
+    shades = [
+        probability_look("cell", "#e69f00")["colormap"],
+        uncertainty_image(np.zeros((3, 3)), "entropy", "").colormap,
+    ]
+    for shade in shades:
+        transparent, opaque = shade.map(np.array([0.0, 1.0]))[:, 3]
+        assert (transparent, opaque) == (0, 1)
+    np.testing.assert_allclose(shades[0].map(np.array([1.0]))[0, :3] * 255, (230, 159, 0), atol=0.5)

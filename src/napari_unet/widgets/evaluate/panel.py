@@ -63,6 +63,7 @@ class EvaluatePanel(QWidget):
             if running
             else "Compare the result with the reference, pixel by pixel and object by object."
         )
+        self.bar.setVisible(running)
         if not running:
             self.bar.setValue(0)
 

@@ -16,6 +16,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import Colormap, DirectLabelColormap, label_colormap
+from napari.utils.colormaps.standardize_color import transform_color
 
 from napari_unet.data.axes import Box
 from napari_unet.widgets.annotate.label_storage import new_result_data
@@ -186,9 +187,10 @@ def ensure_probability_layers(
 
 
 def probability_look(name: str, colour: str) -> dict[str, Any]:
-    """Return how a layer shows the probability of a class."""
-    shades = Colormap([(0, 0, 0, 1), colour], name=f"p({name}) {colour}")
-    return {"contrast_limits": (0, 1), "colormap": shades, "blending": "additive"}
+    """Return how a layer shows the probability of a class: what is below shows through, be it dark or bright."""
+    (shade,) = transform_color(colour)
+    shades = Colormap([(*shade[:3], 0), (*shade[:3], 1)], name=f"p({name}) {colour}")
+    return {"contrast_limits": (0, 1), "colormap": shades, "blending": "translucent", "opacity": 0.7}
 
 
 @dataclass(frozen=True, eq=False)

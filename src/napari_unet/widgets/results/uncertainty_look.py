@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
+from napari.utils.colormaps import Colormap
 
 if TYPE_CHECKING:
     from napari_unet.predict.uncertainty import Measure
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["uncertainty_image", "uncertainty_role"]
 
 _LOOKS: dict[Measure, tuple[str, float]] = {"entropy": ("uncertainty", 1.0), "disagreement": ("disagreement", 0.1)}
+
+# From nothing over purple to yellow: seen on dark images and on bright ones.
+_SHADES = Colormap([(0.55, 0.1, 0.6, 0), (0.85, 0.2, 0.45, 0.6), (1, 0.85, 0.15, 1)], name="uncertainty")
 
 
 def uncertainty_role(measure: Measure) -> str:
@@ -26,8 +30,8 @@ def uncertainty_image(data: Any, measure: Measure, of: str, **settings: Any) -> 
         data,
         name=f"{name}{of}",
         contrast_limits=(0, 1),
-        colormap="magma",
-        blending="additive",
+        colormap=_SHADES,
+        blending="translucent",
         opacity=0.8,
         **settings,
     )

@@ -112,15 +112,15 @@ class SegmentPanel(QWidget):
             layout.addWidget(section)
         layout.addStretch()
 
-    def show_share(self, share: float) -> None:
-        """Show how much of the running job is done, 0 to 1."""
+    def show_share(self, share: float | None) -> None:
+        """Show how much of the running job is done, 0 to 1; None: nothing runs, or nobody knows when it ends."""
+        self.bar.setVisible(share is not None)
         self.bar.setUpdatesEnabled(False)  # otherwise Qt draws the whole window at once, and once more for what follows
-        self.bar.setValue(int(1000 * share))
+        self.bar.setValue(int(1000 * (share or 0)))
         self.bar.setUpdatesEnabled(True)
 
     def show_running(self, *, training: bool, predicting: bool) -> None:
         """Turn the buttons of what goes on into stop buttons."""
-        self.bar.setVisible(training or predicting)
         self.train.setText("Stop" if training else "Train")
         self.train.setStyleSheet(STOP if training else START)
         self.train.setToolTip(

@@ -388,11 +388,11 @@ class SegmentRunner:
             return
         status = self.status
         if self.kind == "train":
-            panel.show_share(status.fraction or 0.0)
+            panel.show_share(status.fraction or None)
             panel.status.setText(status.headline)
             panel.device.setText(" · ".join(part for part in (status.device, status.note) if part))
         else:
-            panel.show_share(0.0)
+            panel.show_share(None)
             words = [describe_training(status, self.model), self.summary]
             panel.status.setText("\n".join(filter(None, words)))
         panel.plot.show_status(status)
