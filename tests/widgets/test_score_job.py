@@ -35,6 +35,17 @@ def test_work_yields_progress_and_the_end() -> None:
     assert np.array_equal(events[-1].errors, error_labels(predicted, reference))
 
 
+def test_a_reference_without_background_is_noted() -> None:
+    predicted, reference = frames(2)
+    layers = Labels(predicted + 1, name="a"), Labels(reference + 1, name="b")
+    notes = []
+    for zero in ("background", "unlabelled"):
+        config = EvaluationConfig(task="classes", reference_zero=zero)
+        events = score(make_request(*layers, config, with_errors=False), lambda: False)
+        notes += [(zero, event[:14]) for event in events if isinstance(event, str)]
+    assert notes == [("background", "'b' holds no 0")]
+
+
 def test_requests_that_can_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
     flat, deep = Labels(np.zeros((4, 5), int), name="flat"), Labels(np.zeros((1,) * 5, int), name="deep")
     config = EvaluationConfig()

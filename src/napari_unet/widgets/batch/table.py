@@ -103,7 +103,7 @@ class BatchTable(QTableView):
             columns.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
             columns.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
             columns.setMinimumSectionSize(40)
-            for place, width in ((1, 78), (2, 80), (3, 44)):
+            for place, width in ((1, 112), (2, 76), (3, 48)):
                 self.setColumnWidth(place, width)
 
     def add(self, row: BatchRow) -> None:

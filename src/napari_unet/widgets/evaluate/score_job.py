@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.layers import Labels, Layer
 
 from napari_unet.assess.evaluation import score_frames
@@ -119,13 +120,15 @@ def _axes_of(layer: Labels, ndim: int) -> str:
     return axes
 
 
-def score(request: ScoreRequest, should_stop: StopCheck) -> Generator[ScoreProgress | Scored, None, None]:
+def score(request: ScoreRequest, should_stop: StopCheck) -> Generator[ScoreProgress | Scored | str, None, None]:
     """Score what was asked for; for a worker.
 
     Yields
     ------
     ScoreProgress
         After each frame.
+    str
+        A note, where the reference is hardly meant as it is read.
     Scored
         At the end.
 
@@ -135,7 +138,7 @@ def score(request: ScoreRequest, should_stop: StopCheck) -> Generator[ScoreProgr
         If the layers hold numbers that can't be, or the memory is not enough.
     """
     rows: list[EvaluationRow] = []
-    total = 1
+    total, has_background = 1, request.config.reference_background == 1
     names = [str(layer.name) for layer in request.layers]
     try:
         shape = tuple(int(n) for n in request.predicted.shape)
@@ -148,6 +151,7 @@ def score(request: ScoreRequest, should_stop: StopCheck) -> Generator[ScoreProgr
         for event in events:
             rows.append(EvaluationRow(event.row.name or names[0], event.row.values))
             total = event.total
+            has_background = has_background or bool((np.asarray(request.reference[event.box]) == 0).any())
             if errors is not None:
                 errors[event.box] = event.errors
             yield ScoreProgress(event.done, event.total)
@@ -156,6 +160,11 @@ def score(request: ScoreRequest, should_stop: StopCheck) -> Generator[ScoreProgr
         raise MemoryLimitError(words) from error
     table = EvaluationTable(tuple(rows))
     _ = table.means  # computed here, not when the window draws them
+    if rows and not has_background:
+        yield (
+            f"'{names[1]}' holds no 0, so that nothing of it counts as background: if its 1 is the background, choose "
+            "'unlabelled' beside '0 in the reference is', and score again."
+        )
     yield Scored(table, errors, complete=len(rows) == total)
 
 
