@@ -28,6 +28,20 @@ def test_two_classes_are_answered_without_a_button(live: SegmentDock, qtbot: QtB
     assert do.messages() == []
 
 
+def test_a_prediction_that_is_asked_for_after_answers_is_not_told_to_begin_anew(
+    live: SegmentDock, qtbot: QtBot, do: Any
+) -> None:
+    answered(live, qtbot)
+    qtbot.waitUntil(lambda: live.runner.summary != "" and live.runner.model is not None, timeout=WAIT)
+    qtbot.wait(100)  # the rest ends
+    live.panel.predict.click()
+    do.wait(live)
+    assert live.message.text() == ""
+    live.panel.predict.click()
+    do.wait(live)
+    assert live.message.text().startswith("All of this is predicted already")
+
+
 def test_without_answers_nothing_runs_before_train_and_after_stop(live: SegmentDock, qtbot: QtBot, do: Any) -> None:
     answered(live, qtbot)
     live.panel.window_form.set_values({"answers": False})

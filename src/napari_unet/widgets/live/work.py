@@ -301,6 +301,8 @@ class _Work:
             event = next(self._rest)
         except StopIteration:
             self._rest, self._done, self._rested_at = None, self._rest_version, time.monotonic()
+            if self._target is not None:
+                self._target.record.key = None  # what the person asks for later does not go on from there
             yield RestPiece(self._seen, None)
             return False
         if isinstance(event, PieceReady):
