@@ -162,14 +162,16 @@ def test_stopped_before_the_first_step_the_model_is_as_before(start: Model, make
         assert _same(before, _state(start))
 
 
-def test_a_killed_training_goes_on_with_the_same_anchor(
-    start: Model, make_sample: Make, quick: Make, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("painted", [0.1, 0.9])
+def test_a_killed_training_goes_on_as_it_began(painted: float, start: Model, quick: Make, tmp_path: Path) -> None:
+    sample = Sample(np.random.default_rng(0).random((32, 32)), _stripes(painted))
     path = tmp_path / "checkpoint.safetensors"
     whole = copy.deepcopy(start)
-    _run(whole, make_sample(), quick(max_steps=8))
+    _run(whole, sample, quick(max_steps=8, task="classes"))
     first = copy.deepcopy(start)
-    running = fit(first, [make_sample()], quick(max_steps=8), device="cpu", checkpoint=path, should_stop=lambda: False)
+    running = fit(
+        first, [sample], quick(max_steps=8, task="classes"), device="cpu", checkpoint=path, should_stop=lambda: False
+    )
     for event in running:
         if event.step == 5 and isinstance(event, FitScored):
             break
@@ -177,7 +179,7 @@ def test_a_killed_training_goes_on_with_the_same_anchor(
     assert isinstance(trainer, Trainer)
     running.gi_frame.f_locals["run"]._save(at_once=True)  # type: ignore[attr-defined]
     running.close()  # type: ignore[attr-defined]
-    events = _run(start, make_sample(), quick(max_steps=8), checkpoint=path)
+    events = _run(start, sample, quick(max_steps=8, task="classes"), checkpoint=path)
     assert events[0].step == 5
     for key, value in _state(whole).items():
         torch.testing.assert_close(_state(start)[key], value, msg=key)
