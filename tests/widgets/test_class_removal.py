@@ -10,8 +10,8 @@ import pytest
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
-from napari_unet.widgets.annotate import class_removal
-from napari_unet.widgets.annotate.class_removal import find_label
+from napari_unet.widgets.annotate import label_storage
+from napari_unet.widgets.annotate.label_storage import find_label
 from napari_unet.widgets.segment.dock import SegmentDock
 
 
@@ -122,7 +122,7 @@ def test_a_layer_of_the_persons_own_is_not_touched(areas: SegmentDock, viewer: V
 def test_a_label_is_found_wherever_it_is(
     shape: tuple[int, ...], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(class_removal, "_PIECE", 64)
+    monkeypatch.setattr(label_storage, "_PIECE", 64)
     data = rng.integers(0, 4, shape).astype(np.uint8)
     for array in (data, da.from_array(data, chunks=5)):
         pieces = [piece for piece in find_label(array, 3) if piece is not None]

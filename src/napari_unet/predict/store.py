@@ -25,6 +25,7 @@ from napari_unet.predict.events import (
 )
 from napari_unet.predict.overlapping_tiles import OverlappingTiles
 from napari_unet.predict.pending import Focus
+from napari_unet.predict.settled import SettledStrokes
 from napari_unet.predict.store_objects import label_stored_objects
 from napari_unet.predict.store_plan import open_source, prepare_store
 from napari_unet.predict.store_writer import TileWriter
@@ -47,6 +48,7 @@ def predict_to_store(
     overwrite: bool = False,
     keep_probabilities: bool = False,
     keep_entropy: bool = False,
+    settled: SettledStrokes | None = None,
     focus: Focus = None,
     client: Any = None,
     should_stop: Callable[[], bool] | None = None,
@@ -85,6 +87,9 @@ def predict_to_store(
     keep_entropy : bool
         Whether labels come with the entropy of the probabilities, see `napari_unet.predict.uncertainty`. It is kept of
         the tiles that are still to be predicted; `napari_unet.models.stored_uncertainty` measures it of others.
+    settled : SettledStrokes or None
+        What corrections painted, which the result agrees with; a store that is gone on with was begun with the same.
+        Not for a cluster.
     focus : sequence of float, callable or None
         A point in the space: the nearest tiles come first; see `napari_unet.predict_tiles`.
     client : distributed.Client or None
@@ -153,10 +158,10 @@ def predict_to_store(
             blended=False, should_stop=should_stop,
         )  # fmt: skip
         with share_freed_memory(), limit_freed_memory(model.network):
-            yield from _write_tiles(store, tiles, left, events, progress)
+            yield from _write_tiles(store, tiles, left, events, progress, settled)
     stopped = bool(left)
     if progress.done < progress.total and not stopped:
-        for index in label_stored_objects(store, should_stop):
+        for index in label_stored_objects(store, should_stop, settled):
             progress.done += 1
             yield PredictEvent(*progress.now()) if index is None else TileStored(*progress.now(), store.box(index))
         stopped = bool(store.missing())
@@ -179,7 +184,7 @@ class _Progress:
 
 def _write_tiles(
     store: TileStore, tiles: TileStore | OverlappingTiles, left: dict[Index, None], events: Iterator[PredictEvent],
-    progress: _Progress,
+    progress: _Progress, settled: SettledStrokes | None,
 ) -> Iterator[PredictEvent]:  # fmt: skip
     """Write what is predicted while the next tiles are predicted, and take the tiles that are done out of `left`."""
     with TileWriter(tiles) as writer:
@@ -187,6 +192,9 @@ def _write_tiles(
             if isinstance(event, PredictRecovered):
                 yield PredictRecovered(*progress.now(), event.message)
             elif isinstance(event, TilePredicted):
+                if settled is not None:
+                    task = "objects" if store.record.seeks_objects else "classes"
+                    event = replace(event, probabilities=settled.amend(event.probabilities, event.box, task))
                 writer.add(event)
             written = writer.written(wait_for_all=isinstance(event, PredictFinished))
             yield from _count(store, left, written, progress)

@@ -6,10 +6,9 @@ each layer's undo; a layer of the person's own is not touched.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,46 +21,17 @@ from napari_unet.widgets.annotate.annotation import ROLE
 from napari_unet.widgets.annotate.class_list import ClassList
 from napari_unet.widgets.annotate.class_table import ClassEntry
 from napari_unet.widgets.annotate.image_notes import ImageNotes
+from napari_unet.widgets.annotate.label_storage import find_label
 from napari_unet.widgets.annotate.paint_desk import PaintDesk
 from napari_unet.widgets.parts.layer_tools import read_role
 from napari_unet.widgets.parts.messages import MessageLine
 from napari_unet.widgets.parts.worker import Job, StopCheck
 
-__all__ = ["ClassRemoval", "find_label"]
+__all__ = ["ClassRemoval"]
 
-_PIECE = 4_000_000  # pixels that are looked through at once
 _LOOKED_AT = 32  # pixels by which an undo is known
 
 Indices = tuple[npt.NDArray[np.intp], ...]
-
-
-def find_label(data: Any, label: int) -> Iterator[Indices | None]:
-    """Look for a label in an array that need not fit into memory.
-
-    Parameters
-    ----------
-    data : array-like
-        Integers: numpy, dask or zarr.
-    label : int
-        What is looked for.
-
-    Yields
-    ------
-    tuple of numpy.ndarray or None
-        Piece by piece where it is, one array for each axis; None where it is not.
-
-    Examples
-    --------
-    >>> list(find_label(np.array([[0, 3], [3, 1]]), 3))
-    [(array([0, 1]), array([1, 0]))]
-    """
-    shape = tuple(int(n) for n in data.shape)
-    rows = max(1, _PIECE // max(1, shape[-1]))
-    for *place, start in product(*(range(n) for n in shape[:-2]), range(0, shape[-2], rows)):
-        box = (*(slice(at, at + 1) for at in place), slice(start, start + rows))
-        found = np.nonzero(np.asarray(data[box]) == label)
-        corner = (*place, start, 0)
-        yield tuple(axis + first for axis, first in zip(found, corner, strict=True)) if found[0].size else None
 
 
 @dataclass(eq=False)

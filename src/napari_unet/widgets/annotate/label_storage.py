@@ -7,7 +7,8 @@ something exist.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -17,10 +18,13 @@ import numpy.typing as npt
 from napari_unet.data.axes import ImageLayout
 from napari_unet.widgets.results.arrays import LazyArray, level_shapes
 
-__all__ = ["PaintedFrames", "new_label_array", "new_result_data", "new_scratch_array"]
+__all__ = ["PaintedFrames", "find_label", "new_label_array", "new_result_data", "new_scratch_array"]
 
 _MOST_BYTES = 2**30
 _BLOCK = 512
+_PIECE = 4_000_000  # pixels that are looked through at once
+
+Indices = tuple[npt.NDArray[np.intp], ...]
 
 
 def new_label_array(shape: Sequence[int], dtype: npt.DTypeLike, *, most_bytes: int = _MOST_BYTES) -> Any:
@@ -94,6 +98,35 @@ def new_scratch_array(shape: Sequence[int], *, most_bytes: int = _MOST_BYTES) ->
     chunks = tuple(min(n, _BLOCK if len(shape) == 2 else _BLOCK // 8) for n in shape)
     array = zarr.create_array(store=folder.name, shape=tuple(shape), chunks=chunks, dtype=np.float16, fill_value=0)
     return LazyArray(array, kept=folder)
+
+
+def find_label(data: Any, label: int) -> Iterator[Indices | None]:
+    """Look for a label in an array that need not fit into memory.
+
+    Parameters
+    ----------
+    data : array-like
+        Integers: numpy, dask or zarr.
+    label : int
+        What is looked for.
+
+    Yields
+    ------
+    tuple of numpy.ndarray or None
+        Piece by piece where it is, one array for each axis; None where it is not.
+
+    Examples
+    --------
+    >>> list(find_label(np.array([[0, 3], [3, 1]]), 3))
+    [(array([0, 1]), array([1, 0]))]
+    """
+    shape = tuple(int(n) for n in data.shape)
+    rows = max(1, _PIECE // max(1, shape[-1]))
+    for *place, start in product(*(range(n) for n in shape[:-2]), range(0, shape[-2], rows)):
+        box = (*(slice(at, at + 1) for at in place), slice(start, start + rows))
+        found = np.nonzero(np.asarray(data[box]) == label)
+        corner = (*place, start, 0)
+        yield tuple(axis + first for axis, first in zip(found, corner, strict=True)) if found[0].size else None
 
 
 class PaintedFrames:

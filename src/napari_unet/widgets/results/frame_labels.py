@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from napari_unet.data.axes import Box
 from napari_unet.predict.same_objects import SameObjects
+from napari_unet.predict.settled import ObjectStrokes, hold
 from napari_unet.widgets.annotate.label_storage import new_scratch_array
 from napari_unet.widgets.parts.worker import StopCheck
-from napari_unet.widgets.results.held import ObjectStrokes, hold
 from napari_unet.widgets.results.record import PredictionRecord
 from napari_unet.widgets.results.shown_ids import ShownIds
 

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.axes import Box
-from napari_unet.widgets.annotate.label_storage import new_label_array
+from napari_unet.predict.settled import SettledStrokes
+from napari_unet.widgets.annotate.label_storage import find_label, new_label_array
 
-__all__ = ["HeldPixels", "ObjectStrokes", "hold"]
-
-_BACKGROUND, _FOREGROUND = 1, 2  # labels of strokes; higher ones are those of single objects
+__all__ = ["HeldPixels"]
 
 Indices = tuple[npt.NDArray[np.intp], ...]
 Labels = npt.NDArray[Any]
@@ -77,46 +76,23 @@ class HeldPixels:
                 found = values if found is None else np.where(inside, values, found)
         return found if found is not None and found.any() else None
 
+    def settled(self) -> SettledStrokes | None:
+        """Return all that counts now, as it is at this moment; None where nothing does. Call it in a worker."""
+        found: list[tuple[Indices, Labels]] = []
+        for strokes, mask in tuple(self._masks):
+            if mask.shape == tuple(strokes.data.shape):
+                places = [part for part in find_label(mask, 1) if part is not None]
+                found.extend((part, _read_at(strokes.data, part)) for part in places)
+        if not found:
+            return None
+        indices = tuple(np.concatenate(axes) for axes in zip(*(part for part, _ in found), strict=True))
+        values = np.concatenate([part for _, part in found]).astype(np.uint32)
+        flat = np.ravel_multi_index(indices, [int(axis.max()) + 1 for axis in indices])
+        _, last = np.unique(flat[::-1], return_index=True)  # of two layers the later one counts, as in `read`
+        kept = len(flat) - 1 - last
+        kept = kept[values[kept] > 0]
+        return SettledStrokes(tuple(axis[kept] for axis in indices), values[kept]) if kept.size else None
 
-def hold(foreground: npt.NDArray[np.float32], strokes: Labels) -> npt.NDArray[np.float32]:
-    """Return a probability of foreground that agrees with strokes of the same shape.
 
-    Examples
-    --------
-    >>> hold(np.float32([0.5, 0.5, 0.5]), np.array([0, 1, 4])).tolist()
-    [0.5, 0.0, 1.0]
-    """
-    painted = np.where(strokes == _BACKGROUND, np.float32(0), np.float32(1))
-    return np.where(strokes > 0, painted, foreground)
-
-
-class ObjectStrokes:
-    """Tells which objects are one, since they touch the strokes of one object and of no other.
-
-    Examples
-    --------
-    >>> strokes = ObjectStrokes()
-    >>> strokes.add(np.array([1, 2, 3, 3]), np.array([7, 7, 0, 8]))
-    >>> strokes.joined(3).tolist()
-    [0, 1, 1, 2]
-    """
-
-    def __init__(self) -> None:
-        self._pairs: list[Labels] = []
-
-    def add(self, objects: Labels, strokes: Labels) -> None:
-        """Take note of what lies in a block: objects 0 (none), 1, 2, ... and strokes, of one shape."""
-        painted = (strokes > _FOREGROUND) & (objects > 0)
-        self._pairs.append(np.stack([objects[painted], strokes[painted]]).astype(np.int64))
-
-    def joined(self, count: int) -> Labels:
-        """Return for each of the objects 0 (none), 1, ..., `count` which of those that are left it is part of."""
-        part_of = np.arange(count + 1)
-        pairs = np.unique(np.concatenate([np.zeros((2, 0), np.int64), *self._pairs], axis=1), axis=1)
-        numbers, times = np.unique(pairs[0], return_counts=True)
-        single = np.isin(pairs[0], numbers[times == 1])
-        for label in np.unique(pairs[1, single]):
-            members = pairs[0, single & (pairs[1] == label)]
-            part_of[members] = members.min()
-        whole: Labels = np.unique(part_of, return_inverse=True)[1]
-        return whole
+def _read_at(array: Any, places: Indices) -> Labels:
+    return np.asarray(array[places] if isinstance(array, np.ndarray) else array.vindex[places])

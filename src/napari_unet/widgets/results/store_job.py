@@ -21,6 +21,7 @@ from napari_unet.predict.config import PredictConfig
 from napari_unet.widgets.parts.source import ImageSource
 from napari_unet.widgets.parts.torch_loading import load_torch
 from napari_unet.widgets.parts.worker import StopCheck
+from napari_unet.widgets.results.held import HeldPixels
 from napari_unet.widgets.results.predict_job import FindingObjects, PieceReady, PredictNote, PredictSummary
 from napari_unet.widgets.results.stored_levels import StoredLevels
 from napari_unet.widgets.results.uncertainty_job import UncertaintyReady, uncertainty_cache
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from napari_unet.data.tile_array import TileArray
     from napari_unet.models.model import Model
     from napari_unet.predict.events import PredictEvent
+    from napari_unet.predict.settled import SettledStrokes
     from napari_unet.predict.uncertainty import Measure
 
 __all__ = ["StoreOpened", "StoreRequest", "describe_space", "predict_into_store"]
@@ -63,6 +65,8 @@ class StoreRequest:
         Whether they are stored, too.
     measure : {"entropy", "disagreement"} or None
         Of the uncertainty that is stored, too; None: of none.
+    held : HeldPixels or None
+        What the correction tools painted, which the result agrees with as it is when the prediction begins.
     """
 
     source: ImageSource
@@ -75,6 +79,7 @@ class StoreRequest:
     threads: int = 1
     probabilities: bool = False
     measure: Measure | None = None
+    held: HeldPixels | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +130,8 @@ def _predict(request: StoreRequest, should_stop: StopCheck) -> Iterator[Any]:
     from napari_unet.predict.events import PredictFinished, PredictRecovered, PredictStarted, TileStored
     from napari_unet.predict.store import predict_to_store
 
-    path, note = _choose_path(request)
+    settled = None if request.held is None else request.held.settled()
+    path, note = _choose_path(request, settled)
     if note:
         yield PredictNote(note)
     source, at_first = request.source, 0
@@ -140,7 +146,7 @@ def _predict(request: StoreRequest, should_stop: StopCheck) -> Iterator[Any]:
         request.model, source.array, path, source.axes, request.config,
         task=cast("Literal['objects', 'classes']", request.task), spacing=source.spacing,
         keep_probabilities=request.probabilities, keep_entropy=request.measure == "entropy",
-        focus=request.look.focus, should_stop=should_stop,
+        settled=settled, focus=request.look.focus, should_stop=should_stop,
     )  # fmt: skip
     for event in events:
         share = event.done / max(1, event.total)
@@ -216,9 +222,9 @@ def _opened(path: Path, measure: Measure | None) -> StoreOpened:
     )
 
 
-def _choose_path(request: StoreRequest) -> tuple[Path, str]:
+def _choose_path(request: StoreRequest, settled: SettledStrokes | None) -> tuple[Path, str]:
     """Return where the store goes, and what to tell of it."""
-    name = f"{request.stem}.{_fingerprint(request)}.zarr"
+    name = f"{request.stem}.{_fingerprint(request, settled)}.zarr"
     elsewhere = Path(tempfile.gettempdir(), "napari-unet-results", name)
     if request.folder is None:
         why = f"'{request.source.name}' comes from no file"
@@ -233,7 +239,7 @@ def _choose_path(request: StoreRequest) -> tuple[Path, str]:
     return elsewhere, f"{why}, so the result goes to {elsewhere}, a place for temporary files: {advice}."
 
 
-def _fingerprint(request: StoreRequest) -> str:
+def _fingerprint(request: StoreRequest, settled: SettledStrokes | None) -> str:
     """Return a few letters that stand for all that the result depends on."""
     from napari_unet.predict.fingerprint import image_checksum, model_checksum
 
@@ -241,5 +247,6 @@ def _fingerprint(request: StoreRequest) -> str:
     parts = (
         model_checksum(request.model), image_checksum(source.array, source.layout), source.layout.ndim, source.spacing,
         request.task, config.averaging, config.precision, config.tile, *(["probabilities"] * request.probabilities),
+        *([] if settled is None else [settled.checksum]),
     )  # fmt: skip
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]

@@ -18,6 +18,7 @@ from napari_unet.errors import InputError
 from napari_unet.predict.config import PredictConfig
 from napari_unet.widgets.parts.layer_tools import alignment_of, find_marked, give_away, mark_layer
 from napari_unet.widgets.parts.source import ImageSource
+from napari_unet.widgets.results.held import HeldPixels
 from napari_unet.widgets.results.layers import add_below_active, probability_look, result_colormap, result_name
 from napari_unet.widgets.results.predict_job import PieceReady
 from napari_unet.widgets.results.store_job import StoreOpened, StoreRequest, describe_space
@@ -53,7 +54,7 @@ def goes_to_disk(panel: SegmentPanel, source: ImageSource, extent: str) -> bool:
 
 def stored_prediction(
     viewer: ViewerModel, panel: SegmentPanel, image: Image, source: ImageSource, model: Model, look: Look,
-    colours: Sequence[str],
+    colours: Sequence[str], held: HeldPixels | None = None,
 ) -> tuple[StoreRequest, StoredLayer]:  # fmt: skip
     """Put a prediction into a store together, and the layers that show it.
 
@@ -81,6 +82,7 @@ def stored_prediction(
         threads=window.threads or default_threads(),
         probabilities=panel.probabilities.isChecked(),
         measure=panel.spot.shown_measure,
+        held=held,
     )
     names, task = model.config.classes, panel.task.value
     shown = StoredLayer(viewer, image, source, task=task, names=names, colours=colours, measure=request.measure)

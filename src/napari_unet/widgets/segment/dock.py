@@ -324,14 +324,14 @@ class SegmentDock(ScrollingDock):
         look = Look(self.viewer, image, source)
         colours = self.classes.table.colours
         join = self.panel.join.isChecked() and may_join_slices(self.panel, source, extent)
+        held = self.tools.corrections.held_in(image)
         if goes_to_disk(self.panel, source, extent):
-            return stored_prediction(self.viewer, self.panel, image, source, model, look, colours)
+            return stored_prediction(self.viewer, self.panel, image, source, model, look, colours, held)
         region = choose_region(look.view, source, extent)
         labels = ensure_result_layer(self.viewer, image, source, task=self.task, colours=colours)
         probabilities = self.probability_layers(image, source, model.config.classes)
         uncertainty = self.tools.uncertainty_layer(image, source, self.panel.spot.shown_measure)
         layers = ResultLayers(self.viewer, labels, probabilities, uncertainty)
-        held = self.tools.corrections.held_in(image)
         return predict_request(self.panel, source, model, look, region, layers, join=join, held=held), layers
 
     def take_model(self, model: Model) -> None:
