@@ -12,6 +12,7 @@ from napari.components import ViewerModel
 from napari_unet.data.axes import ImageLayout
 from napari_unet.models.model import Model
 from napari_unet.nets.config import ModelConfig
+from napari_unet.predict.same_objects import SameObjects
 from napari_unet.predict.stitch import stitch_stack
 from napari_unet.widgets.results.arrays import ResultArray
 from napari_unet.widgets.results.record import PredictionRecord
@@ -75,6 +76,43 @@ def test_objects_are_joined_over_slices(stack: SegmentDock, do: Any) -> None:
     stack.panel.join.setChecked(False)
     again = predict(stack, do)
     assert len(np.unique(again)) == len(np.unique(plain))
+
+
+def test_joined_objects_keep_their_ids() -> None:
+    layout = ImageLayout("ZYX", (3, 16, 32), 2)
+    labels = np.zeros(layout.shape, np.uint16)
+    labels[:, :8, :8] = 7  # joined before
+    labels[0, 10:, :8], labels[1:, 10:, :8] = 4, 9  # now one, most of it was 9
+    labels[0, :8, 20:], labels[2, :8, 20:] = 5, 5  # one before, now two: it is missing in between
+    record, result = PredictionRecord(), ResultArray((labels,))
+    record.begin("model", layout, 16)
+    for position in layout.frames():
+        record.add(position, (slice(0, 16), slice(0, 32)))
+
+    def choose(count: int, same: SameObjects) -> np.ndarray:
+        ids = same.ids(count)
+        ids[1:][ids[1:] == 0] = 30
+        return ids.astype(np.uint16)
+
+    *_, count = join_slices(result, record, layout, 0.1, lambda: False, choose)
+    assert count == 4
+    assert labels[:, 0, 0].tolist() == [7, 7, 7]
+    assert labels[:, 12, 0].tolist() == [9, 9, 9]
+    assert labels[:, 0, 25].tolist() == [5, 0, 30]
+
+
+def test_joined_objects_of_the_dock_keep_most_ids(stack: SegmentDock, do: Any) -> None:
+    stack.panel.join.setChecked(True)
+    before = predict(stack, do)
+    model = stack.runner.model
+    assert model is not None
+    for parameter in model.network.parameters():
+        parameter.data *= 1.0001  # another model that sees nearly the same
+    after = predict(stack, do)
+    assert do.messages() == []
+    assert not np.array_equal(before, after)
+    both = (before > 0) & (after > 0)
+    assert (before == after)[both].mean() > 0.7
 
 
 def test_nothing_is_joined_until_all_slices_are_there_and_a_stop_leaves_them_as_they_are() -> None:

@@ -60,6 +60,11 @@ class SameObjects:
                     face = (*inside[:axis], outer, *inside[axis + 1 :])
                     self._add_face(np.take(found, inner, axis), before[face])
 
+    def add_counts(self, found: Labels, before: Labels, sizes: Labels) -> None:
+        """Take what was counted elsewhere: objects, ids shown until now, and how many pixels they share; (n,) each."""
+        self._pairs.append(found.astype(np.int64) << _SHIFT | before.astype(np.int64))
+        self._sizes.append(sizes.astype(np.int64))
+
     def _add_face(self, found: Labels, beyond: Labels) -> None:
         pairs, _ = _count_pairs(found, beyond)
         self._touching.append(pairs)

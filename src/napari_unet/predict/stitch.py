@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from itertools import product
 from typing import Any
 
@@ -13,9 +13,11 @@ import numpy.typing as npt
 from napari_unet.data.axes import ImageLayout
 from napari_unet.errors import InputError
 from napari_unet.predict.object_blocks import check_ids, choose_block
+from napari_unet.predict.same_objects import SameObjects
 
 __all__ = ["check_stitching", "stitch_planes", "stitch_stack", "stitching_steps"]
 
+ChooseIds = Callable[[int, SameObjects], npt.NDArray[Any]]
 _Integers = npt.NDArray[np.int64]
 
 
@@ -106,8 +108,18 @@ def stitch_stack(labels: Any, layout: ImageLayout, iou: float) -> int:
             return int(end.value)
 
 
-def stitching_steps(labels: Any, layout: ImageLayout, iou: float) -> Generator[float, None, int]:
+def stitching_steps(
+    labels: Any, layout: ImageLayout, iou: float, choose: ChooseIds | None = None
+) -> Generator[float, None, int]:
     """Do the same plane by plane; see `stitch_stack`.
+
+    Parameters
+    ----------
+    labels, layout, iou
+        As there.
+    choose : callable or None
+        Is given how many objects there are and what they share with the ids of the planes, and returns the id of each
+        object, that of 0 first; None: they are numbered through.
 
     Yields
     ------
@@ -118,10 +130,10 @@ def stitching_steps(labels: Any, layout: ImageLayout, iou: float) -> Generator[f
     along = layout.stack_letters.index("Z")
     boxes = _boxes(layout, getattr(labels, "chunks", None))
     tables: dict[tuple[int, ...], npt.NDArray[np.uint32]] = {}
-    count, frames = 0, math.prod(layout.stack_shape)
+    count, frames, same = 0, math.prod(layout.stack_shape), SameObjects()
     for position in sorted(layout.frames(), key=lambda at: (at[:along], at[along + 1 :], at[along])):
         before = (*position[:along], position[along] - 1, *position[along + 1 :])
-        pairs, ids = _compare(labels, layout, before if position[along] > 0 else None, position, boxes)
+        pairs, ids, sizes = _compare(labels, layout, before if position[along] > 0 else None, position, boxes)
         table = np.zeros(int(ids.max(initial=0)) + 1, np.uint32)
         for first, second in _match(*pairs, iou):
             table[second] = tables[before][first]
@@ -129,8 +141,13 @@ def stitching_steps(labels: Any, layout: ImageLayout, iou: float) -> Generator[f
         table[new] = np.arange(count + 1, count + len(new) + 1)
         count += len(new)
         tables[position] = table
+        same.add_counts(table[ids], ids, sizes)
         yield len(tables) / (2 * frames)
-    check_ids(labels, count)
+    if choose is None:
+        check_ids(labels, count)
+    else:
+        chosen = choose(count, same)
+        tables = {position: chosen[table] for position, table in tables.items()}
     for number, (position, box) in enumerate(product(tables, boxes), start=1):
         block = tables[position][layout.read_labels(labels, position, box)]
         labels[layout.label_box(position, box)] = layout.to_label_order(block[np.newaxis])[0]
@@ -153,8 +170,8 @@ _Overlaps = tuple[_Integers, _Integers, npt.NDArray[np.float64]]
 
 def _compare(
     labels: Any, layout: ImageLayout, before: tuple[int, ...] | None, position: tuple[int, ...], boxes: list[Any]
-) -> tuple[_Overlaps, _Integers]:
-    """Return which objects of two planes overlap, and by what intersection over union; and the ids of the second."""
+) -> tuple[_Overlaps, _Integers, npt.NDArray[np.float64]]:
+    """Return which objects of two planes overlap, by what intersection over union; ids and sizes of the second."""
     found: dict[int, int] = {}
     for box in boxes:
         here = layout.read_labels(labels, position, box).ravel().astype(np.int64)
@@ -171,7 +188,8 @@ def _compare(
     both = (pairs > 0).all(axis=1)
     first, second, shared = pairs[both, 0], pairs[both, 1], sizes[both]
     ids = np.unique(pairs[:, 1])
-    return (first, second, shared / (areas[0][first] + areas[1][second] - shared)), ids[ids > 0]
+    ids = ids[ids > 0]
+    return (first, second, shared / (areas[0][first] + areas[1][second] - shared)), ids, areas[1][ids]
 
 
 def _match(first: _Integers, second: _Integers, ratios: npt.NDArray[np.float64], iou: float) -> list[tuple[int, int]]:

@@ -155,6 +155,10 @@ class FrameLabeller:
         held = self._read_held(self.layout.label_box(position, spans))
         return None if held is None else self.layout.read_labels(held, (0,) * len(position))
 
+    def choose_joined(self, count: int, same: SameObjects) -> Labels:
+        """Return the ids of objects that are joined over slices; the first entry is for what is none."""
+        return self._ids.choose(same, np.arange(count + 1))
+
     @property
     def note(self) -> str:
         """What the person should know of the ids; empty where there is nothing."""

@@ -202,7 +202,7 @@ def _predict(request: PredictRequest, should_stop: StopCheck) -> Iterator[Any]:
         if progress.is_complete(position):
             yield from _find_objects(frames, progress, position, should_stop)
     if request.join is not None:
-        frames.joined = yield from _join(request, request.join, progress, should_stop)
+        frames.joined = yield from _join(request, request.join, frames, progress, should_stop)
     if frames.note:
         yield PredictNote(frames.note)
     elif not progress.pieces and not should_stop():
@@ -211,12 +211,12 @@ def _predict(request: PredictRequest, should_stop: StopCheck) -> Iterator[Any]:
 
 
 def _join(
-    request: PredictRequest, overlap: float, progress: _Progress, should_stop: StopCheck
+    request: PredictRequest, overlap: float, frames: FrameLabeller, progress: _Progress, should_stop: StopCheck
 ) -> Generator[Any, None, int | None]:
     """Join objects over slices, and have them drawn; returns how many there are, None if they were not joined."""
     layout, count = request.source.layout, None
     try:
-        for news in join_slices(request.result, request.record, layout, overlap, should_stop):
+        for news in join_slices(request.result, request.record, layout, overlap, should_stop, frames.choose_joined):
             if isinstance(news, int):
                 count = news
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,19 @@ from napari_unet.widgets.parts.worker import StopCheck
 from napari_unet.widgets.results.arrays import ResultArray
 from napari_unet.widgets.results.record import PredictionRecord
 
+if TYPE_CHECKING:
+    from napari_unet.predict.stitch import ChooseIds
+
 __all__ = ["join_slices"]
 
 
 def join_slices(
-    result: ResultArray, record: PredictionRecord, layout: ImageLayout, overlap: float, should_stop: StopCheck
+    result: ResultArray,
+    record: PredictionRecord,
+    layout: ImageLayout,
+    overlap: float,
+    should_stop: StopCheck,
+    choose: ChooseIds | None = None,
 ) -> Iterator[float | int]:
     """Give objects of neighbouring slices one id where they overlap, unless that is done or slices are missing.
 
@@ -33,6 +41,8 @@ def join_slices(
         Intersection over union from which on two objects are one; see `napari_unet.predict.stitch.stitch_planes`.
     should_stop : callable
         Asked after each slice, as long as nothing is written.
+    choose : callable or None
+        Chooses ids, see `napari_unet.predict.stitch.stitching_steps`; None: objects are numbered through.
 
     Yields
     ------
@@ -49,7 +59,7 @@ def join_slices(
     frame = tuple(slice(0, n) for n in layout.frame_shape)
     if record.joined == overlap or not all(record.has(position, frame) for position in layout.frames()):
         return
-    steps = stitching_steps(_Joined(result), layout, overlap)
+    steps = stitching_steps(_Joined(result), layout, overlap, choose)
     while True:
         try:
             share = next(steps)
