@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ __all__ = ["BatchTable", "BatchTableModel"]
 
 _COLUMNS = ("Image", "Found", "Area", "Time")
 _COLOURS = {"failed": QColor("#e07b6b"), "kept": QColor("#8f8f96")}
+_WIDTHS = {1: 64, 2: 48, 3: 48}  # pixels that columns have at least
+_MARGIN = 26  # pixels beside a text
 _ROW_HEIGHT = 22
 _ROWS_SHOWN = (4, 12)
 
@@ -103,8 +106,7 @@ class BatchTable(QTableView):
             columns.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
             columns.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
             columns.setMinimumSectionSize(40)
-            for place, width in ((1, 112), (2, 76), (3, 48)):
-                self.setColumnWidth(place, width)
+            self._reset_widths()
 
     def add(self, row: BatchRow) -> None:
         """Put a row at the end, and keep it in view if the last one was."""
@@ -113,6 +115,8 @@ class BatchTable(QTableView):
         self.results.add(row)
         if row.state == "failed":
             self.setSpan(len(self.results.rows) - 1, 1, 1, len(_COLUMNS) - 1)
+        else:
+            self._fit(_cells(row))
         if len(self.results.rows) <= _ROWS_SHOWN[1]:
             self.setFixedHeight(self.sizeHint().height())
         if follows:
@@ -122,6 +126,17 @@ class BatchTable(QTableView):
         """Take all rows out."""
         self.clearSpans()
         self.results.clear()
+        self._reset_widths()
+
+    def _reset_widths(self) -> None:
+        for place, width in _WIDTHS.items():
+            self.setColumnWidth(place, width)
+
+    def _fit(self, texts: Sequence[str]) -> None:
+        """Make columns wide enough for a row; the names of the images get what is left."""
+        for place in _WIDTHS:
+            width = self.fontMetrics().horizontalAdvance(texts[place]) + _MARGIN
+            self.setColumnWidth(place, max(width, self.columnWidth(place)))
 
     def sizeHint(self) -> QSize:
         """Ask for room for the rows."""

@@ -15,7 +15,9 @@ __all__ = ["uncertainty_image", "uncertainty_role"]
 _LOOKS: dict[Measure, tuple[str, float]] = {"entropy": ("uncertainty", 1.0), "disagreement": ("disagreement", 0.1)}
 
 # From nothing over purple to yellow: seen on dark images and on bright ones.
-_SHADES = Colormap([(0.55, 0.1, 0.6, 0), (0.85, 0.2, 0.45, 0.6), (1, 0.85, 0.15, 1)], name="uncertainty")
+_SHADES = Colormap(
+    [(0.7, 0.1, 0.6, 0), (0.9, 0.2, 0.5, 0.75), (1, 0.85, 0.15, 1)], controls=[0, 0.3, 1], name="uncertainty"
+)
 
 
 def uncertainty_role(measure: Measure) -> str:
