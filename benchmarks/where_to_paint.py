@@ -4,12 +4,14 @@ A simulated person begins with one stroke of each class on an image. Then they p
 of the true class at its place: at random places, or where `find_spot` leads. After each stroke the shipped starting
 weights are adapted (closed form, no training) and the Dice of the whole image is taken. "Needed" is the number of
 strokes, the first two included, after which the Dice first is the highest that random places reach on average within
-`--strokes`. `--measures` says what counts as uncertain: see `napari_unet.predict.uncertainty`.
+`--strokes`: for single images the mean over the persons of when each of them is there, for sets when the mean curve of
+all images and persons is there, between two strokes by interpolation. `--measures` says what counts as uncertain: see
+`napari_unet.predict.uncertainty`. The errors of a set's ratios are standard errors over its images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -34,6 +36,7 @@ _LENGTH = 20.0
 _WIDTH = 3.0
 
 Place = tuple[int, int]
+Curves = Mapping[str, list[list[float]]]  # of each way to choose places, one for each person
 Chooser = Callable[[Adapter, nu.Sample, np.random.Generator], Place]
 
 
@@ -96,22 +99,38 @@ class Person:
         return float(nu.metrics.dice(probability > 0.5, self.truth > 0))
 
 
-def needed(curve: Sequence[float], wanted: float) -> int:
+def first_time(curve: Sequence[float], wanted: float) -> float:
     """Return after how many strokes a curve first is as high as wanted; one more than it has if it never is.
 
     Examples
     --------
-    >>> needed([0.5, 0.7, 0.9], 0.7), needed([0.5], 0.7)
+    >>> first_time([0.5, 0.7, 0.9], 0.7), first_time([0.5], 0.7)
     (3, 3)
     """
     return next((number for number, dice in enumerate(curve, start=2) if dice >= wanted), len(curve) + 2)
 
 
+def between_strokes(curve: Sequence[float], wanted: float) -> float:
+    """Return the same, as if the Dice rose evenly from one stroke to the next.
+
+    Examples
+    --------
+    >>> between_strokes([0.5, 0.7, 0.9], 0.8), between_strokes([0.5], 0.7)
+    (3.5, 3)
+    """
+    after = first_time(curve, wanted)
+    place = int(after) - 2
+    if place in (0, len(curve)):
+        return after
+    low, high = curve[place - 1], curve[place]
+    return float(round(after - (high - wanted) / (high - low), 6))
+
+
 def main(argv: Sequence[str] | None = None) -> Path:
     parser = arguments(__doc__ or "")
     parser.add_argument("--sets", default=",".join(_SETS))
-    parser.add_argument("--seeds", type=int, default=3, help="images of each set")
-    parser.add_argument("--repeats", type=int, default=3, help="persons who begin in different places, per image")
+    parser.add_argument("--seeds", type=int, default=8, help="images of each set")
+    parser.add_argument("--repeats", type=int, default=6, help="persons who begin in different places, per image")
     parser.add_argument("--measures", default=",".join(MEASURES), help="what counts as uncertain")
     parser.add_argument("--strokes", type=int, default=22, help="strokes on an image")
     options = parser.parse_args(argv)
@@ -119,8 +138,18 @@ def main(argv: Sequence[str] | None = None) -> Path:
         options.sets, options.seeds, options.repeats, options.strokes = "nuclei_he", 1, 1, 4
     torch.set_num_threads(options.threads)
     device = str(choose_device(options.device).torch_device)
-    rows = [_compare(name, seed, options, device) for name in options.sets.split(",") for seed in range(options.seeds)]
-    rows.append(_summarise(rows))
+    rows, sets = [], []
+    for name in options.sets.split(","):
+        found = []
+        for seed in range(options.seeds):
+            found.append(_paint_image(name, seed, options, device))
+            rows.append(_row(name, str(seed), found[-1], first_time) | dict.fromkeys(_errors(found)))
+            print(rows[-1], flush=True)
+        sets.append(_row(name, "all", _mean_curves(found), between_strokes) | _errors(found))
+        print(sets[-1], flush=True)
+    together = _summarise(sets, "mean of the sets")
+    together |= {key: float(np.sqrt(sum(row[key] ** 2 for row in sets)) / len(sets)) for key in _errors(found)}
+    rows += [_summarise(rows, "mean of the images"), *sets, together]
     return report("where_to_paint", "Strokes until the Dice of random places", rows, options.out, **_details(options))
 
 
@@ -128,29 +157,45 @@ def _details(options: Any) -> dict[str, Any]:
     return {"strokes": options.strokes, "repeats": options.repeats, "length": _LENGTH, "width": _WIDTH}
 
 
-def _compare(name: str, seed: int, options: Any, device: str) -> dict[str, Any]:
+def _paint_image(name: str, seed: int, options: Any, device: str) -> Curves:
     """Paint one image with each way to choose places; all begin with the same two strokes."""
     person = Person(name, seed, device)
-    measures = options.measures.split(",")
     choosers: dict[str, Chooser] = {"random": random_place}
-    choosers |= {measure: partial(asked_place, measure=measure) for measure in measures}
-    curves = {
+    choosers |= {measure: partial(asked_place, measure=measure) for measure in options.measures.split(",")}
+    return {
         way: [person.curve(choose, options.strokes, 100 * seed + repeat) for repeat in range(options.repeats)]
         for way, choose in choosers.items()
     }
+
+
+def _row(name: str, image: str, curves: Curves, needed: Callable[[Sequence[float], float], float]) -> dict[str, Any]:
     wanted = float(np.mean(curves["random"], axis=0).max())
-    strokes = {way: mean(needed(curve, wanted) for curve in found) for way, found in curves.items()}
-    row: dict[str, Any] = {"set": name, "image": str(seed), "wanted Dice": wanted}
+    strokes = {way: float(mean(needed(curve, wanted) for curve in found)) for way, found in curves.items()}
+    row: dict[str, Any] = {"set": name, "image": image, "wanted Dice": wanted}
     row |= {f"needed, {way}": count for way, count in strokes.items()}
-    row |= {f"ratio, {measure}": strokes[measure] / strokes["random"] for measure in measures}
-    row |= {f"last Dice, {way}": mean(curve[-1] for curve in found) for way, found in curves.items()}
-    print(row, flush=True)
+    row |= {f"ratio, {way}": count / strokes["random"] for way, count in strokes.items() if way != "random"}
+    row |= {f"last Dice, {way}": mean(float(curve[-1]) for curve in found) for way, found in curves.items()}
     return row
 
 
-def _summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the means over all images."""
-    return {key: mean(row[key] for row in rows) if key not in ("set", "image") else "mean" for key in rows[0]}
+def _mean_curves(found: Sequence[Curves]) -> Curves:
+    return {way: [np.mean([curves[way] for curves in found], axis=(0, 1)).tolist()] for way in found[0]}
+
+
+def _errors(found: Sequence[Curves]) -> dict[str, float]:
+    """Return the standard errors of a set's ratios, by leaving out one image after the other (jackknife)."""
+    without = [
+        _row("", "", _mean_curves([*found[:i], *found[i + 1 :]] or found), between_strokes) for i in range(len(found))
+    ]
+    ways = [way for way in found[0] if way != "random"]
+    spread = {way: np.var([row[f"ratio, {way}"] for row in without]) * (len(found) - 1) for way in ways}
+    return {f"error, {way}": float(np.sqrt(value)) for way, value in spread.items()}
+
+
+def _summarise(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return the means of what is a number in all rows."""
+    means = {key: mean(row[key] for row in rows) if isinstance(rows[0][key], float) else None for key in rows[0]}
+    return means | {"set": name, "image": ""}
 
 
 if __name__ == "__main__":

@@ -48,7 +48,9 @@ def test_the_benchmark_of_where_to_paint_runs(real_data: Any, tmp_path: Path) ->
         ["--quick", "--device", "cpu", "--threads", str(torch.get_num_threads()), "--out", str(tmp_path)]
     )
     rows = json.loads((tmp_path / "where_to_paint.json").read_text())["rows"]
-    assert [row["set"] for row in rows] == ["nuclei_he", "mean"]
+    assert [(row["set"], row["image"]) for row in rows] == [
+        ("nuclei_he", "0"), ("mean of the images", ""), ("nuclei_he", "all"), ("mean of the sets", ""),
+    ]  # fmt: skip
     assert rows[0]["ratio, disagreement"] == rows[0]["needed, disagreement"] / rows[0]["needed, random"]
 
 
