@@ -24,7 +24,7 @@ from napari_unet.widgets.parts.worker import StopCheck
 from napari_unet.widgets.results.held import HeldPixels
 from napari_unet.widgets.results.predict_job import FindingObjects, PieceReady, PredictNote, PredictSummary
 from napari_unet.widgets.results.stored_levels import StoredLevels
-from napari_unet.widgets.results.uncertainty_job import UncertaintyReady, uncertainty_cache
+from napari_unet.widgets.results.uncertainty_job import UncertaintyReady
 from napari_unet.widgets.results.view_region import Look
 from napari_unet.widgets.training.train_job import torch_threads
 from napari_unet.words import disk_size
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from napari_unet.predict.uncertainty import Measure
 
 __all__ = ["StoreOpened", "StoreRequest", "describe_space", "predict_into_store"]
+
+_CACHE_BYTES = 64 * 2**20  # of features, which tiles of the store rarely share
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,10 +175,11 @@ def _measure(request: StoreRequest, path: Path, measure: Measure, should_stop: S
     """Measure the uncertainty of the tiles that did not bring it along."""
     from napari_unet.models.adapt import Adapter
     from napari_unet.models.stored_uncertainty import measure_stored
+    from napari_unet.predict.feature_cache import FeatureCache
     from napari_unet.predict.tile_store import TileStore
 
     began, layout = time.monotonic(), request.source.layout
-    adapter = Adapter(request.model, request.config.device, cache=uncertainty_cache())
+    adapter = Adapter(request.model, request.config.device, cache=FeatureCache(_CACHE_BYTES))
     for part in measure_stored(
         adapter, request.source.array, TileStore.open(path), measure,
         focus=request.look.focus, should_stop=should_stop,

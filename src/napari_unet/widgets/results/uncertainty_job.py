@@ -15,9 +15,8 @@ from napari_unet.widgets.training.train_job import torch_threads
 
 if TYPE_CHECKING:
     from napari_unet.models.uncertainty import UncertainPart
-    from napari_unet.predict.feature_cache import FeatureCache
 
-__all__ = ["UncertaintyReady", "predict_with_uncertainty", "uncertainty_cache"]
+__all__ = ["UncertaintyReady", "predict_with_uncertainty"]
 
 _CACHE_BYTES = 256 * 2**20  # of features, so that neighbouring tiles are computed once
 
@@ -54,16 +53,10 @@ def predict_with_uncertainty(request: PredictRequest, should_stop: StopCheck) ->
             yield from _measure(request, request.uncertainty, should_stop)
 
 
-def uncertainty_cache() -> FeatureCache:
-    """Return what remembers features while all of an image is gone through."""
-    from napari_unet.predict.feature_cache import FeatureCache
-
-    return FeatureCache(_CACHE_BYTES)
-
-
 def _measure(request: PredictRequest, target: UncertaintyTarget, should_stop: StopCheck) -> Iterator[UncertaintyReady]:
     from napari_unet.models.adapt import Adapter
     from napari_unet.models.uncertainty import uncertainty_parts
+    from napari_unet.predict.feature_cache import FeatureCache
 
     layout, began = request.source.layout, time.monotonic()
 
@@ -71,7 +64,7 @@ def _measure(request: PredictRequest, target: UncertaintyTarget, should_stop: St
         return target.record.has(*layout.split_box(box))
 
     for part in uncertainty_parts(
-        Adapter(request.model, request.config.device, cache=uncertainty_cache()),
+        Adapter(request.model, request.config.device, cache=FeatureCache(_CACHE_BYTES)),
         request.source.array,
         layout.axes,
         measure=target.measure,
