@@ -52,10 +52,13 @@ def run() -> Run:
 
 @pytest.fixture
 def start_process() -> Callable[..., subprocess.Popen[str]]:
-    """Return ``start_process("train", path, ...)``: the command as a process of its own."""
+    """Return ``start_process("train", path, ...)``: the command as a process that tells often how far it is."""
 
     def start(*arguments: object) -> subprocess.Popen[str]:
-        code = "import torch; torch.set_num_threads(1); from napari_unet.cli import main; main(prog_name='napari-unet')"
+        code = (
+            "import torch; torch.set_num_threads(1); from napari_unet.cli import main, progress;"
+            "progress._PLAIN_EVERY_SECONDS = 0.2; main(prog_name='napari-unet')"
+        )
         command = [sys.executable, "-c", code, *map(str, arguments)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -181,10 +182,10 @@ def test_usage_errors_have_exit_code_2(squares: Path, run: Callable[..., Any], a
 
 
 def _wait_for_steps(process: subprocess.Popen[str]) -> str:
-    """Read the error stream up to the first line of progress."""
+    """Read the error stream up to the first line of progress behind a step."""
     assert process.stderr is not None
     seen = ""
-    while "Training  " not in seen:
+    while not re.search(r"Training .* step [1-9]", seen):
         line = process.stderr.readline()
         assert line, f"the process ended: {seen}"
         seen += line
@@ -198,17 +199,14 @@ def test_interrupted_training_keeps_the_best_model(
 ) -> None:
     out = squares / "m.safetensors"
     process = start_process(
-        "train", squares, "-a", squares / "strokes", "-o", out, *QUICK, "--seconds", 100, "--validate-every", 1
+        "train", squares, "-a", squares / "strokes", "-o", out, *QUICK, "--seconds", 1000, "--validate-every", 1
     )
     _wait_for_steps(process)
-    time.sleep(1.5)
-    began = time.monotonic()
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
     assert "Stopped: " in stdout
     assert "Stopping; the best model so far is kept" in stderr
-    assert time.monotonic() - began < 10
     assert Model.load(out).history["steps"] > 0
 
 

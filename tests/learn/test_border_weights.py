@@ -203,6 +203,7 @@ def _balls(shape: tuple[int, ...], count: int, radius: tuple[int, int], seed: in
     return labels
 
 
+@pytest.mark.timed
 def test_many_objects_cost_little_more_than_one_distance_transform() -> None:
     """Side by side in one run, with a wide margin; the figures stand in the benchmark."""
     labels = _balls((384, 384), 60, (8, 14))

@@ -99,6 +99,7 @@ def test_a_killed_training_goes_on_from_its_last_file(
             torch.testing.assert_close(_state(resumed)[key], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.timed
 def test_seconds_and_the_best_score_go_on_too(make_model: Make, make_sample: Make, quick: Make, tmp_path: Path) -> None:
     config, sample, path = quick(max_steps=None, max_seconds=1.0), make_sample(), tmp_path / "training.safetensors"
     for attempt in Attempts():

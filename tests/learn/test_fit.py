@@ -90,6 +90,7 @@ def test_without_a_budget_there_is_no_share_and_no_time_left(make_model: Make, m
     assert {(event.fraction, event.seconds_left) for event in progress} == {(None, None)}
 
 
+@pytest.mark.timed
 def test_the_listener_gets_a_turn_at_least_every_fifth_of_a_second(
     make_model: Make, make_sample: Make, quick: Make
 ) -> None:
@@ -270,6 +271,7 @@ def test_stopping_before_the_first_score_keeps_what_was_learnt(
     assert model.history["best_score"] is None
 
 
+@pytest.mark.timed
 def test_a_wish_to_stop_is_heard_at_once(make_model: Make, make_sample: Make, quick: Make) -> None:
     for delay in (0.3, 0.45, 0.8):
         for attempt in Attempts():
@@ -285,6 +287,7 @@ def test_a_wish_to_stop_is_heard_at_once(make_model: Make, make_sample: Make, qu
             assert events[-1].stopped
 
 
+@pytest.mark.timed
 def test_the_time_is_kept(make_model: Make, make_sample: Make, quick: Make) -> None:
     for attempt in Attempts():
         began = time.monotonic()

@@ -230,6 +230,7 @@ def test_one_more_stroke_runs_no_network(monkeypatch: pytest.MonkeyPatch) -> Non
     adapter.probabilities(image)
 
 
+@pytest.mark.timed
 def test_it_is_quick() -> None:
     """Bounds that hold on a busy machine; measured on an idle core: 0.7 s, and 0.02 s for one more stroke."""
     image, strokes = draw((1024, 1024))

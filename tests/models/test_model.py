@@ -188,12 +188,13 @@ def test_model_file_survives_ten_kills_at_random_times(tmp_path: Path) -> None:
         assert program.stdout is not None
         for _ in range(10):
             print("go on", file=program.stdin, flush=True)
-            child = int(program.stdout.readline())
-            while Model.load(path).history["round"] <= rounds:
-                assert program.poll() is None
-                time.sleep(0.01)
-            time.sleep(0.1 * chance.random())
-            os.kill(child, signal.SIGKILL)
+            child, before = int(program.stdout.readline()), path.stat().st_mtime_ns
+            try:
+                while path.stat().st_mtime_ns == before:  # until it has written at least once
+                    time.sleep(0.005)
+                time.sleep(0.1 * chance.random())
+            finally:
+                os.kill(child, signal.SIGKILL)
             assert program.stdout.readline() == "ended\n"
             reached = Model.load(path).history["round"]
             assert reached > rounds

@@ -171,7 +171,7 @@ def docks(qtbot: QtBot) -> Iterator[list[ScrollingDock]]:
     yield opened
     for dock in opened:
         dock.close_dock()
-    GeneratorWorker.await_workers(5000)
+    GeneratorWorker.await_workers(30_000)
     qtbot.wait(20)
     for dock in opened:
         dock.deleteLater()

@@ -175,6 +175,7 @@ def test_strokes_painted_while_training_stay(viewer: ViewerModel, painted: Segme
     assert not np.array_equal(strokes.data, before)
 
 
+@pytest.mark.timed
 def test_closing_the_dock_ends_the_training_and_gives_the_keys_back(
     viewer: ViewerModel, painted: SegmentDock, make_dock: Callable[[], SegmentDock], qtbot: QtBot, do: Any
 ) -> None:

@@ -297,5 +297,5 @@ def test_real_window_stays_responsive_while_a_folder_is_segmented(
     QTest.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
     qtbot.waitUntil(lambda: len(viewer.layers) == 2 and not dock.is_running, timeout=20_000)
     assert [layer.name for layer in viewer.layers] == ["a11.tif", "a11_labels.tif"]
-    GeneratorWorker.await_workers(5000)
+    GeneratorWorker.await_workers(30_000)
     qtbot.wait(10)

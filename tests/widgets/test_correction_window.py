@@ -30,7 +30,7 @@ def blocks(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator[tup
     result.refresh()
     qtbot.wait(100)
     yield viewer, dock
-    GeneratorWorker.await_workers(5000)
+    GeneratorWorker.await_workers(30_000)
     qtbot.wait(10)
 
 

@@ -53,4 +53,4 @@ def test_nothing_is_cut_off_the_docks_are_tabs_and_sections_come_into_view(
         qtbot.wait(50)
         area = dock.findChild(QScrollArea)
         assert dock.panel.minimumSizeHint().width() <= area.viewport().width() < 400
-    GeneratorWorker.await_workers(5000)
+    GeneratorWorker.await_workers(30_000)

@@ -376,5 +376,5 @@ def test_real_window_stays_responsive_while_a_result_is_scored(
     for kind in ("missed", "false"):
         wanted = [int(ERROR_COLOURS[kind][place : place + 2], 16) * error_layer(viewer).opacity for place in (1, 3, 5)]
         assert (np.abs(drawn - wanted).max(axis=-1) <= 6).any(), kind
-    GeneratorWorker.await_workers(5000)
+    GeneratorWorker.await_workers(30_000)
     qtbot.wait(10)

@@ -43,7 +43,7 @@ def open_slide(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator
         return dock
 
     yield open_window
-    GeneratorWorker.await_workers(5000)
+    GeneratorWorker.await_workers(30_000)
     qtbot.wait(10)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,17 +17,24 @@ from napari_unet.widgets import sample_data
 PROVIDERS = [sample_data.stained_tissue, sample_data.cells_2d, sample_data.cells_3d, sample_data.cells_over_time]
 
 
-@pytest.fixture
-def opened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Image:
-    """Return the layer of the one sample image, opened where there is no network."""
+@cache
+def sample(provider: Callable[[], list[tuple[Any, ...]]]) -> tuple[Any, ...]:
+    """Make a sample image where there is no network."""
 
     def refuse(*_: Any) -> NoReturn:
         raise AssertionError("a sample image must not need the network")
 
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    (data,) = request.param()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        (data,) = provider()
+    return data
+
+
+@pytest.fixture
+def opened(request: pytest.FixtureRequest) -> Image:
+    """Return the layer of a sample image that is opened."""
     viewer = ViewerModel()
-    viewer.add_layer(Layer.create(*data))
+    viewer.add_layer(Layer.create(*sample(request.param)))
     (layer,) = viewer.layers
     return layer
 
@@ -66,4 +74,4 @@ def test_synthetic_cells_know_their_axes_and_size(
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_sample_is_the_same_each_time(provider: Callable[[], list[tuple[Any, ...]]]) -> None:
-    np.testing.assert_array_equal(provider()[0][0], provider()[0][0])
+    np.testing.assert_array_equal(sample(provider)[0], provider()[0][0])

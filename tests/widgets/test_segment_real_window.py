@@ -30,7 +30,7 @@ def window(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator[Any
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1200, 860)
     yield viewer
-    GeneratorWorker.await_workers(5000)
+    GeneratorWorker.await_workers(30_000)
     qtbot.wait(10)
 
 
@@ -150,7 +150,7 @@ def pick(chooser: Any, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_annotated_images_and_a_minute_segment_four_others(
+def test_two_annotated_images_and_a_short_training_segment_four_others(
     window: Any, qtbot: QtBot, hand_for: Callable[[Any], Any], real_data: Any, capsys: Any
 ) -> None:
     data = real_data("nuclei_fluo_dsb2018")

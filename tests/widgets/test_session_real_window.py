@@ -99,7 +99,7 @@ def test_a_window_that_is_killed_gives_its_strokes_to_the_next(
         dock.panel.session_section.set_open(True)
         qtbot.wait(300)
         viewer.screenshot(str(Path(picture) / "restored.png"), canvas_only=False)
-    GeneratorWorker.await_workers(5000)
+    GeneratorWorker.await_workers(30_000)
 
 
 @pytest.mark.slow
@@ -146,4 +146,4 @@ def test_saving_large_strokes_does_not_hold_up_the_window(
     recorder = dock.session.watch.recorder
     assert recorder is not None
     qtbot.waitUntil(lambda: recorder.writer.document is not None, timeout=5000)
-    GeneratorWorker.await_workers(5000)
+    GeneratorWorker.await_workers(30_000)

@@ -53,7 +53,7 @@ def window(qapp: QApplication) -> Iterator[Any]:
     viewer = open_window()
     yield viewer
     close_window(viewer)
-    GeneratorWorker.await_workers(5000)
+    GeneratorWorker.await_workers(30_000)
 
 
 @pytest.fixture(scope="module")
