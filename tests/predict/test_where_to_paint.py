@@ -6,64 +6,48 @@ import numpy as np
 import pytest
 import torch
 
-from napari_unet.predict.where_to_paint import Candidates, Experience, choose, join, make_candidates
+from napari_unet.predict.experience import Experience
+from napari_unet.predict.where_to_paint import Candidates, choose, join, make_candidates
 
 
-def cells(features: np.ndarray, doubt: np.ndarray, free: np.ndarray | None = None) -> Candidates:
+def cells(features: np.ndarray, foreground: np.ndarray, free: np.ndarray | None = None) -> Candidates:
     n = len(features)
-    open_cells = np.ones(n, bool) if free is None else free
     return Candidates(
-        np.stack([np.arange(n), np.arange(n)], 1), features.astype(np.float32), doubt.astype(np.float32),
-        doubt.astype(np.float32), np.zeros(n, bool), open_cells,
+        np.stack([np.arange(n), np.arange(n)], 1), features.astype(np.float32),
+        np.stack([1 - foreground, foreground], axis=1).astype(np.float32), np.full(n, 0.5, np.float32),
+        np.zeros(n, bool), np.ones(n, bool) if free is None else free,
     )  # fmt: skip
 
 
-def test_a_gain_is_the_variance_that_one_more_pixel_takes_away(rng: np.random.Generator) -> None:
-    painted, others, doubt = rng.normal(size=(9, 4)), rng.normal(size=(12, 4)), rng.random(12)
-    experience = Experience(painted, np.full(9, 1 / 9), 0.1)
-    gains, variances = experience.gains(cells(others, doubt))
-    mean = painted.mean(axis=0)
-    information = (painted - mean).T @ (painted - mean) / 9 + 0.1 * np.eye(4)
-    away = others.astype(np.float32) - mean
-
-    def variance(matrix: np.ndarray) -> np.ndarray:
-        return np.array([f @ np.linalg.inv(matrix) @ f for f in away])
-
-    before = variance(information)
-    np.testing.assert_allclose(variances, before, rtol=1e-4)
-    for number, chosen in enumerate(away):
-        after = variance(information + np.outer(chosen, chosen))
-        assert gains[number] == pytest.approx((doubt * (before - after)).sum(), rel=1e-4)
+def experience(features: np.ndarray, classes: list[int]) -> Experience:
+    return Experience(features, np.array(classes), np.ones(len(classes)), ridge=0.05, scale=3.0, offset=0.2)
 
 
-def test_what_is_unlike_the_painted_and_common_comes_first() -> None:
+def test_what_would_make_all_else_clear_comes_first_and_what_stands_alone_last() -> None:
     painted = np.array([[0.0, 0.0], [0.1, 0.0], [1.0, 0.0]])
-    features = np.array([[0.5, 0.0]] * 20 + [[0.5, 1.0]] * 5 + [[0.5, -1.2]])
-    experience = Experience(painted, np.full(3, 1 / 3), 0.05)
-    known = cells(features, np.full(26, 0.4))
-    found = choose(experience, known, np.zeros(26, bool))
+    features = np.array([[0.5, 0.0]] * 31 + [[0.5, 1.0]] * 29 + [[0.5, -1.2]])
+    known = experience(painted, [0, 0, 1])
+    found = choose(known, cells(features, np.full(61, 0.5)), np.zeros(61, bool))
     assert found is not None
-    assert found.number >= 20
+    assert 31 <= found.number < 60
     assert "unlike what is painted" in found.why
-    certain = cells(features, np.concatenate([np.full(20, 0.4), np.zeros(6)]))
-    calm = choose(experience, certain, np.zeros(26, bool))
-    assert calm is not None
-    assert calm.number < 20
+    assert known.unlikeness(features).argmax() == 60
 
 
 def test_what_is_painted_or_closed_is_left_out(rng: np.random.Generator) -> None:
-    experience = Experience(rng.normal(size=(9, 4)), np.full(9, 1 / 9), 0.1)
+    known = experience(rng.normal(size=(9, 4)), [0, 1] * 4 + [0])
     free = np.zeros(8, bool)
     free[3:5] = True
-    known = cells(rng.normal(size=(8, 4)), np.ones(8), free)
-    first = choose(experience, known, np.zeros(8, bool))
+    places = cells(rng.normal(size=(8, 4)), np.full(8, 0.4), free)
+    first = choose(known, places, np.zeros(8, bool))
     assert first is not None
     assert first.number in (3, 4)
+    assert choose(known, places, np.zeros(8, bool)) == first
     closed = np.arange(8) == first.number
-    second = choose(experience, known, closed)
+    second = choose(known, places, closed)
     assert second is not None
     assert {first.number, second.number} == {3, 4}
-    assert choose(experience, known, ~(closed & ~free)) is None
+    assert choose(known, places, ~(closed & ~free)) is None
 
 
 @pytest.mark.parametrize("shape", [(17, 22), (7, 10, 9)])
@@ -81,7 +65,7 @@ def test_cells_are_means_of_their_pixels(shape: tuple[int, ...], rng: np.random.
     np.testing.assert_allclose(
         found.features[0], features.numpy()[(slice(None), *corner)].reshape(3, -1).mean(1), rtol=1e-5
     )
-    assert found.doubt[0] == pytest.approx(float((2 * foreground * (1 - foreground))[corner].mean()), rel=1e-5)
+    assert found.probabilities[0, 1] == pytest.approx(float(foreground[corner].mean()), rel=1e-5)
     number = np.indices([-(-size // cell) for size in shape]).reshape(ndim, -1)
     np.testing.assert_array_equal(found.free, number.max(axis=0) > 2)
     assert (found.places >= 100).all()

@@ -14,10 +14,11 @@ from napari_unet.data.sample import Sample
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.models.adapt import Adapter
 from napari_unet.models.uncertainty import ImageUncertainty, UncertainPart
+from napari_unet.predict.experience import Experience
 from napari_unet.predict.features import FeatureMaps
 from napari_unet.predict.tiled import image_layout
 from napari_unet.predict.uncertainty import Measure
-from napari_unet.predict.where_to_paint import Candidates, Experience, choose, join, make_candidates
+from napari_unet.predict.where_to_paint import Candidates, choose, join, make_candidates
 
 if TYPE_CHECKING:
     from napari_unet.predict.tile_store import TileStore
@@ -116,10 +117,11 @@ def find_spot(
     """
     model, sample = adapter.model, samples[0]
     strokes = adapter.painted(samples, task=task)
-    features, classes, weights = strokes.features, strokes.classes, strokes.weights
-    share = weights / np.bincount(classes, weights, minlength=len(model.config.classes))[classes]
     form = model.closed_form or ClosedForm()
-    experience = Experience(features.float().cpu().numpy(), share / share.sum(), form.ridge)
+    experience = Experience(
+        strokes.features.float().cpu().numpy(), strokes.classes, strokes.weights,
+        ridge=form.ridge, scale=form.scale, offset=form.offset,
+    )  # fmt: skip
     layout = image_layout(model, sample.image, sample.axes)
     seen = ImageUncertainty(adapter, sample.image, layout, measure, should_stop)
     maps = seen.maps
@@ -150,7 +152,7 @@ def find_spot(
     closed = np.zeros(len(places), bool)
     for place in visited:
         closed |= (np.abs(places - np.array(place)) <= _VISITED_REACH).all(axis=1) & _same_frame(places, place, layout)
-    found = choose(experience, cells, closed, measure)
+    found = choose(experience, cells, closed, measure, seed=len(strokes.classes) + len(visited))
     if found is not None:
         yield Spot(tuple(places[found.number].tolist()), found.uncertainty, found.why)
 
