@@ -31,21 +31,6 @@ def _data_folder() -> Path:
     return Path(os.environ.get("NAPARI_UNET_DATA") or ROOT.parent / "shared" / "data")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keep together what other tests would disturb."""
-    if _is_alone(item) and item.config.pluginmanager.hasplugin("xdist"):
-        item.add_marker(pytest.mark.xdist_group("alone"))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave what other tests would disturb to the end: where two run at a time, these run one by one."""
-    items.sort(key=_is_alone)
-
-
-def _is_alone(item: pytest.Item) -> bool:
-    return any(item.get_closest_marker(name) for name in ("timed", "window"))
-
-
 @pytest.fixture(scope="session")
 def real_data() -> Callable[[str], dict[str, np.ndarray]]:
     """Return ``real_data("nuclei_fluo_dsb2018")``: the arrays of a real annotated set; skips where it is missing."""
