@@ -27,10 +27,10 @@ lint:
 	$(PY) -m mypy
 	.venv/bin/npe2 validate napari.yaml
 
-# One by one what drives the window or measures times, then two at a time all others.
+# One by one what drives the window or measures times, then two at a time all others, also where one of these failed.
 test: lint
-	LIBGL_ALWAYS_SOFTWARE=1 $(PY) -m pytest -m "window or timed"
-	LIBGL_ALWAYS_SOFTWARE=1 $(PY) -m pytest -m "not window and not timed" -n 2 --dist worksteal
+	LIBGL_ALWAYS_SOFTWARE=1 $(PY) -m pytest -m "window or timed"; alone=$$?; \
+	LIBGL_ALWAYS_SOFTWARE=1 $(PY) -m pytest -m "not window and not timed" -n 2 --dist worksteal && exit $$alone
 
 format:
 	@scripts/setup.sh test
