@@ -77,6 +77,24 @@ def test_train_with_nothing_painted_waits_for_strokes(
     assert do.messages() == []
 
 
+def test_nothing_is_looked_at_ahead_while_a_prediction_runs(
+    viewer: ViewerModel, make_live_dock: Callable[[], SegmentDock], spots: Any, qtbot: QtBot, do: Any
+) -> None:
+    viewer.add_image(spots((64, 64), count=8, radius=6.0)[0], name="spots")
+    dock = make_live_dock()
+    dock.panel.train.click()  # which loads PyTorch where nothing has yet
+    qtbot.waitUntil(lambda: dock.live._gaze._looked != (), timeout=WAIT)
+    looked = dock.live._gaze._looked
+    dock.runner.kind = "predict"
+    dock.image_chooser.choose(viewer.add_image(spots((48, 48), count=4, radius=6.0)[0], name="others"))
+    dock.update_image()
+    qtbot.wait(500)
+    assert dock.live._gaze._looked == looked
+    dock.runner.kind = ""
+    qtbot.waitUntil(lambda: dock.live._gaze._looked != looked, timeout=WAIT)
+    assert do.messages() == []
+
+
 def test_undo_during_a_training_is_answered(live: SegmentDock, qtbot: QtBot, do: Any) -> None:
     answered(live, qtbot)
     train(live, qtbot)

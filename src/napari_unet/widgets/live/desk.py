@@ -263,8 +263,10 @@ class LiveDesk(QObject):
                 self._feed.update(image, self.dock.read_image(image))
                 self._targets.forget_images()
             self._turn = (self._turn + 1) % _FEED_TURNS
-            is_asked = self._learner.is_solved or self.dock.desk.painted
-            (self._gaze.follow if is_asked else self._gaze.look_ahead)(image, self._learner)
+            if self._learner.is_solved or self.dock.desk.painted:
+                self._gaze.follow(image, self._learner)
+            elif self.runner.kind != "predict":  # which has the cores to itself
+                self._gaze.look_ahead(image, self._learner)
             if self._note and (self.training or self.dock.desk.painted):
                 self.dock.message.note(self._note)
                 self._note = ""
