@@ -52,8 +52,13 @@ def look_at(dock: SegmentDock, qtbot: QtBot, y: float, x: float) -> tuple[slice,
     viewer: Any = dock.viewer
     viewer.scene.camera.zoom = 1
     viewer.scene.camera.center = (0, y, x)
-    qtbot.wait(100)
-    return visible_box(viewer, viewer.layers["slide"], dock.source)  # type: ignore[arg-type]
+    seen: tuple[slice, ...] = ()
+    for _ in range(50):  # until the window has its final size
+        qtbot.wait(150)
+        before, seen = seen, visible_box(viewer, viewer.layers["slide"], dock.source)  # type: ignore[arg-type]
+        if before == seen:
+            break
+    return seen
 
 
 def test_the_view_comes_first_and_the_prediction_follows_the_look(
