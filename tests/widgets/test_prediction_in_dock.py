@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -201,6 +202,7 @@ def test_a_full_disk_is_one_message_and_what_is_done_stays(
     assert do.result_of(viewer, "areas").data.all()
 
 
+@pytest.mark.timed
 def test_closing_the_dock_keeps_what_is_done_and_a_new_dock_completes_it(
     viewer: ViewerModel,
     dock: SegmentDock,
@@ -210,9 +212,10 @@ def test_closing_the_dock_keeps_what_is_done_and_a_new_dock_completes_it(
     do: Any,
 ) -> None:
     predict_some(dock, tiles, qtbot, 5)
-    model = dock.runner.model
+    model, began = dock.runner.model, time.monotonic()
     dock.close_dock()
-    qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=30_000)
+    qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=5000)
+    assert time.monotonic() - began < 1
     result = do.result_of(viewer, "areas")
     assert np.count_nonzero(result.data) == 5 * TILE**2
 
