@@ -60,7 +60,8 @@ class ClassRemoval:
 
     def __init__(self, classes: ClassList, notes: ImageNotes, desk: PaintDesk, message: MessageLine) -> None:
         self.classes, self.notes, self.desk, self.message = classes, notes, desk, message
-        self._job: Job | None = None
+        self._job: Job | None = None  # until the class is off the list
+        self._erased: _Removed | None = None
         self._removed: list[_Removed] = []
         classes.on_remove = self.remove
 
@@ -82,11 +83,12 @@ class ClassRemoval:
         """Follow nothing any more."""
         if self._job is not None:
             self._job.abort()
+        self._erased = None
         for removed in list(self._removed):
             self._forget(removed)
 
     def _on_finished(self) -> None:
-        self._job = None
+        QTimer.singleShot(0, self._take_off_list)  # once it is seen that the strokes are gone
 
     def _erase(self, index: int, layers: Sequence[Labels], found: list[Indices]) -> None:
         entry = self.classes.table.entries[index]
@@ -100,9 +102,12 @@ class ClassRemoval:
                     )
             for layer, places in strokes:
                 layer.data_setitem(places, 0)
-            QTimer.singleShot(0, partial(self._take_off_list, _Removed(index, entry, strokes)))  # once strokes are seen
+            self._erased = _Removed(index, entry, strokes)
 
-    def _take_off_list(self, removed: _Removed) -> None:
+    def _take_off_list(self) -> None:
+        removed, self._erased, self._job = self._erased, None, None
+        if removed is None:
+            return
         with self.message.reporting("Removing the class"):
             self.classes.remove(removed.index)
             self.desk.painted.discard(removed.index + 1)
