@@ -95,5 +95,22 @@ def test_it_is_written_beside_the_result_and_measured_where_it_is_missing(
     assert not dock.panel.spot.uncertainty.isChecked()
 
 
+def test_without_its_layer_it_is_measured_no_further(
+    dock: SegmentDock, viewer: ViewerModel, tmp_path: Path, qtbot: QtBot, do: Any
+) -> None:
+    show(dock, "disagreement")
+    dock.panel.predict.click()
+    qtbot.waitUntil(lambda: dock.panel.status.text().startswith("measuring the uncertainty, 1"), timeout=60_000)
+    viewer.layers.remove(layer_of(viewer, "disagreement"))
+    do.wait(dock)
+    (path,) = tmp_path.rglob("*.zarr")
+    store = TileStore.open(path)
+    lacking = [store.lacks_uncertainty((row, column), "disagreement") for row in range(3) for column in range(3)]
+    assert 0 < sum(lacking) < 9
+    assert f"saved as {path.name}" in dock.panel.status.text()
+    assert viewer.layers["areas on disk: slide"].visible
+    assert do.messages() == []
+
+
 def _file(path: Path, index: tuple[int, int]) -> Path:
     return path / "uncertainty" / "disagreement" / "0" / "c" / str(index[0]) / str(index[1])

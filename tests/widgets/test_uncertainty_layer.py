@@ -129,6 +129,27 @@ def test_stop_keeps_what_is_measured_and_predict_goes_on(
     assert (layer.data > 0).mean() > 0.99
 
 
+def test_without_its_layer_it_is_measured_no_further(
+    viewer: ViewerModel, make_dock: Callable[[], SegmentDock], do: Any, qtbot: QtBot, rng: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from napari_unet.models import uncertainty as module
+
+    monkeypatch.setattr(module, "_FIRST_PIXELS", 1)
+    monkeypatch.setattr(module, "_PIXELS", 1)
+    viewer.add_image(rng.random((160, 160)).astype(np.float32), name="image")
+    dock = ready(make_dock())
+    choose(dock, "disagreement")
+    dock.panel.predict.click()
+    qtbot.waitUntil(lambda: "measuring the uncertainty" in dock.panel.status.text(), timeout=WAIT)
+    layer = layer_of(viewer, "disagreement")
+    viewer.layers.remove(layer)
+    do.wait(dock)
+    assert (layer.data == 0).mean() > 0.1
+    assert (viewer.layers["areas: image"].data > 0).all()
+    assert do.messages() == []
+
+
 def test_removing_the_layer_takes_the_tick_away(
     viewer: ViewerModel, make_dock: Callable[[], SegmentDock], do: Any, rng: np.random.Generator
 ) -> None:

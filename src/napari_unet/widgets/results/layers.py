@@ -309,6 +309,8 @@ class ResultLayers:
     def draw(self) -> None:
         """Have the layers drawn if something was written since the last call."""
         boxes, self._new = self._new, []
+        if self.uncertainty is not None and self.uncertainty.layer not in self.viewer.layers:
+            self.uncertainty.target.array.close()  # it is measured no further
         if self.uncertainty is not None and self._new_uncertainty:
             self._new_uncertainty = False
             self._written.add(self.uncertainty.layer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -69,6 +70,8 @@ class StoreRequest:
         Of the uncertainty that is stored, too; None: of none.
     held : HeldPixels or None
         What the correction tools painted, which the result agrees with as it is when the prediction begins.
+    unmeasured : threading.Event
+        Set when the uncertainty is wanted no longer: what is not measured yet is left out.
     """
 
     source: ImageSource
@@ -82,6 +85,7 @@ class StoreRequest:
     probabilities: bool = False
     measure: Measure | None = None
     held: HeldPixels | None = None
+    unmeasured: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +186,7 @@ def _measure(request: StoreRequest, path: Path, measure: Measure, should_stop: S
     adapter = Adapter(request.model, request.config.device, cache=FeatureCache(_CACHE_BYTES))
     for part in measure_stored(
         adapter, request.source.array, TileStore.open(path), measure,
-        focus=request.look.focus, should_stop=should_stop,
+        focus=request.look.focus, should_stop=lambda: should_stop() or request.unmeasured.is_set(),
     ):  # fmt: skip
         yield UncertaintyReady.of(part, layout, began)
 

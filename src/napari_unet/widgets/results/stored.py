@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -85,7 +86,10 @@ def stored_prediction(
         held=held,
     )
     names, task = model.config.classes, panel.task.value
-    shown = StoredLayer(viewer, image, source, task=task, names=names, colours=colours, measure=request.measure)
+    shown = StoredLayer(
+        viewer, image, source, task=task, names=names, colours=colours, measure=request.measure,
+        unmeasured=request.unmeasured,
+    )  # fmt: skip
     return request, shown
 
 
@@ -137,6 +141,8 @@ class StoredLayer:
         Of the classes.
     measure : {"entropy", "disagreement"} or None
         Of the uncertainty that is shown.
+    unmeasured : threading.Event or None
+        Is set when the layer of the uncertainty is taken out of the window, so that it is measured no further.
 
     Attributes
     ----------
@@ -150,13 +156,14 @@ class StoredLayer:
 
     def __init__(
         self, viewer: ViewerModel, image: Image, source: ImageSource, *, task: str, names: Sequence[str],
-        colours: Sequence[str], measure: Measure | None = None,
+        colours: Sequence[str], measure: Measure | None = None, unmeasured: threading.Event | None = None,
     ) -> None:  # fmt: skip
         self.viewer, self.image, self.source, self.task = viewer, image, source, task
         self.names, self.colours, self.measure = names, colours, measure
         self.labels: Labels | None = None
         self.probabilities: list[Image] = []
         self.uncertainty: Image | None = None
+        self._unmeasured = unmeasured or threading.Event()
         self._shown: list[tuple[Layer, StoredLevels]] = []
         self._new: list[Box] = []
         self._measured: list[Box] = []
@@ -211,6 +218,8 @@ class StoredLayer:
 
     def draw(self) -> None:
         """Have those layers drawn of which something was written since the last call."""
+        if self.uncertainty is not None and self.uncertainty not in self.viewer.layers:
+            self._unmeasured.set()
         new, measured = self._new, self._measured
         self._new, self._measured = [], []
         for layer, levels in self._shown:

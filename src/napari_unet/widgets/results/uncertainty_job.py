@@ -71,7 +71,7 @@ def _measure(request: PredictRequest, target: UncertaintyTarget, should_stop: St
         region=request.region,
         focus=request.look.focus,
         skip=is_done,
-        should_stop=should_stop,
+        should_stop=lambda: should_stop() or target.array.is_closed,
     ):
         target.write(part.box, part.uncertainty)
         yield UncertaintyReady.of(part, layout, began)
