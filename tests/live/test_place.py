@@ -105,7 +105,8 @@ def test_a_better_network_is_shown_with_its_place(monkeypatch: pytest.MonkeyPatc
     assert place_of(model.network) is not None
     found = nu.predict(model, sample.image, config=nu.PredictConfig(device="cpu"))[1] > 0.5
     assert (found == organ(SHAPE)[2]).mean() > 0.85
-    assert course_of(learner).can_take(learner._answers.network_to_train())
+    course = course_of(learner)
+    assert course.can_take(course._frames, learner._answers.network_to_train())
 
 
 def test_it_counts_only_on_the_features_of_a_better_network(monkeypatch: pytest.MonkeyPatch) -> None:

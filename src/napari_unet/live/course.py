@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from napari_unet.data.crops import tell_place
-from napari_unet.learn.anchor import mostly_unpainted
+from napari_unet.learn.anchor import mostly_unpainted, random_weights
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.crop_plan import CropPlan, plan_crops, plan_with_less
 from napari_unet.learn.scoring import Scorer
@@ -29,6 +29,9 @@ __all__ = ["Course"]
 
 class Course:
     """One network in training: it goes on from its present weights whenever the strokes change.
+
+    Where most is painted, starting weights give way to random ones, as in `napari_unet.fit`: what was solved from the
+    strokes is then only the score to reach.
 
     Parameters
     ----------
@@ -59,17 +62,21 @@ class Course:
         self._divisor = int(model.network.divisor)  # type: ignore[arg-type]
         shapes = [frame.reader.layout.frame_shape for frame in frames.train]
         largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
-        form = model.closed_form if mostly_unpainted(frames.train) and config.hold_on > 0 else None
+        sparse = mostly_unpainted(frames.train)
+        form = model.closed_form if sparse and config.hold_on > 0 else None
         free = free_memory(device.torch_device)
         self.plan: CropPlan = plan_crops(config, model.network, largest, device, free, wide=form is not None)
-        self._begins_solved = model.closed_form is not None
+        can_do = model.closed_form is not None  # something already, without training
+        anew = can_do and not (sparse or model.history.get("steps") or config.freeze_encoder) and bool(frames.score)
+        self._begins_solved = can_do and not anew
+        first = random_weights(model.config, config.seed) if anew else start if can_do else model.network
         self._frames = frames
         network = cast("SegmentationNetwork", model.network)
         self._place_may_count = config.place_may_count and network.takes_place  # in what is solved after any change
-        self._place_is_trained = _place(start if self._begins_solved else model.network) is not None
+        self._place_is_trained = _place(first) is not None
         self.trainer = Trainer(model.network, self._sampler(), config, self.plan.batch, device, form=form)
-        if self._begins_solved:
-            self.trainer.begin_at(device.place(copy.deepcopy(start)).eval())
+        if can_do:
+            self.trainer.begin_at(device.place(copy.deepcopy(first)).eval(), anew=anew)
         self.scorer = self._scorer()
 
     def _sampler(self) -> RecentSampler:
@@ -83,9 +90,16 @@ class Course:
         frames = tell_place(self._frames.score) if self._place_may_count else self._frames.score
         return Scorer(frames, self.plan.crop, self.plan.reach, self._classes, self.device)
 
-    def can_take(self, start: nn.Module) -> bool:
-        """Whether the training can go on from its weights: not if the place begins or ceases to count."""
-        return not self._begins_solved or self._place_is_trained == (_place(start) is not None)
+    def can_take(self, frames: TrainingFrames, start: nn.Module) -> bool:
+        """Whether the training can go on from its weights.
+
+        It can't if the place begins or ceases to count, or if so much is painted now that there is nothing left of
+        what it held on to.
+        """
+        if not self._begins_solved:
+            return True
+        held = self.trainer.anchor is None or mostly_unpainted(frames.train)
+        return held and self._place_is_trained == (_place(start) is not None)
 
     def take(self, frames: TrainingFrames, start: nn.Module) -> None:
         """Go on with other strokes; where it holds on to something, then to the answer that they gave."""

@@ -167,7 +167,7 @@ class Schooling:
         yield
         start = answers.network_to_train()
         device = choose_device(str(answers.adapter.device.torch_device), precision=self.config.precision)
-        if self.course is None or not self.course.can_take(start):
+        if self.course is None or not self.course.can_take(frames, start):
             model = answers.copy_model("network")
             self.course = Course(model, start, frames, self.config, device)
         else:
