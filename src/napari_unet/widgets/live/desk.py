@@ -21,6 +21,7 @@ from napari_unet.widgets.live.target import LiveTargets
 from napari_unet.widgets.live.waiting import Waiting
 from napari_unet.widgets.live.work import LearnerReady, LiveMail, ModelNow, RestPiece, ViewWritten, learn
 from napari_unet.widgets.parts.worker import Job
+from napari_unet.widgets.results.one_shown import show_answer
 from napari_unet.widgets.results.predict_job import PieceReady, PredictSummary
 from napari_unet.widgets.results.uncertainty_job import UncertaintyReady
 from napari_unet.widgets.training.status import TrainingStatus
@@ -201,7 +202,7 @@ class LiveDesk(QObject):
                 partial(learn, request, self._mail),
                 on_event=self._on_event,
                 on_error=self._on_error,
-                on_finished=self._on_finished,
+                on_finished=self._put_away,
             )
             self._timer.start()
             self.runner.pauses.hold("live")
@@ -222,9 +223,6 @@ class LiveDesk(QObject):
     def _on_error(self, error: Exception) -> None:
         self._failed_with = self._made_for
         self.dock.message.failure(error, "Learning")
-
-    def _on_finished(self) -> None:
-        self._put_away()
 
     def _put_away(self) -> None:
         self._let_go()
@@ -338,6 +336,7 @@ class LiveDesk(QObject):
         self._problems.go_well("strokes", "answer")
         if self.answer is None or self.answer.change != event.change:
             self.resting = ""  # a change wakes the training
+            show_answer(self.dock.viewer.layers, target.image)
         self.answer = ShownAnswer(str(event.key), event.source, event.change, event.step, time.perf_counter())
         self._show()
         self._tell_found("")

@@ -21,6 +21,7 @@ from napari_unet.widgets.parts.layer_tools import alignment_of, find_marked, giv
 from napari_unet.widgets.parts.source import ImageSource
 from napari_unet.widgets.results.held import HeldPixels
 from napari_unet.widgets.results.layers import add_below_active, probability_look, result_colormap, result_name
+from napari_unet.widgets.results.one_shown import show_result
 from napari_unet.widgets.results.predict_job import PieceReady
 from napari_unet.widgets.results.store_job import StoreOpened, StoreRequest, describe_space
 from napari_unet.widgets.results.stored_levels import StoredLevels
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from napari_unet.models.model import Model
     from napari_unet.predict.uncertainty import Measure
 
-__all__ = ["StoredLayer", "goes_to_disk", "stored_path", "stored_prediction", "tell_space"]
+__all__ = ["StoredLayer", "goes_to_disk", "stored_labels", "stored_path", "stored_prediction", "tell_space"]
 
 _PATH = "napari-unet store"
 
@@ -107,8 +108,13 @@ def tell_space(panel: SegmentPanel, image: Image, source: ImageSource, classes: 
 
 def stored_path(viewer: ViewerModel, image: Image, task: str) -> Path | None:
     """Return where the result of an image is on the disk, as far as a layer shows it."""
-    layer = find_marked(viewer.layers, f"stored {result_name(task)}", image)
+    layer = stored_labels(viewer, image, task)
     return None if layer is None or _PATH not in layer.metadata else Path(layer.metadata[_PATH])
+
+
+def stored_labels(viewer: ViewerModel, image: Image, task: str) -> Layer | None:
+    """Return the layer that shows the result of an image on the disk."""
+    return find_marked(viewer.layers, f"stored {result_name(task)}", image)
 
 
 def _image_path(image: Image) -> Path | None:
@@ -192,6 +198,7 @@ class StoredLayer:
             if known.metadata.get(_PATH) == str(event.path):
                 self.labels = known
                 self._shown.append((known, event.levels.behind(known.data)))
+                show_result(self.viewer.layers, self.image, stored=True)
                 return
             known.visible = False
             give_away(known)
@@ -209,6 +216,7 @@ class StoredLayer:
         self._shown.append((self.labels, event.levels))
         mark_layer(self.labels, role, self.image)
         add_below_active(self.viewer, self.labels)
+        show_result(self.viewer.layers, self.image, stored=True)
 
     def note(self, piece: PieceReady) -> None:
         """Note that a piece was written; `draw` shows it."""

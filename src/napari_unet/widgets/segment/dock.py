@@ -35,6 +35,7 @@ from napari_unet.widgets.results.layers import (
     ensure_result_layer,
     usable_as_source,
 )
+from napari_unet.widgets.results.one_shown import show_result
 from napari_unet.widgets.results.stored import goes_to_disk, stored_prediction, tell_space
 from napari_unet.widgets.results.view_region import Look, choose_region, extents_for
 from napari_unet.widgets.segment.next_step import next_step
@@ -332,6 +333,7 @@ class SegmentDock(ScrollingDock):
         probabilities = self.probability_layers(image, source, model.config.classes)
         uncertainty = self.tools.uncertainty_layer(image, source, self.panel.spot.shown_measure)
         layers = ResultLayers(self.viewer, labels, probabilities, uncertainty)
+        show_result(self.viewer.layers, image, stored=False)
         return predict_request(self.panel, source, model, look, region, layers, join=join, held=held), layers
 
     def take_model(self, model: Model) -> None:

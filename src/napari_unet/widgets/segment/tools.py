@@ -17,10 +17,12 @@ from napari_unet.widgets.parts.source import ImageSource
 from napari_unet.widgets.results.layers import (
     UncertaintyLayer,
     ensure_uncertainty_layer,
+    filled_positions,
     find_result_layer,
     shows_uncertainty,
 )
-from napari_unet.widgets.results.stored import goes_to_disk, stored_path, tell_space
+from napari_unet.widgets.results.one_shown import is_put_aside, show_answer, show_what_was_below
+from napari_unet.widgets.results.stored import goes_to_disk, stored_labels, stored_path, tell_space
 from napari_unet.widgets.segment.requests import NO_IMAGE, choose_extent, default_threads
 from napari_unet.widgets.segment.window_config import WindowConfig
 
@@ -70,7 +72,7 @@ class SegmentTools:
         self.removal.close()
 
     def correction_target(self) -> CorrectionTarget:
-        """Return what the correction tools work on.
+        """Return what the correction tools work on, and have it shown.
 
         Raises
         ------
@@ -83,7 +85,10 @@ class SegmentTools:
             raise InputError(f"'{strokes.name}' is read as a ground truth, not as strokes: correct it with the brush.")
         if strokes.multiscale:
             raise InputError(f"The layer '{strokes.name}' is multiscale and can't be painted on; choose another.")
-        return CorrectionTarget(image, strokes, self._result(), source.layout, dock.task, dock.desk.highest_label)
+        result = self._result()
+        if result is not None and filled_positions(result):
+            show_answer(dock.viewer.layers, image)  # that on the disk can't be corrected
+        return CorrectionTarget(image, strokes, result, source.layout, dock.task, dock.desk.highest_label)
 
     def strokes_corrected(self, strokes: Labels, labels: npt.NDArray[Any]) -> None:
         """Take note of the labels that a correction painted."""
@@ -129,10 +134,11 @@ class SegmentTools:
                 self.dock.message.note(tell_space(panel, image, source, len(self.dock.class_names())))
 
     def _on_layer_removed(self, event: Any) -> None:
-        """Show the uncertainty no more when its layer was removed."""
+        """Show the uncertainty no more when its layer was removed, and what was hidden for the sake of a layer."""
         spot = self.dock.panel.spot
         if shows_uncertainty(event.value, spot.shown_measure):
             spot.uncertainty.setChecked(False)
+        show_what_was_below(self.dock.viewer.layers, event.value)
 
     def _painted(self) -> tuple[Image, Labels, ImageSource]:
         dock = self.dock
@@ -145,7 +151,9 @@ class SegmentTools:
 
     def toggle_result(self) -> None:
         """Show or hide the result of the image."""
-        result = self._result()
+        result, dock = self._result(), self.dock
+        if result is not None and is_put_aside(result) and dock.image is not None:
+            result = stored_labels(dock.viewer, dock.image, dock.task) or result
         if result is not None:
             result.visible = not result.visible
 
