@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -132,6 +133,25 @@ def test_stopping_ends_it_before_the_next_tile(
     assert last.stopped
     assert (last.done, last.total) == (after, 9)
     assert sum(isinstance(event, TilePredicted) for event in listed) == after
+
+
+def test_what_computes_is_asked_whether_it_may_go_on(
+    make_model: MakeModel, rng: np.random.Generator, anywhere: None
+) -> None:
+    listed: list[PredictEvent] = []
+    asked: set[str] = set()
+
+    def may_go_on() -> bool:
+        asked.add(threading.current_thread().name)
+        return len(listed) < 4
+
+    for event in predict_tiles(make_model(), rng.random((64, 64)), "YX", PLAIN, may_go_on=may_go_on):
+        listed.append(event)
+    last = listed[-1]
+    assert isinstance(last, PredictFinished)
+    assert last.stopped
+    assert 3 <= last.done < last.total == 16
+    assert len(asked) == 1
 
 
 def test_a_listener_may_leave_at_any_time_and_begin_anew(

@@ -11,9 +11,11 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_unet.nets import allocator
-from napari_unet.widgets.live import work
+from napari_unet.widgets.live import right_of_way, work
 from napari_unet.widgets.live.hand import Hand
+from napari_unet.widgets.live.right_of_way import RightOfWay
 from napari_unet.widgets.live.work import LiveMail, _Work
+from napari_unet.widgets.results.predict_job import PredictSummary
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_nothing_is_left_in_the_viewer(viewer: ViewerModel) -> None:
 
 
 @pytest.mark.parametrize("moves", [True, False])
-def test_learning_waits_for_the_hand_for_a_second_at_most(moves: bool) -> None:
+def test_learning_waits_for_the_hand(moves: bool) -> None:
     steps: list[float] = []
     stop = threading.Event()
 
@@ -71,7 +73,35 @@ def test_learning_waits_for_the_hand_for_a_second_at_most(moves: bool) -> None:
     began = time.monotonic()
     list(working.run())
     assert len(steps) == 3
-    assert (time.monotonic() - began > 2.5) == moves
+    assert (time.monotonic() - began > 0.9) == moves
+
+
+def test_a_hand_that_does_not_rest_leaves_some_time_to_the_learning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(right_of_way, "_LONGEST_WAIT", 0.3)
+    way = RightOfWay(lambda: True, lambda: False)
+    waited = []
+    for _ in range(3):
+        began = time.monotonic()
+        way.give()
+        waited.append(time.monotonic() - began)
+        if len(waited) == 2:
+            time.sleep(0.3)
+    assert waited[0] > 0.25
+    assert waited[1] < 0.1
+    assert waited[2] > 0.25
+
+
+def test_what_is_painted_ends_the_prediction_of_the_rest() -> None:
+    mail = LiveMail()
+    working = _Work(SimpleNamespace(), mail, lambda: False)  # type: ignore[arg-type]
+    working._rest = iter([PredictSummary("of strokes before"), PredictSummary("of strokes before")])
+    assert working._rest_may_go_on()
+    assert [event.text for event in working._go_on_with_rest()] == ["of strokes before"]
+    mail.strokes += 1
+    assert not working._rest_may_go_on()
+    assert list(working._go_on_with_rest()) == []
+    assert working._rest is None
+    assert not working._rest_is_due()
 
 
 @pytest.mark.parametrize("rests", [True, False])

@@ -44,6 +44,8 @@ class Pipeline(Generic[Work, Block, Result]):
         What comes second; it may call `check` to give up early.
     should_stop : callable
         Asked while there is something to wait for, in the thread that calls `get`.
+    may_go_on : callable or None
+        Asked by `check`, in the thread that computes: it may wait there, and False gives all up; None: it may.
     inline : bool
         Whether to compute in the thread that calls `get`. In the main thread a CPU's memory is reused best (see
         `napari_unet.nets.allocator`), which is worth more there than the overlap.
@@ -67,7 +69,9 @@ class Pipeline(Generic[Work, Block, Result]):
         should_stop: Callable[[], bool],
         inline: bool,
         depth: int = 2,
+        may_go_on: Callable[[], bool] | None = None,
     ) -> None:
+        self._may_go_on = may_go_on
         self._read, self._compute, self._should_stop, self._inline = read, compute, should_stop, inline
         self.depth = depth
         self._given_up = threading.Event()
@@ -135,6 +139,8 @@ class Pipeline(Generic[Work, Block, Result]):
     def check(self) -> None:
         """Raise `Stopped` if what is being computed is not wanted any more."""
         if self._given_up.is_set() or (self._inline and self._should_stop()):
+            raise Stopped
+        if self._may_go_on is not None and not self._may_go_on():
             raise Stopped
 
     def _begin(self, work: Work) -> Block:

@@ -103,6 +103,7 @@ def predict_tiles(
     intensity: IntensityRange | None = None,
     blended: bool = True,
     should_stop: Callable[[], bool] | None = None,
+    may_go_on: Callable[[], bool] | None = None,
 ) -> Iterator[PredictEvent]:
     """Predict tile by tile; see `predict`.
 
@@ -128,6 +129,9 @@ def predict_tiles(
     should_stop : callable or None
         Asked before each tile and ten times a second while one is waited for. True ends the prediction: in the main
         thread, or on a GPU, as soon as the network has done the tile that it is at; else within that tile.
+    may_go_on : callable or None
+        Asked before each operation of the network, on a GPU before each batch, in the thread that computes: it may wait
+        there, to leave the cores to others, and False ends the prediction on the way.
 
     Yields
     ------
@@ -137,7 +141,7 @@ def predict_tiles(
     Notes
     -----
     The next tiles are read, and outside of the main thread or on a GPU also computed, while the listener is busy with
-    one: up to four tiles are held in memory, or batches of small ones. All functions that are given are called in the
+    one: up to four tiles are held in memory, or batches of small ones. All functions but `may_go_on` are called in the
     thread of the listener. The model must stay as it is until the end.
     """
     layout = image_layout(model, image, axes)
@@ -155,12 +159,14 @@ def predict_tiles(
     )
     on_cpu = device.torch_device.type == "cpu"
     with keep_freed_memory() if on_cpu else nullcontext():
-        yield from _go_through(left, runner, began, should_stop or _go_on, inline=on_cpu and _in_main_thread())
+        inline = on_cpu and _in_main_thread()
+        yield from _go_through(left, runner, began, should_stop or _go_on, may_go_on, inline=inline)
 
 
 def _go_through(
-    left: PendingTiles, runner: TileRunner, began: float, should_stop: Callable[[], bool], *, inline: bool
-) -> Iterator[PredictEvent]:
+    left: PendingTiles, runner: TileRunner, began: float, should_stop: Callable[[], bool],
+    may_go_on: Callable[[], bool] | None, *, inline: bool,
+) -> Iterator[PredictEvent]:  # fmt: skip
     """Predict all that is left, a few tiles ahead of the listener."""
     done, total = 0, len(left)
 
@@ -172,7 +178,7 @@ def _go_through(
             return runner.compute(blocks, pipeline.check)
 
     waits_for_tile = inline or runner.device.torch_device.type != "cpu"
-    pipeline = Pipeline(runner.read, compute, should_stop=should_stop, inline=inline)
+    pipeline = Pipeline(runner.read, compute, should_stop=should_stop, inline=inline, may_go_on=may_go_on)
     with pipeline, suppress(Stopped):
         while done < total and not should_stop():
             _fill(pipeline, left, runner)

@@ -65,6 +65,8 @@ class Recorder:
         Called in the recorder's thread with a `RecorderEvent`.
     delay, retry : float
         Seconds to wait for further changes, and before a failed save is tried again.
+    in_thread : callable, optional
+        Called first in the recorder's thread, such as to let others go first.
     """
 
     def __init__(
@@ -74,10 +76,12 @@ class Recorder:
         *,
         delay: float = _DELAY_SECONDS,
         retry: float = _RETRY_SECONDS,
+        in_thread: Callable[[], None] | None = None,
     ) -> None:
         self.writer = writer
         self.on_event = on_event
         self._delay, self._retry = delay, retry
+        self._in_thread = in_thread or (lambda: None)
         self._lock = threading.Lock()
         self._state: SessionState | None = None
         self._touched: dict[str, list[Box] | None] = {}
@@ -147,6 +151,7 @@ class Recorder:
     # ---- in the recorder's thread
 
     def _run(self) -> None:
+        self._in_thread()
         young = idle = time.monotonic()
         again = 0.0
         while not self._is_over():

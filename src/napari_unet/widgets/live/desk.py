@@ -268,7 +268,7 @@ class LiveDesk(QObject):
             if self._note and (self.training or self.dock.desk.painted):
                 self.dock.message.note(self._note)
                 self._note = ""
-        if self.training and time.monotonic() - self._plotted > _PLOT_SECONDS:
+        if self.training and not self._hand.moves() and time.monotonic() - self._plotted > _PLOT_SECONDS:
             self._show()
 
     def _begin_anew(self) -> None:
@@ -285,6 +285,7 @@ class LiveDesk(QObject):
 
     def _on_strokes(self, box: Box | None) -> None:
         self._touch()
+        self._mail.strokes += 1
         self._gaze.focus = None if box is None else tuple((span.start + span.stop) / 2 for span in box)
         if self.training:
             self.runner.status.marks.append(time.monotonic() - self._began)

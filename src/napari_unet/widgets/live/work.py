@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari_unet.data.axes import Box
 from napari_unet.errors import InputError
 from napari_unet.widgets.annotate.annotation import interpret
+from napari_unet.widgets.live.right_of_way import RightOfWay
 from napari_unet.widgets.live.view_uncertainty import ViewUncertainty
 from napari_unet.widgets.parts.torch_loading import load_torch
 from napari_unet.widgets.parts.worker import StopCheck
@@ -35,7 +36,6 @@ _BETWEEN_TIDIES = 15.0  # seconds after which freed memory is given back
 _BETWEEN_RESTS = 10.0  # seconds, where only the network has become better
 _REST_TILE = 320  # pixels: so small that a stroke need not wait long for one
 _WAIT_SECONDS = 0.1
-_LONGEST_WAIT = 1.0  # seconds for which a hand that does not rest keeps the learning waiting
 
 _Result = TypeVar("_Result")
 
@@ -54,6 +54,8 @@ class LiveMail:
         Whether what is not in view is to be predicted in pauses.
     model_wanted : bool
         Whether the model is to be handed over now.
+    strokes : int
+        How often something was painted so far.
     hand_moves : callable
         Tells whether the person paints or moves the view at this moment.
     """
@@ -62,6 +64,7 @@ class LiveMail:
     touched: float = 0.0
     rest: bool = True
     model_wanted: bool = False
+    strokes: int = 0
     hand_moves: Callable[[], bool] = lambda: False
 
 
@@ -169,6 +172,7 @@ class _Work:
 
     def __init__(self, learner: LiveLearner, mail: LiveMail, should_stop: StopCheck) -> None:
         self.learner, self.mail, self.should_stop = learner, mail, should_stop
+        self._way = RightOfWay(mail.hand_moves, should_stop)
         self._uncertainty = ViewUncertainty(learner, self._is_called)
         self._labellers: dict[Hashable, tuple[PredictRequest, FrameLabeller]] = {}
         self._seen: Hashable = None  # the image that is looked at
@@ -176,14 +180,14 @@ class _Work:
         self._target: PredictRequest | None = None  # where its result goes
         self._version = self._done = (0, 0)
         self._rest: Iterator[Any] | None = None
-        self._rest_version = (0, 0)
+        self._rest_version, self._rest_strokes = (0, 0), 0
         self._rested_at = 0.0
         self._tidied_at = time.monotonic()
 
     def run(self) -> Iterator[Any]:
         """Go on until it should stop."""
         while not self.should_stop():
-            self._let_hand_go_first()
+            self._way.give()
             self._follow_target()
             for event in self.learner.step():
                 yield from self._trying("answer", self._take(event))
@@ -228,12 +232,6 @@ class _Work:
     def _is_called(self) -> bool:
         """Whether something is to be done that can't wait."""
         return self.should_stop() or self.learner.wait(0) or self.mail.hand_moves()
-
-    def _let_hand_go_first(self) -> None:
-        """Leave all cores to the drawing of what the person paints or moves."""
-        end = time.monotonic() + _LONGEST_WAIT
-        while self.mail.hand_moves() and time.monotonic() < end and not self.should_stop():
-            time.sleep(0.01)
 
     def _tidy(self) -> None:
         """Give freed memory back now and then, while the person's hand rests."""
@@ -297,9 +295,11 @@ class _Work:
             return False
         if self._rest is None:
             self._rest = self._begin_rest()
-        try:
-            event = next(self._rest)
-        except StopIteration:
+        event = next(self._rest, self)
+        if self._rest_is_outdated:
+            self._rest = None
+            return True
+        if event is self:
             self._rest, self._done, self._rested_at = None, self._rest_version, time.monotonic()
             if self._target is not None:
                 self._target.record.key = None  # what the person asks for later does not go on from there
@@ -320,12 +320,24 @@ class _Work:
 
     def _begin_rest(self) -> Iterator[Any]:
         request = self._target
-        self._rest_version = self._version
+        self._rest_version, self._rest_strokes = self._version, self.mail.strokes
         for handed in self._hand_over():
             yield handed
             if request is None or not self.mail.rest:
                 return
             tile = request.config.tile or (_REST_TILE if request.source.layout.ndim == 2 else None)
-            yield from predict(
-                replace(request, model=handed.model, config=replace(request.config, tile=tile)), self.should_stop
-            )
+            config = replace(request.config, tile=tile)
+            request = replace(request, model=handed.model, config=config, may_go_on=self._rest_may_go_on)
+            yield from predict(request, self._rest_should_stop)
+
+    @property
+    def _rest_is_outdated(self) -> bool:
+        """Whether something was painted since the prediction of the rest began, so that it has to begin anew."""
+        return self.mail.strokes != self._rest_strokes
+
+    def _rest_should_stop(self) -> bool:
+        return self.should_stop() or self._rest_is_outdated
+
+    def _rest_may_go_on(self) -> bool:
+        self._way.give()
+        return not self._rest_should_stop()

@@ -72,6 +72,8 @@ class PredictRequest:
         None: each slice has objects of its own.
     held : HeldPixels or None
         What the correction tools painted, which the result agrees with.
+    may_go_on : callable or None
+        See `napari_unet.predict.tiled.predict_tiles`.
     """
 
     source: ImageSource
@@ -88,6 +90,7 @@ class PredictRequest:
     uncertainty: UncertaintyTarget | None = None
     join: float | None = None
     held: HeldPixels | None = None
+    may_go_on: StopCheck | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,7 +100,7 @@ def predict_view_first(
         return predict_tiles(
             model, request.source.array, layout.axes, replace(request.config, tile=tile),
             region=region, from_region=True, focus=request.look.focus, skip=is_done, intensity=intensity,
-            should_stop=stop,
+            should_stop=stop, may_go_on=request.may_go_on,
         )  # fmt: skip
 
     if request.config.tile is not None or layout.ndim != 2 or geometry.overlap:

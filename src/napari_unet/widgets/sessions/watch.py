@@ -21,6 +21,7 @@ from napari_unet.session.tiles import Box
 from napari_unet.session.writer import ModelToKeep, SessionState, SessionWriter, held_key
 from napari_unet.widgets.annotate.annotation import ROLE
 from napari_unet.widgets.parts.layer_tools import read_mark
+from napari_unet.widgets.parts.worker import let_window_go_first
 from napari_unet.widgets.sessions.layers import can_be_kept, describe_image, describe_strokes, painted_box
 from napari_unet.widgets.sessions.settings import autosave_wanted, read_settings
 
@@ -119,7 +120,8 @@ class SessionWatch:
         if self.recorder is None:
             if not state.document.strokes:
                 return
-            self.recorder = Recorder(SessionWriter(self.library.new_folder()), self.on_event)
+            writer = SessionWriter(self.library.new_folder())
+            self.recorder = Recorder(writer, self.on_event, in_thread=let_window_go_first)
         self.recorder.update(state)
 
     def look_soon(self) -> None:

@@ -1,0 +1,36 @@
+"""The person's hand goes first: while it moves, what computes beside the window leaves all cores to the drawing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+__all__ = ["RightOfWay"]
+
+_LONGEST_WAIT = 1.0  # seconds for which a hand that does not rest keeps the learning waiting
+_FREE_SECONDS = 0.25  # which it then has, before it waits again
+_LOOK_SECONDS = 0.01
+
+
+class RightOfWay:
+    """Is asked before each part of the work, in any thread, and lets it wait.
+
+    Parameters
+    ----------
+    hand_moves : callable
+        Tells whether the person paints or moves the view at this moment.
+    should_stop : callable
+        Whether the work is to end, and so need not wait.
+    """
+
+    def __init__(self, hand_moves: Callable[[], bool], should_stop: Callable[[], bool]) -> None:
+        self._hand_moves, self._should_stop = hand_moves, should_stop
+        self._free_until = 0.0
+
+    def give(self) -> None:
+        """Wait while the hand moves, but not for ever: someone who drags the view about wants to see results, too."""
+        end = time.monotonic() + _LONGEST_WAIT
+        while self._hand_moves() and time.monotonic() > self._free_until and not self._should_stop():
+            if time.monotonic() > end:
+                self._free_until = time.monotonic() + _FREE_SECONDS
+            time.sleep(_LOOK_SECONDS)
