@@ -273,6 +273,32 @@ def test_an_exception_in_the_network_is_told_and_the_next_stroke_trains_again(
     assert of(events, StepTaken)
 
 
+@pytest.mark.parametrize("form", [None, ClosedForm()])
+def test_a_step_gives_way_and_is_taken_later(person: Person, form: ClosedForm | None) -> None:
+    rng, given, always = np.random.default_rng(0), [0], False
+
+    def gives_way() -> bool:
+        given[0] += (way := always or rng.random() < 0.001)
+        return bool(way)
+
+    model = nu.Model.create(nu.ModelConfig(features=4, depth=1))
+    model.closed_form = form
+    learner = LiveLearner(model, nu.TrainConfig(**QUICK), device="cpu", gives_way=gives_way)
+    painted(person, learner)
+    events = run(learner, until=took(8))  # type: ignore[arg-type]
+    assert [event.step for event in of(events, StepTaken)] == list(range(1, 9))
+    assert given[0] > 0
+    always = True
+    more = [event for _ in range(20) for event in learner.step()]
+    assert of(more, StepTaken) == []
+    person.paint(1)
+    learner.set_annotation("a", person.sample())
+    assert of(list(learner.step()), RegionAnswered)  # an answer does not
+    always = False
+    more += run(learner, until=took(12))  # type: ignore[arg-type]
+    assert not of(events + more, Problem)
+
+
 def test_out_of_memory_makes_steps_smaller_and_then_is_told(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     learner = make_learner()
     painted(person, learner)

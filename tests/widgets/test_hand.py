@@ -17,6 +17,8 @@ from napari_unet.widgets.live.right_of_way import RightOfWay
 from napari_unet.widgets.live.work import LiveMail, _Work
 from napari_unet.widgets.results.predict_job import PredictSummary
 
+NOBODY = RightOfWay(lambda: False, lambda: False)
+
 
 @pytest.fixture
 def hand(viewer: ViewerModel) -> Hand:
@@ -69,7 +71,7 @@ def test_learning_waits_for_the_hand(moves: bool) -> None:
         return ()
 
     learner = SimpleNamespace(step=step, idle=False, current_model=lambda: None)
-    working = _Work(learner, LiveMail(hand_moves=lambda: moves), stop.is_set)  # type: ignore[arg-type]
+    working = _Work(learner, LiveMail(), RightOfWay(lambda: moves, stop.is_set), stop.is_set)  # type: ignore[arg-type]
     began = time.monotonic()
     list(working.run())
     assert len(steps) == 3
@@ -91,9 +93,24 @@ def test_a_hand_that_does_not_rest_leaves_some_time_to_the_learning(monkeypatch:
     assert waited[2] > 0.25
 
 
+def test_what_began_just_before_the_hand_moved_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    moves = False
+    way = RightOfWay(lambda: moves, lambda: False)
+    way.give()
+    assert not way.is_wanted()
+    moves = True
+    assert way.is_wanted()
+    monkeypatch.setattr(right_of_way, "_LONGEST_LOSS", 0.0)
+    assert not way.is_wanted()  # too much would be lost
+    monkeypatch.undo()
+    monkeypatch.setattr(right_of_way, "_LONGEST_WAIT", 0.1)
+    way.give()
+    assert not way.is_wanted()  # its turn has come though the hand moves
+
+
 def test_what_is_painted_ends_the_prediction_of_the_rest() -> None:
     mail = LiveMail()
-    working = _Work(SimpleNamespace(), mail, lambda: False)  # type: ignore[arg-type]
+    working = _Work(SimpleNamespace(), mail, NOBODY, lambda: False)  # type: ignore[arg-type]
     working._rest = iter([PredictSummary("of strokes before"), PredictSummary("of strokes before")])
     assert working._rest_may_go_on()
     assert [event.text for event in working._go_on_with_rest()] == ["of strokes before"]
@@ -112,5 +129,5 @@ def test_freed_memory_is_given_back_while_the_hand_rests(rests: bool, monkeypatc
     answers = iter([False, True])
     learner = SimpleNamespace(step=lambda: (), idle=False, current_model=lambda: None)
     mail = LiveMail(touched=time.monotonic() - (60 if rests else 0))
-    list(_Work(learner, mail, lambda: next(answers, True)).run())  # type: ignore[arg-type]
+    list(_Work(learner, mail, NOBODY, lambda: next(answers, True)).run())  # type: ignore[arg-type]
     assert len(given) == rests

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from typing import Any
@@ -26,6 +26,7 @@ from napari_unet.learn.optimizer_state import optimizer_state, optimizer_tensors
 from napari_unet.learn.solved_in_training import SolvedInTraining
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
+from napari_unet.nets.interrupt import ask_before_gradients, asked_before_operations
 
 __all__ = ["Trainer", "TrainerState"]
 
@@ -105,6 +106,7 @@ class Trainer:
         }
         self._loss_settings["reduce"] = processes.sum
         self.loss = math.nan
+        self.check: Callable[[], None] | None = None  # called before operations of a step; raises to give it up
         self._first_rate = _RATE
         self._rate = 1.0
         self._recoveries = 0
@@ -154,7 +156,9 @@ class Trainer:
             loss = loss + self.processes.sum(apart) / self.processes.size
         yield
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        scaled = self.scaler.scale(loss)
+        ask_before_gradients(scaled, self.check)
+        scaled.backward()
         self.scaler.unscale_(self.optimizer)
         length = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.scaler.step(self.optimizer)
@@ -169,7 +173,7 @@ class Trainer:
         self, image: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return all logits, the inner ones under deep supervision too, and the loss of the painted crops."""
-        with self._private_random(), self.device.autocast():
+        with self._private_random(), self.device.autocast(), asked_before_operations(self.check):
             deep = self.network.config.deep_supervision  # type: ignore[union-attr]
             everywhere = list(self._forward(image, auxiliary=True)) if deep else [self._forward(image)]
         results = [result[: len(classes)] for result in everywhere]
@@ -182,10 +186,10 @@ class Trainer:
         self, anchor: Anchor, image: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor
     ) -> Generator[None, None, tuple[list[torch.Tensor], torch.Tensor]]:
         """Return the logits and the loss of a training that holds on to its start; a pause before the long part."""
-        with self.device.autocast():
+        with self.device.autocast(), asked_before_operations(self.check):
             asked = anchor.ask(image[: len(classes)])
         yield
-        with self._private_random(), self.device.autocast():
+        with self._private_random(), self.device.autocast(), asked_before_operations(self.check):
             everywhere, solved, known = self._forward(image, classes, weights)
         own, size = everywhere[: len(classes)], solved.shape[2:]
         classes, weights = center_crop(classes, size), center_crop(weights, size)

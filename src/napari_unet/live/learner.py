@@ -65,6 +65,8 @@ class LiveLearner:
         Memory for remembered features; twice as much while a better network's replace them.
     read_strokes : callable or None
         Is given the labels painted on a frame and returns them in the annotation encoding; None: they have it.
+    gives_way : callable or None
+        Asked while a training step is computed on a CPU: True gives it up, to be taken anew later.
 
     Attributes
     ----------
@@ -94,6 +96,7 @@ class LiveLearner:
     def __init__(
         self, model: Model, config: TrainConfig | None = None, *, device: str = "auto",
         feature_bytes: int = _FEATURE_BYTES, read_strokes: ReadStrokes | None = None,
+        gives_way: Callable[[], bool] | None = None,
     ) -> None:  # fmt: skip
         self.config = config or TrainConfig()
         self.curves = Curves()
@@ -112,7 +115,8 @@ class LiveLearner:
         self._answers.model.task = self.config.task
         self._wanted = False
         self._behind = False  # whether the closed form scored clearly less than the network when both were scored last
-        self._schooling = Schooling(self.config, self.curves, steps_before=int(model.history.get("steps") or 0))
+        steps = int(model.history.get("steps") or 0)
+        self._schooling = Schooling(self.config, self.curves, steps_before=steps, gives_way=gives_way)
         self._work: Generator[None, None, None] | None = None
         self._completing: Generator[None, None, None] | None = None  # the work that is part of an answer
 

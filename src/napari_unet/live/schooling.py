@@ -39,6 +39,8 @@ class Schooling:
         Gets losses and scores.
     steps_before : int
         Steps that the model was trained for already.
+    gives_way : callable or None
+        See `napari_unet.live.learner.LiveLearner`.
 
     Attributes
     ----------
@@ -56,7 +58,10 @@ class Schooling:
         Whether it was said that there is nothing to do.
     """
 
-    def __init__(self, config: TrainConfig, curves: Curves, *, steps_before: int = 0) -> None:
+    def __init__(
+        self, config: TrainConfig, curves: Curves, *, steps_before: int = 0, gives_way: Callable[[], bool] | None = None
+    ) -> None:
+        self._gives_way = gives_way
         self.config, self.curves = config, curves
         self._steps_before = steps_before
         self.steps = 0
@@ -170,6 +175,8 @@ class Schooling:
         if self.course is None or not self.course.can_take(frames, start):
             model = answers.copy_model("network")
             self.course = Course(model, start, frames, self.config, device)
+            if self._gives_way is not None and device.torch_device.type == "cpu":
+                self.course.trainer.check = partial(_check, self._gives_way)
         else:
             self.course.take(frames, start)
         self._taken = True
@@ -212,13 +219,15 @@ class Schooling:
         self._news.append(partial(Scored, source=source, score=score, best=best))
 
     def _step(self, course: Course) -> Work:
-        """Take one step; where the memory is not enough, a smaller one next time."""
+        """Take one step, unless it gives way; where the memory is not enough, a smaller one next time."""
         problem = None
         try:
             yield from course.trainer.step(None)
             message = course.trainer.settle()
             if message:
                 self._news.append(partial(Recovered, message=message))
+        except _GaveWay:
+            return
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -262,6 +271,15 @@ class Schooling:
         renewed, self.renewal, self._renewed = self.renewal, None, False
         self.own_head_counts, self._learnt_here = self._renewal_is_current, True
         return renewed
+
+
+class _GaveWay(Exception):
+    """A step was given up, since something else is to have the cores."""
+
+
+def _check(gives_way: Callable[[], bool]) -> None:
+    if gives_way():
+        raise _GaveWay
 
 
 def _copy_weights(network: nn.Module) -> dict[str, torch.Tensor]:

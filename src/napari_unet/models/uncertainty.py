@@ -18,7 +18,7 @@ from napari_unet.errors import InputError
 from napari_unet.models.adapt import Adapter
 from napari_unet.models.head import apply_head
 from napari_unet.models.model import Model
-from napari_unet.predict.interrupt import AskedBeforeOperations
+from napari_unet.nets.interrupt import AskedBeforeOperations
 from napari_unet.predict.tiled import image_layout
 from napari_unet.predict.uncertainty import MEASURES, Disagreement, Measure, entropy
 

@@ -17,10 +17,10 @@ from napari_unet.data.intensity import IntensityRange
 from napari_unet.errors import InputError, MemoryLimitError
 from napari_unet.nets.allocator import keep_freed_memory
 from napari_unet.nets.device import choose_device
+from napari_unet.nets.interrupt import AskedBeforeOperations
 from napari_unet.nets.registry import SegmentationModel
 from napari_unet.predict.config import PredictConfig
 from napari_unet.predict.events import PredictEvent, PredictFinished, PredictRecovered, PredictStarted, TilePredicted
-from napari_unet.predict.interrupt import AskedBeforeOperations
 from napari_unet.predict.pending import Focus, PendingTiles, Skip
 from napari_unet.predict.pipeline import OutOfMemory, Pipeline, Stopped
 from napari_unet.predict.runner import Batch, Blocks, Fetch, TileRunner

@@ -9,11 +9,12 @@ __all__ = ["RightOfWay"]
 
 _LONGEST_WAIT = 1.0  # seconds for which a hand that does not rest keeps the learning waiting
 _FREE_SECONDS = 0.25  # which it then has, before it waits again
+_LONGEST_LOSS = 0.5  # seconds of work that are given up for a hand that begins to move
 _LOOK_SECONDS = 0.01
 
 
 class RightOfWay:
-    """Is asked before each part of the work, in any thread, and lets it wait.
+    """Is asked before each part of the work, in the thread that does it, and lets it wait; one for each thread.
 
     Parameters
     ----------
@@ -25,7 +26,7 @@ class RightOfWay:
 
     def __init__(self, hand_moves: Callable[[], bool], should_stop: Callable[[], bool]) -> None:
         self._hand_moves, self._should_stop = hand_moves, should_stop
-        self._free_until = 0.0
+        self._free_until = self._began = 0.0
 
     def give(self) -> None:
         """Wait while the hand moves, but not for ever: someone who drags the view about wants to see results, too."""
@@ -34,3 +35,9 @@ class RightOfWay:
             if time.monotonic() > end:
                 self._free_until = time.monotonic() + _FREE_SECONDS
             time.sleep(_LOOK_SECONDS)
+        self._began = time.monotonic()
+
+    def is_wanted(self) -> bool:
+        """Return whether what goes on since `give` had better be given up; not if that took long already."""
+        now = time.monotonic()
+        return now - self._began < _LONGEST_LOSS and now > self._free_until and self._hand_moves()

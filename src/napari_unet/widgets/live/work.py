@@ -161,18 +161,21 @@ def learn(request: TrainRequest, mail: LiveMail, should_stop: StopCheck) -> Gene
         made = model_for(request)
         device = choose_device(request.device)
         read = partial(interpret, meaning="strokes", task=request.config.task)
-        learner = LiveLearner(made.model, request.config, device=request.device, read_strokes=read)
+        way = RightOfWay(mail.hand_moves, should_stop)
+        learner = LiveLearner(
+            made.model, request.config, device=request.device, read_strokes=read, gives_way=way.is_wanted
+        )
         yield LearnerReady(learner, device.description, made.note)
         with keep_freed_memory() if device.torch_device.type == "cpu" else nullcontext():
-            yield from _Work(learner, mail, should_stop).run()
+            yield from _Work(learner, mail, way, should_stop).run()
 
 
 class _Work:
     """Steps the learner, writes what it sees, and goes on with the rest where there is time."""
 
-    def __init__(self, learner: LiveLearner, mail: LiveMail, should_stop: StopCheck) -> None:
+    def __init__(self, learner: LiveLearner, mail: LiveMail, way: RightOfWay, should_stop: StopCheck) -> None:
         self.learner, self.mail, self.should_stop = learner, mail, should_stop
-        self._way = RightOfWay(mail.hand_moves, should_stop)
+        self._way, self._rest_way = way, RightOfWay(mail.hand_moves, should_stop)
         self._uncertainty = ViewUncertainty(learner, self._is_called)
         self._labellers: dict[Hashable, tuple[PredictRequest, FrameLabeller]] = {}
         self._seen: Hashable = None  # the image that is looked at
@@ -339,5 +342,5 @@ class _Work:
         return self.should_stop() or self._rest_is_outdated
 
     def _rest_may_go_on(self) -> bool:
-        self._way.give()
+        self._rest_way.give()
         return not self._rest_should_stop()
