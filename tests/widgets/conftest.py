@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -13,10 +14,40 @@ from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, Qt, QTimer
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
 from superqt.utils import GeneratorWorker
 
+from napari_unet.widgets.parts import worker
 from napari_unet.widgets.parts.scrolling_dock import ScrollingDock
 from napari_unet.widgets.segment.dock import SegmentDock
+
+
+WAIT_MS = 60_000  # for what must come: on a machine that others keep busy it may take long
+
+
+class PatientBot(QtBot):
+    """Waits long for what must come: a test whose wait is too short fails where the program is right."""
+
+    def waitUntil(self, callback: Callable[[], Any], *, timeout: int = WAIT_MS) -> None:
+        super().waitUntil(callback, timeout=timeout)
+
+    def waitSignal(self, *arguments: Any, timeout: int = WAIT_MS, **options: Any) -> Any:
+        return super().waitSignal(*arguments, timeout=timeout, **options)
+
+
+@pytest.fixture
+def qtbot(qapp: QApplication, request: pytest.FixtureRequest) -> QtBot:
+    return PatientBot(request)
+
+
+@pytest.fixture(autouse=True)
+def _given_up_work_is_over() -> Iterator[None]:
+    """Wait for threads whose worker was told to quit: until they end, they change what PyTorch does in all threads."""
+    yield
+    for thread in threading.enumerate():
+        if isinstance(thread, worker._Pump) and thread._abandoned.is_set():
+            thread.join(WAIT_MS / 1000)
+            assert not thread.is_alive()
 
 
 class Hand:
@@ -141,10 +172,10 @@ class Driver:
         dock.panel.train_form.set_values({"max_steps": None})
         dock.panel.seconds.setValue(600)
         dock.panel.train.click()
-        self.qtbot.waitUntil(lambda: dock.runner.status.steps > 2, timeout=60_000)
+        self.qtbot.waitUntil(lambda: dock.runner.status.steps > 2)
 
     def wait(self, dock: SegmentDock) -> None:
-        self.qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=60_000)
+        self.qtbot.waitUntil(lambda: not dock.runner.is_running)
 
     def messages(self) -> list[str]:
         """Return what napari was asked to notify."""

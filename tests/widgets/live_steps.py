@@ -13,26 +13,32 @@ from qtpy.QtWidgets import QApplication
 from napari_unet.widgets.live.feed import key_of
 from napari_unet.widgets.segment.dock import SegmentDock
 
-WAIT = 20_000
-
 
 def answered(dock: SegmentDock, qtbot: QtBot, after: int = 0) -> None:
-    """Wait until what is in view shows more changes than so many."""
-    qtbot.waitUntil(lambda: dock.live.answer is not None and dock.live.answer.change > after, timeout=WAIT)
+    """Wait until what is in view shows more changes than so many, and all that the worker was told of."""
+
+    def shows_all() -> bool:
+        answer, learner = dock.live.answer, dock.live._learner
+        if answer is None or learner is None or learner.is_behind:
+            return False
+        return bool(answer.change > after and answer.change == learner.change)
+
+    qtbot.waitUntil(shows_all)
 
 
 def train(dock: SegmentDock, qtbot: QtBot) -> None:
     """Press Train, and wait for its first steps."""
     dock.panel.train.click()
-    qtbot.waitUntil(lambda: dock.runner.status.steps > 2, timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.runner.status.steps > 2)
 
 
 def stop(dock: SegmentDock, qtbot: QtBot) -> None:
     """Press Stop, and wait for the model."""
     assert dock.live.training
+    before = dock.runner.model
     dock.panel.train.click()
     assert dock.panel.train.text() == "Train"
-    qtbot.waitUntil(lambda: dock.runner.model is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.runner.model not in (None, before))
 
 
 def changes(dock: SegmentDock) -> int:
@@ -102,7 +108,7 @@ def open_dock(viewer: Any, qtbot: QtBot) -> SegmentDock:
 def begin(dock: SegmentDock, image: np.ndarray, truth: np.ndarray, qtbot: QtBot, do: Any) -> None:
     """Open an image, paint, and train."""
     layer = dock.viewer.add_image(image, name="spots")
-    qtbot.waitUntil(lambda: dock.image is layer and dock.strokes is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.image is layer and dock.strokes is not None)
     dock.live.answer = None  # that of the test before
     do.paint(dock, truth)
     answered(dock, qtbot)
@@ -120,5 +126,5 @@ def new_stroke(dock: SegmentDock, qtbot: QtBot, row: int) -> None:
     wanted[row, 4:24] = 2
     stroke(dock.strokes, slice(row, row + 1), 2)
     answered(dock, qtbot, seen)
-    qtbot.waitUntil(lambda: np.array_equal(known_strokes(dock, dock.image), wanted), timeout=WAIT)
+    qtbot.waitUntil(lambda: np.array_equal(known_strokes(dock, dock.image), wanted))
     np.testing.assert_array_equal(dock.strokes.data, wanted)

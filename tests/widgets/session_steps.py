@@ -15,7 +15,7 @@ from napari_unet.widgets.segment.dock import SegmentDock
 def wait_idle(dock: SegmentDock, qtbot: QtBot) -> None:
     """Wait until the dock has looked for sessions, and done what it was asked for."""
     desk = dock.session
-    qtbot.waitUntil(lambda: not desk._later.isActive() and not desk.is_busy, timeout=10_000)
+    qtbot.waitUntil(lambda: not desk._later.isActive() and not desk.is_busy)
 
 
 def close(dock: SegmentDock) -> None:

@@ -185,7 +185,7 @@ def test_closing_the_dock_ends_the_training_and_gives_the_keys_back(
         do.start_training(dock)
         began = time.monotonic()
         dock.close_dock()
-        qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=30_000)
+        qtbot.waitUntil(lambda: not GeneratorWorker._worker_set)
         attempt.hold("seconds until the training ended", time.monotonic() - began, END_SECONDS)
         assert viewer.keymap == {}
         dock = make_dock()

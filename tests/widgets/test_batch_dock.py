@@ -63,7 +63,7 @@ def ready(folder: Path, make_batch_dock: Callable[[], BatchDock]) -> BatchDock:
 
 def press_and_wait(qtbot: QtBot, dock: BatchDock) -> None:
     dock.panel.start.click()
-    qtbot.waitUntil(lambda: not dock.is_running, timeout=60_000)
+    qtbot.waitUntil(lambda: not dock.is_running)
 
 
 def only_message() -> str:
@@ -109,7 +109,7 @@ def test_second_start_goes_on_and_another_choice_makes_again(qtbot: QtBot, ready
 def test_double_click_opens_the_image_and_its_result(qtbot: QtBot, viewer: ViewerModel, ready: BatchDock) -> None:
     press_and_wait(qtbot, ready)
     ready.open_row(0)
-    qtbot.waitUntil(lambda: not ready.is_running, timeout=10_000)
+    qtbot.waitUntil(lambda: not ready.is_running)
     image, labels = viewer.layers
     assert isinstance(image, Image)
     assert isinstance(labels, Labels)
@@ -125,7 +125,7 @@ def test_double_click_opens_the_image_and_its_result(qtbot: QtBot, viewer: Viewe
     assert (len(viewer.layers), labels.visible, painted.visible) == (3, True, False)
     np.testing.assert_allclose(viewer.scene.camera.center[1:], (np.array(image.data.shape) - 1) / 2 * image.scale)
     ready.open_row(3)
-    qtbot.waitUntil(lambda: not ready.is_running, timeout=10_000)
+    qtbot.waitUntil(lambda: not ready.is_running)
     assert "broken.tif can't be read" in only_message()
     assert image.visible
 
@@ -229,14 +229,14 @@ def test_stop_and_closing_end_the_batch_and_leave_no_half_result(
     ended: list[bool] = []
     monkeypatch.setattr(run, "predict_tiles", endless(begun, ended))
     ready.panel.start.click()
-    qtbot.waitUntil(lambda: bool(begun), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(begun))
     if closing:
         ready.close_dock()
     else:
         qtbot.waitUntil(lambda: "1 of 4" in ready.panel.progress.text())
         ready.panel.start.click()
         assert ready.panel.start.text() == "Stopping…"
-    qtbot.waitUntil(lambda: bool(ended) and not ready.is_running, timeout=10_000)
+    qtbot.waitUntil(lambda: bool(ended) and not ready.is_running)
     assert not list((folder / "segmented").glob("*.tif"))
     if not closing:
         qtbot.waitUntil(lambda: "stopped before 4 others" in ready.panel.summary.text())
@@ -286,7 +286,7 @@ def test_real_window_stays_responsive_while_a_folder_is_segmented(
             result.unlink()
         gap_meter.start()
         QTest.mouseClick(dock.panel.start, Qt.MouseButton.LeftButton)
-        qtbot.waitUntil(lambda: not dock.is_running, timeout=60_000)
+        qtbot.waitUntil(lambda: not dock.is_running)
         attempt.hold("longest block in a batch in ms", gap_meter.stop()[0], BLOCK_MS)
         assert [row.state for row in dock.rows] == ["done"] * 12 + ["failed"]
     with capsys.disabled():
@@ -295,7 +295,7 @@ def test_real_window_stays_responsive_while_a_folder_is_segmented(
     place = table.visualRect(table.results.index(11, 0)).center()
     QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
     QTest.mouseDClick(table.viewport(), Qt.MouseButton.LeftButton, pos=place)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 2 and not dock.is_running, timeout=20_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2 and not dock.is_running)
     assert [layer.name for layer in viewer.layers] == ["a11.tif", "a11_labels.tif"]
     GeneratorWorker.await_workers(30_000)
     qtbot.wait(10)

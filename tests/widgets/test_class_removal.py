@@ -34,7 +34,7 @@ def paint(layer: Any, rows: slice, label: int = 3) -> None:
 def remove(dock: SegmentDock, qtbot: QtBot) -> None:
     dock.classes.rows[-1].remove.click()
     dock.classes.rows[-1].remove.click()  # twice in haste removes one
-    qtbot.waitUntil(lambda: dock.tools.removal._job is None, timeout=5000)
+    qtbot.waitUntil(lambda: dock.tools.removal._job is None)
 
 
 def test_its_strokes_go_with_it_and_an_undo_brings_both_back(areas: SegmentDock, qtbot: QtBot) -> None:

@@ -43,7 +43,7 @@ class Corrector:
 
     def use(self, name: str, path: Path) -> None:
         self.tools.use(name, np.array(path, float))
-        self.qtbot.waitUntil(lambda: not self.tools.is_busy, timeout=10_000)
+        self.qtbot.waitUntil(lambda: not self.tools.is_busy)
 
     def said(self) -> str:
         return self.dock.message.text()

@@ -24,7 +24,7 @@ def blocks(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator[tup
     viewer.window.resize(1000, 800)
     viewer.add_image(np.zeros((60, 80), np.float32), name="blocks", scale=(0.5, 0.5), translate=(3, 5))
     _, dock = viewer.window.add_plugin_dock_widget("napari-unet", "U-Net: Segment")
-    qtbot.waitUntil(lambda: dock.strokes is not None, timeout=5000)
+    qtbot.waitUntil(lambda: dock.strokes is not None)
     result = next(layer for layer in viewer.layers if layer.name.startswith("objects"))
     result.data[10:30, 10:40], result.data[34:54, 10:40] = 3, 7
     result.refresh()
@@ -45,7 +45,7 @@ def test_objects_are_split_accepted_and_brought_back_with_mouse_and_keys(
     corner = viewer.scene.camera.center
 
     def done() -> None:
-        qtbot.waitUntil(lambda: not dock.tools.corrections.is_busy, timeout=10_000)
+        qtbot.waitUntil(lambda: not dock.tools.corrections.is_busy)
 
     QTest.keyClick(hand.canvas, Qt.Key.Key_S, Qt.KeyboardModifier.ShiftModifier)
     assert dock.tools.corrections.tool == "split"

@@ -31,8 +31,8 @@ def test_nothing_is_cut_off_the_docks_are_tabs_and_sections_come_into_view(
     docks = [viewer.window.add_plugin_dock_widget("napari-unet", name)[1] for name in DOCKS]
     places = [dock_widget_of(dock) for dock in docks]
     main = viewer.window._qt_window
-    qtbot.waitUntil(lambda: len(main.tabifiedDockWidgets(places[0])) == 2, timeout=5000)
-    qtbot.waitUntil(lambda: docks[-1].visibleRegion().boundingRect().isValid(), timeout=5000)  # in front
+    qtbot.waitUntil(lambda: len(main.tabifiedDockWidgets(places[0])) == 2)
+    qtbot.waitUntil(lambda: docks[-1].visibleRegion().boundingRect().isValid())  # in front
     segment = docks[0]
     places[0].raise_()
     assert not segment.panel.dims.isHidden()  # slice by slice or whole volume: the widest row

@@ -62,7 +62,7 @@ def scored(viewer: ViewerModel, make_evaluate_dock: Callable[[], EvaluateDock]) 
 
 def press_and_wait(qtbot: QtBot, dock: EvaluateDock) -> None:
     dock.panel.score.click()
-    qtbot.waitUntil(lambda: not dock.is_running, timeout=10_000)
+    qtbot.waitUntil(lambda: not dock.is_running)
 
 
 def only_message() -> str:
@@ -335,7 +335,7 @@ def test_dock_that_is_closed_ends_its_work_and_stops_following_the_window(
     scored.panel.score.click()
     qtbot.waitUntil(lambda: bool(begun))
     scored.close_dock()
-    qtbot.waitUntil(lambda: bool(ended), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(ended))
     viewer.layers.clear()
     viewer.add_labels(np.zeros((4, 4), int))
     qtbot.wait(50)

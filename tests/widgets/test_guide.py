@@ -35,7 +35,7 @@ def test_each_step_is_ticked_off_when_it_was_done_and_the_strip_goes_for_good(
     assert "Open Sample" in strip.how.text()
     image, truth = spots((64, 64), count=8, radius=6.0)
     viewer.add_image(image, name="spots")
-    do.qtbot.waitUntil(lambda: dock.guide.done == {"open"}, timeout=5000)
+    do.qtbot.waitUntil(lambda: dock.guide.done == {"open"})
     do.paint(dock, truth)
     assert dock.guide.done == {"open", "background", "class"}
     do.run(dock)
@@ -56,7 +56,7 @@ def test_an_answer_to_the_strokes_is_no_training_yet(
     dock = make_dock()
     image, truth = spots((64, 64), count=8, radius=6.0)
     viewer.add_image(image, name="spots")
-    do.qtbot.waitUntil(lambda: dock.guide.done == {"open"}, timeout=5000)
+    do.qtbot.waitUntil(lambda: dock.guide.done == {"open"})
     assert dock.strokes is not None
     dock.strokes.data_setitem((np.array([3]), np.array([3])), 1)
     assert f"press {dock.desk.next_key}" in dock.panel.guide.how.text()

@@ -74,7 +74,7 @@ def test_an_image_with_channels_behind_time_is_shown_with_channels_first(
     viewer.add_layer(image)
     viewer.dims.set_point((0, 1), (3, 1))
     dock = make_dock()
-    do.qtbot.waitUntil(lambda: dock.strokes is not None, timeout=5000)
+    do.qtbot.waitUntil(lambda: dock.strokes is not None)
     assert dock.image is not None
     assert dock.image.name == f"{image.name}, channels first"
     assert viewer.dims.point[:2] == (1, 3)

@@ -108,7 +108,7 @@ def test_a_search_can_be_stopped(begun: SegmentDock, qtbot: QtBot, monkeypatch: 
     qtbot.wait(50)
     assert begun.tools.spots.is_busy
     panel.button.click()
-    qtbot.waitUntil(lambda: not begun.tools.spots.is_busy, timeout=1000)
+    qtbot.waitUntil(lambda: not begun.tools.spots.is_busy)
     assert panel.why.isHidden()
     assert panel.button.text().startswith("Next uncertain spot")
     monkeypatch.undo()
@@ -140,7 +140,7 @@ def test_with_nothing_painted_it_says_what_to_do(
     dock.panel.spot.button.click()
     assert "no image" in dock.message.text()
     viewer.add_image(np.zeros((32, 32), np.float32), name="empty")
-    qtbot.waitUntil(lambda: dock.image is not None, timeout=5000)
+    qtbot.waitUntil(lambda: dock.image is not None)
     dock.message.clear_message()
     assert go(dock, qtbot) is None
     assert "painted" in dock.message.text()

@@ -85,14 +85,14 @@ def predict_some(dock: SegmentDock, tiles: Tiles, qtbot: QtBot, count: int) -> N
     before = len(tiles.boxes)
     tiles.let(count)
     dock.panel.predict.click()
-    qtbot.waitUntil(lambda: len(tiles.boxes) == before + count, timeout=60_000)
+    qtbot.waitUntil(lambda: len(tiles.boxes) == before + count)
 
 
 def test_stop_keeps_what_is_done_and_predict_completes_it(
     viewer: ViewerModel, dock: SegmentDock, tiles: Tiles, qtbot: QtBot, do: Any
 ) -> None:
     predict_some(dock, tiles, qtbot, 4)
-    qtbot.waitUntil(lambda: "25 %" in dock.panel.status.text(), timeout=5000)
+    qtbot.waitUntil(lambda: "25 %" in dock.panel.status.text())
     dock.panel.predict.click()
     do.wait(dock)
     result = do.result_of(viewer, "areas")
@@ -214,7 +214,7 @@ def test_closing_the_dock_keeps_what_is_done_and_a_new_dock_completes_it(
     predict_some(dock, tiles, qtbot, 5)
     model, began = dock.runner.model, time.monotonic()
     dock.close_dock()
-    qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=5000)
+    qtbot.waitUntil(lambda: not GeneratorWorker._worker_set)
     assert time.monotonic() - began < 1
     result = do.result_of(viewer, "areas")
     assert np.count_nonzero(result.data) == 5 * TILE**2
@@ -240,7 +240,7 @@ def test_the_time_point_that_is_looked_at_comes_next(
     viewer.dims.set_current_step(0, 11)
     qtbot.wait(400)
     tiles.let(2)
-    qtbot.waitUntil(lambda: len(tiles.boxes) == 4, timeout=5000)
+    qtbot.waitUntil(lambda: len(tiles.boxes) == 4)
     assert [box[0].start for box in tiles.boxes] == [4, 3, 11, 10]
     tiles.let()
     do.wait(dock)

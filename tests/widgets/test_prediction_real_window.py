@@ -36,7 +36,7 @@ def open_slide(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator
         viewer.add_image(np.tile(grain, (SIDE // 512, SIDE // 512)), name="slide")
         _, dock = viewer.window.add_plugin_dock_widget("napari-unet", "U-Net: Segment")
         assert isinstance(dock, SegmentDock)
-        qtbot.waitUntil(is_warm, timeout=60_000)
+        qtbot.waitUntil(is_warm)
         dock.choose_task("classes")
         dock.panel.window_form.set_values({"threads": 1, "device": "cpu"})
         dock.runner.model = Model.create(ModelConfig(features=16))
@@ -78,9 +78,9 @@ def test_the_view_comes_first_and_the_prediction_follows_the_look(
         began = time.monotonic()
         hand.click(dock.panel.predict)
         assert dock.runner.kind == "predict"
-        qtbot.waitUntil(lambda view=view: bool(labels.data[view].any()), timeout=60_000)
+        qtbot.waitUntil(lambda view=view: bool(labels.data[view].any()))
         first = time.monotonic() - began
-        qtbot.waitUntil(lambda view=view: bool(labels.data[view].all()), timeout=60_000)
+        qtbot.waitUntil(lambda view=view: bool(labels.data[view].all()))
         whole = time.monotonic() - began
         block = gap_meter.stop()[0]
         result = labels.data
@@ -92,17 +92,17 @@ def test_the_view_comes_first_and_the_prediction_follows_the_look(
         followed = time.monotonic() - moved
         drawing = longest_block_of_napari(dock, qtbot, gap_meter)
         hand.click(dock.panel.predict)
-        qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=60_000)
+        qtbot.waitUntil(lambda: not dock.runner.is_running)
 
         done = np.count_nonzero(result)
         assert done < 0.5 * result.size
         gap_meter.start()
         hand.click(dock.panel.predict)
-        qtbot.waitUntil(lambda done=done: np.count_nonzero(labels.data) > done, timeout=60_000)
+        qtbot.waitUntil(lambda done=done: np.count_nonzero(labels.data) > done)
         again = gap_meter.stop()[0]
         assert "goes on where it was stopped" in dock.message.text()
         hand.click(dock.panel.predict)
-        qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=30_000)
+        qtbot.waitUntil(lambda: not dock.runner.is_running)
 
         attempt.hold("seconds until all in view is there", whole, VIEW_SECONDS)
         attempt.hold("seconds until the next view is there", followed, VIEW_SECONDS)
@@ -143,14 +143,14 @@ def test_closing_the_window_ends_a_prediction_within_a_second(
         viewer: Any = dock.viewer
         runner, result = dock.runner, viewer.layers["areas: slide"].data
         hand_for(viewer).click(dock.panel.predict)
-        qtbot.waitUntil(lambda result=result: bool(result.any()), timeout=60_000)
+        qtbot.waitUntil(lambda result=result: bool(result.any()))
 
         viewer.close()
         began = time.monotonic()
-        qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=30_000)
+        qtbot.waitUntil(lambda: not GeneratorWorker._worker_set)
         attempt.hold("seconds until the prediction ended", time.monotonic() - began, END_SECONDS)
         assert not runner.is_running
-        qtbot.waitUntil(lambda: not _threads_of_work(), timeout=60_000)  # each ends when its run of the network does
+        qtbot.waitUntil(lambda: not _threads_of_work())  # each ends when its run of the network does
         done = np.count_nonzero(result)
         assert 0 < done < result.size
         qtbot.wait(200)

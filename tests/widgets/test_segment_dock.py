@@ -41,7 +41,7 @@ def test_the_first_image_that_is_opened_is_taken(
     dock = make_dock()
     assert dock.strokes is None
     image = viewer.add_image(spots()[0], name="spots")
-    qtbot.waitUntil(lambda: dock.strokes is not None, timeout=2000)
+    qtbot.waitUntil(lambda: dock.strokes is not None)
     assert dock.image is image
     viewer.add_image(spots()[0], name="another")
     qtbot.wait(20)
@@ -262,7 +262,7 @@ def test_train_during_a_prediction_stops_it_and_trains(painted: SegmentDock, qtb
     painted.panel.predict.click()
     assert painted.runner.kind == "predict"
     painted.panel.train.click()
-    qtbot.waitUntil(lambda: painted.runner.kind == "train", timeout=10_000)
+    qtbot.waitUntil(lambda: painted.runner.kind == "train")
     do.wait(painted)
     assert do.messages() == []
 

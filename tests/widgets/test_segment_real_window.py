@@ -36,7 +36,7 @@ def window(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator[Any
 
 def open_dock(viewer: Any, qtbot: QtBot) -> SegmentDock:
     _, dock = viewer.window.add_plugin_dock_widget("napari-unet", "U-Net: Segment")
-    qtbot.waitUntil(lambda: dock.image is None or dock.strokes is not None, timeout=5000)
+    qtbot.waitUntil(lambda: dock.image is None or dock.strokes is not None)
     qtbot.wait(200)
     assert isinstance(dock, SegmentDock)
     return dock
@@ -105,7 +105,7 @@ def test_from_an_open_image_to_a_segmented_one(
     paint_like_a_person(hand, truth)
     painted = strokes.data.copy()
     assert {0, 1, 2} == set(np.unique(painted))
-    qtbot.waitUntil(is_warm, timeout=60_000)  # a person paints more slowly than this
+    qtbot.waitUntil(is_warm)  # a person paints more slowly than this
 
     by_itself: list[float] = []
     for attempt in Attempts():
@@ -118,7 +118,7 @@ def test_from_an_open_image_to_a_segmented_one(
         gap_meter.start()
         hand.click(dock.panel.predict)
         assert dock.runner.kind == "predict"
-        qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=60_000)
+        qtbot.waitUntil(lambda: not dock.runner.is_running)
         attempt_to_predict.hold("longest block in prediction in ms", gap_meter.stop()[0], BLOCK_MS)
 
     with capsys.disabled():
@@ -168,7 +168,7 @@ def test_two_annotated_images_and_a_short_training_segment_four_others(
         pick(meaning, "ground truth")
     pick(dock.image_chooser, "nuclei 0")
     assert (dock.strokes_chooser.currentText(), meaning.currentText()) == ("outlines 0", "ground truth")
-    qtbot.waitUntil(is_warm, timeout=60_000)
+    qtbot.waitUntil(is_warm)
     train(dock, hand, qtbot, SECONDS)
     assert dock.runner.model is not None
     assert len(dock.runner.model.history["images"]) == 2
@@ -179,7 +179,7 @@ def test_two_annotated_images_and_a_short_training_segment_four_others(
         qtbot.wait(20)
         pick(dock.image_chooser, f"nuclei {number}")
         hand.click(dock.panel.predict)
-        qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=60_000)
+        qtbot.waitUntil(lambda: not dock.runner.is_running)
         found.append(dice(layer_named(window, f"objects: nuclei {number}").data > 0, data[f"label_{number:02d}"] > 0))
     with capsys.disabled():
         print(f"\ntwo annotated images through the window: Dice {np.round(found, 3)}, mean {np.mean(found):.3f}")
@@ -204,10 +204,10 @@ def test_stop_keeps_the_model_and_shows_its_result(
     paint_like_a_person(hand, truth)
     dock.panel.seconds.setValue(600)
     hand.click(dock.panel.train)
-    qtbot.waitUntil(lambda: dock.runner.status.steps > 20, timeout=60_000)
+    qtbot.waitUntil(lambda: dock.runner.status.steps > 20)
     assert dock.panel.train.text() == "Stop"
     hand.click(dock.panel.train)
-    qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=30_000)
+    qtbot.waitUntil(lambda: not dock.runner.is_running)
 
     assert dock.runner.model is not None
     assert dock.runner.model.history["steps"] > 20
@@ -228,10 +228,10 @@ def test_closing_the_dock_while_training_ends_it_within_a_second(
     for attempt in Attempts():
         assert {"Q", "W", "N"} <= {str(key) for key in window.keymap}
         hand.click(dock.panel.train)
-        qtbot.waitUntil(lambda dock=dock: dock.runner.status.steps > 1, timeout=60_000)
+        qtbot.waitUntil(lambda dock=dock: dock.runner.status.steps > 1)
         began = time.monotonic()
         window.window.remove_dock_widget(dock)
-        qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=30_000)
+        qtbot.waitUntil(lambda: not GeneratorWorker._worker_set)
         attempt.hold("seconds until the training ended", time.monotonic() - began, END_SECONDS)
         assert not {"Q", "W", "N"} & {str(key) for key in window.keymap}
         np.testing.assert_array_equal(strokes.data, painted)
@@ -253,10 +253,10 @@ def test_closing_the_window_while_training_ends_it_within_a_second(
         paint_like_a_person(hand, truth)
         hand.click(dock.panel.train)
         runner = dock.runner
-        qtbot.waitUntil(lambda runner=runner: runner.status.steps > 1, timeout=60_000)
+        qtbot.waitUntil(lambda runner=runner: runner.status.steps > 1)
         viewer.close()
         began = time.monotonic()
-        qtbot.waitUntil(lambda: not GeneratorWorker._worker_set, timeout=30_000)
+        qtbot.waitUntil(lambda: not GeneratorWorker._worker_set)
         attempt.hold("seconds until the training ended", time.monotonic() - began, END_SECONDS)
         assert not runner.is_running
 
@@ -330,7 +330,7 @@ def test_a_time_series_goes_through_the_window(
 
     dock.panel.extent.setCurrentIndex(dock.panel.extent.findData("all"))
     hand.click(dock.panel.predict)
-    qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=60_000)
+    qtbot.waitUntil(lambda: not dock.runner.is_running)
     assert result.data.any(axis=(1, 2)).all()
     ids = [set(np.unique(frame)) - {0} for frame in result.data]
     assert not set.intersection(ids[0], ids[1])

@@ -82,14 +82,14 @@ def test_a_window_that_is_killed_gives_its_strokes_to_the_next(
 
     viewer = make_napari_viewer(show=True)
     _, dock = viewer.window.add_plugin_dock_widget("napari-unet", "U-Net: Segment")
-    qtbot.waitUntil(lambda: bool(dock.panel.offer.offers), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(dock.panel.offer.offers))
     assert "with 4 strokes on 1 image was not closed" in dock.panel.offer.text.text()
     picture = os.environ.get("NAPARI_UNET_PICTURES")
     if picture:
         qtbot.wait(300)
         viewer.screenshot(str(Path(picture) / "offer.png"), canvas_only=False)
     dock.panel.offer.yes.click()
-    qtbot.waitUntil(lambda: dock.strokes is not None and not dock.session.is_busy, timeout=20_000)
+    qtbot.waitUntil(lambda: dock.strokes is not None and not dock.session.is_busy)
     assert dock.strokes.data.tobytes() == painted.tobytes()
     assert dock.strokes.data.dtype == painted.dtype
     np.testing.assert_allclose(dock.strokes.scale, (0.5, 0.5))
@@ -117,11 +117,11 @@ def test_saving_large_strokes_does_not_hold_up_the_window(
     viewer.add_image(np.zeros((8192, 8192), np.uint8), name="large", contrast_limits=(0, 1))
     _, dock = viewer.window.add_plugin_dock_widget("napari-unet", "U-Net: Segment")
     assert isinstance(dock, SegmentDock)
-    qtbot.waitUntil(lambda: dock.strokes is not None and not dock.session.is_busy, timeout=10_000)
+    qtbot.waitUntil(lambda: dock.strokes is not None and not dock.session.is_busy)
     strokes, hand = dock.strokes, hand_for(viewer)
     assert strokes is not None
     viewer.scene.camera.zoom = 1.0
-    qtbot.waitUntil(is_warm, timeout=60_000)
+    qtbot.waitUntil(is_warm)
     qtbot.wait(3000)  # Python looks for unused objects once, after what a training needs was loaded
     rows = itertools.count(3900, 16)
 
@@ -145,5 +145,5 @@ def test_saving_large_strokes_does_not_hold_up_the_window(
     dock.session.watch.look()
     recorder = dock.session.watch.recorder
     assert recorder is not None
-    qtbot.waitUntil(lambda: recorder.writer.document is not None, timeout=5000)
+    qtbot.waitUntil(lambda: recorder.writer.document is not None)
     GeneratorWorker.await_workers(30_000)

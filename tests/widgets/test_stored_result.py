@@ -113,8 +113,8 @@ def test_a_stored_prediction_is_completed_after_a_restart(
     dock = make_dock()
     prepare(dock, tile=64)
     dock.panel.predict.click()
-    qtbot.waitUntil(lambda: any("on disk" in layer.name for layer in viewer.layers), timeout=30_000)
-    qtbot.waitUntil(lambda: bool(np.asarray(stored_layer(viewer).data[0]).any()), timeout=30_000)
+    qtbot.waitUntil(lambda: any("on disk" in layer.name for layer in viewer.layers))
+    qtbot.waitUntil(lambda: bool(np.asarray(stored_layer(viewer).data[0]).any()))
     dock.panel.predict.click()
     do.wait(dock)
     (path,) = file.parent.glob("*.zarr")
@@ -159,7 +159,7 @@ def test_removing_the_layer_stops_the_prediction_and_keeps_what_is_done(
     dock = make_dock()
     prepare(dock, tile=64)
     dock.panel.predict.click()
-    qtbot.waitUntil(lambda: any("on disk" in layer.name for layer in viewer.layers), timeout=30_000)
+    qtbot.waitUntil(lambda: any("on disk" in layer.name for layer in viewer.layers))
     viewer.layers.remove(stored_layer(viewer))
     do.wait(dock)
     (path,) = file.parent.glob("*.zarr")
@@ -229,7 +229,7 @@ def test_the_list_of_layers_shows_pictures_of_what_is_stored_without_reading_it_
     monkeypatch.setattr(LazyArray, "__array__", None)
     stored = [layer for layer in viewer.layers if "on disk" in layer.name]
     assert len(stored) == 2
-    qtbot.waitUntil(lambda: all(layer.thumbnail[..., :3].any() for layer in stored), timeout=5_000)
+    qtbot.waitUntil(lambda: all(layer.thumbnail[..., :3].any() for layer in stored))
 
 
 @pytest.mark.parametrize(

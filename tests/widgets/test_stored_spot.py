@@ -50,7 +50,7 @@ def predicted(
 def search(dock: SegmentDock, qtbot: QtBot) -> tuple[int, ...]:
     assert dock.image is not None
     dock.panel.spot.button.click()
-    qtbot.waitUntil(lambda: not dock.tools.spots.is_busy, timeout=60_000)
+    qtbot.waitUntil(lambda: not dock.tools.spots.is_busy)
     return dock.tools.spots.visited[dock.image][-1]
 
 
@@ -83,5 +83,5 @@ def test_a_stored_result_that_is_gone_is_told(
     dock, store = predicted(True)
     store.path.rename(store.path.with_name("elsewhere"))
     dock.panel.spot.button.click()
-    qtbot.waitUntil(lambda: not dock.tools.spots.is_busy, timeout=60_000)
+    qtbot.waitUntil(lambda: not dock.tools.spots.is_busy)
     assert f"{store.path} holds no stored prediction" in dock.message.text()

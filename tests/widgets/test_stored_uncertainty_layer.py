@@ -73,7 +73,7 @@ def test_it_is_written_beside_the_result_and_measured_where_it_is_missing(
 
     show(dock, "disagreement")
     dock.panel.predict.click()
-    qtbot.waitUntil(lambda: dock.panel.status.text().startswith("measuring the uncertainty, 1"), timeout=60_000)
+    qtbot.waitUntil(lambda: dock.panel.status.text().startswith("measuring the uncertainty, 1"))
     dock.panel.predict.click()  # which is Stop
     do.wait(dock)
     grid = [(row, column) for row in range(3) for column in range(3)]

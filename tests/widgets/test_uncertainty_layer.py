@@ -18,8 +18,6 @@ from napari_unet.predict import features as features_module
 from napari_unet.widgets.segment.dock import SegmentDock
 from napari_unet.widgets.sessions.settings import apply_settings, read_settings
 
-WAIT = 20_000
-
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +115,7 @@ def test_stop_keeps_what_is_measured_and_predict_goes_on(
     predict(dock, do)
     choose(dock, "disagreement")
     dock.panel.predict.click()
-    qtbot.waitUntil(lambda: "measuring the uncertainty" in dock.panel.status.text(), timeout=WAIT)
+    qtbot.waitUntil(lambda: "measuring the uncertainty" in dock.panel.status.text())
     dock.panel.predict.click()
     do.wait(dock)
     layer = layer_of(viewer, "disagreement")

@@ -73,7 +73,7 @@ def test_the_chooser_follows_layers_and_names(chooser: LayerChooser, qtbot: QtBo
     second = viewer.add_image(np.zeros((4, 4)), name="other")
     viewer.add_labels(np.zeros((4, 4), np.uint8))
     second.name = "renamed"
-    qtbot.waitUntil(lambda: [chooser.itemText(i) for i in range(chooser.count())] == ["same", "renamed"], timeout=1000)
+    qtbot.waitUntil(lambda: [chooser.itemText(i) for i in range(chooser.count())] == ["same", "renamed"])
     assert chooser.layer is first
     with qtbot.waitSignal(chooser.layer_chosen) as chosen:
         viewer.layers.remove(first)
@@ -95,7 +95,7 @@ def test_full_searches_wait_until_the_hand_rests(qtbot: QtBot, monkeypatch: pyte
     assert gc.get_threshold()[2] > 100_000
     pauses.release("job")
     assert searches == []
-    qtbot.waitUntil(lambda: bool(searches), timeout=6000)
+    qtbot.waitUntil(lambda: bool(searches))
     assert gc.get_threshold() == before
     pauses.hold("job")
     pauses.close()

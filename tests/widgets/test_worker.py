@@ -52,7 +52,7 @@ def listener() -> Listener:
 
 
 def wait_until_over(qtbot: QtBot, job: Job) -> None:
-    qtbot.waitUntil(lambda: not job.is_running, timeout=5000)
+    qtbot.waitUntil(lambda: not job.is_running)
 
 
 def test_events_come_in_order_and_the_end_comes_last(qtbot: QtBot, listener: Listener) -> None:
@@ -103,7 +103,7 @@ def test_abort_closes_the_generator_and_nobody_is_called(qtbot: QtBot, listener:
             closed.set()
 
     job = listener.start(work)
-    qtbot.waitUntil(lambda: len(listener.heard) > 2, timeout=5000)
+    qtbot.waitUntil(lambda: len(listener.heard) > 2)
     job.abort()
     heard = list(listener.heard)
     wait_until_over(qtbot, job)

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 from superqt.utils import GeneratorWorker
 
 from napari_unet.widgets.segment.dock import SegmentDock
-from tests.widgets.live_steps import WAIT, begin, close_window, is_open, open_dock, open_window
+from tests.widgets.live_steps import begin, close_window, is_open, open_dock, open_window
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def dock(
         opened[:] = [open_dock(window, qtbot)]
     dock = opened[0]
     window.layers.clear()
-    qtbot.waitUntil(lambda: dock.image is None, timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.image is None)
     window.dims.ndisplay = 2
     dock.choose_task("objects")
     notification_manager.records.clear()

@@ -31,7 +31,7 @@ def test_a_class_that_was_added_while_the_learner_was_made_is_told(
 ) -> None:
     viewer.add_image(np.zeros((32, 32)), name="image")
     dock = make_dock()
-    qtbot.waitUntil(lambda: dock.strokes is not None, timeout=5000)
+    qtbot.waitUntil(lambda: dock.strokes is not None)
     dock.choose_task("classes")
     dock.classes.table.add("vessel")
     dock.classes.rebuild()
@@ -53,11 +53,11 @@ def test_objects_are_counted_when_the_rest_is_there_and_the_count_goes_with_the_
     told: list[str] = []
     dock.live.refreshed.connect(lambda answer: told.append(dock.panel.status.text()))
     do.paint(dock, truth)
-    qtbot.waitUntil(lambda: "object" in dock.panel.status.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "object" in dock.panel.status.text())
     count = len(np.unique(do.result_of(viewer).data)) - 1
     assert dock.panel.status.text().splitlines()[-1] == f"{count} object{'s' * (count != 1)}"
     assert dock.strokes is not None
     told.clear()
     dock.strokes.data_setitem((np.array([3]), np.array([3])), 1)
-    qtbot.waitUntil(lambda: bool(told), timeout=60_000)
+    qtbot.waitUntil(lambda: bool(told))
     assert told[0] == "not trained yet"

@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
 from napari_unet.widgets.segment.dock import SegmentDock
-from tests.widgets.live_steps import WAIT, answered, changes, stroke
+from tests.widgets.live_steps import answered, changes, stroke
 
 
 def check_kept(before: np.ndarray, after: np.ndarray) -> int:
@@ -28,7 +28,7 @@ def check_kept(before: np.ndarray, after: np.ndarray) -> int:
 def test_objects_keep_their_ids(live: SegmentDock, viewer: ViewerModel, qtbot: QtBot, do: Any) -> None:
     answered(live, qtbot)
     result = do.result_of(viewer)
-    qtbot.waitUntil(lambda: len(np.unique(result.data)) > 3, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(np.unique(result.data)) > 3)
     kept = 0
     for row in (3, 40, 52):
         before, seen = result.data.copy(), changes(live)
@@ -39,7 +39,7 @@ def test_objects_keep_their_ids(live: SegmentDock, viewer: ViewerModel, qtbot: Q
     assert kept > 5
     before = result.data.copy()
     live.live._mail.touched = 0.0  # the person pauses: all of it is predicted, and its objects are found as a whole
-    qtbot.waitUntil(lambda: "object" in live.runner.summary, timeout=WAIT)
+    qtbot.waitUntil(lambda: "object" in live.runner.summary)
     assert check_kept(before, result.data) > 1
     before = result.data.copy()
     live.panel.predict.click()

@@ -13,7 +13,6 @@ from pytestqt.qtbot import QtBot
 
 from napari_unet.widgets.segment.dock import SegmentDock
 from tests.widgets.live_steps import (
-    WAIT,
     answered,
     changes,
     known_strokes,
@@ -54,11 +53,11 @@ def test_the_image_is_given_in_another_data_type(
     before = do.result_of(viewer).data > 0
     live.image.data = (live.image.data * 200).clip(0, 255).astype(kind)
     shown = live.live._gaze._looked
-    qtbot.waitUntil(lambda: live.live._gaze._looked != shown, timeout=WAIT)
+    qtbot.waitUntil(lambda: live.live._gaze._looked != shown)
     seen = changes(live)
     stroke(live.strokes, slice(40, 41), 2)
     kept[40, 4:24] = 2
-    qtbot.waitUntil(partial(knows, live, kept), timeout=WAIT)
+    qtbot.waitUntil(partial(knows, live, kept))
     answered(live, qtbot, seen)
     after = do.result_of(viewer).data > 0
     assert (after == before).mean() > 0.8
@@ -75,7 +74,7 @@ def test_the_strokes_move_to_another_data_type(live: SegmentDock, qtbot: QtBot, 
     stroke(live.strokes, slice(40, 44), 70_000)
     kept = live.strokes.data.copy()
     answered(live, qtbot, seen)
-    qtbot.waitUntil(partial(knows, live, kept), timeout=WAIT)
+    qtbot.waitUntil(partial(knows, live, kept))
     still_usable(live, qtbot)
     assert do.messages() == []
     assert live.strokes.data[40, 4] == 70_000
@@ -87,11 +86,9 @@ def test_what_is_looked_for_changes(live: SegmentDock, viewer: ViewerModel, qtbo
     kept = np.minimum(live.strokes.data, 2)
     live.strokes.data = kept.copy()
     live.choose_task("classes")
-    qtbot.waitUntil(
-        lambda: any(layer.name.startswith("areas") and layer.data.any() for layer in viewer.layers), timeout=WAIT
-    )
+    areas = do.result_of(viewer, "areas")
+    qtbot.waitUntil(lambda: set(np.unique(areas.data)) == {1, 2})
     assert live.live.training
-    assert set(np.unique(do.result_of(viewer, "areas").data)) == {1, 2}
     np.testing.assert_array_equal(live.strokes.data, kept)
     still_usable(live, qtbot)
     assert do.messages() == []
@@ -104,17 +101,17 @@ def test_the_image_is_deleted_and_another_one_taken(
     train(live, qtbot)
     strokes, kept = live.strokes, live.strokes.data.copy()
     viewer.layers.remove(live.image)
-    qtbot.waitUntil(lambda: live.image is None, timeout=WAIT)
-    qtbot.waitUntil(lambda: not live.live.training, timeout=WAIT)
+    qtbot.waitUntil(lambda: live.image is None)
+    qtbot.waitUntil(lambda: not live.live.training)
     assert live.message.text().startswith("The image was removed, so the training was stopped.")
     assert live.panel.train.text() == "Train"
     np.testing.assert_array_equal(strokes.data, kept)
     assert strokes in viewer.layers
-    qtbot.waitUntil(lambda: live.runner.model is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: live.runner.model is not None)
 
     image, truth = spots((48, 80), count=8, radius=6.0)
     viewer.add_image(image, name="second")
-    qtbot.waitUntil(lambda: live.image is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: live.image is not None)
     do.paint(live, truth)
     answered(live, qtbot, changes(live))
     still_usable(live, qtbot)
@@ -132,7 +129,7 @@ def test_one_of_two_painted_images_is_deleted(
     do.paint(live, truth)
     answered(live, qtbot)
     train(live, qtbot)
-    qtbot.waitUntil(lambda: all(known_strokes(live, layer) is not None for layer in (first, second)), timeout=WAIT)
+    qtbot.waitUntil(lambda: all(known_strokes(live, layer) is not None for layer in (first, second)))
     kept = live.strokes.data.copy()
     viewer.layers.remove(first)
     seen = changes(live)
@@ -140,7 +137,7 @@ def test_one_of_two_painted_images_is_deleted(
     np.testing.assert_array_equal(live.strokes.data, kept)
     assert live.live.training
     stop(live, qtbot)
-    qtbot.waitUntil(lambda: live.runner.model.history["images"] == ["Image 'second'"], timeout=WAIT)
+    qtbot.waitUntil(lambda: live.runner.model.history["images"] == ["Image 'second'"])
     assert do.messages() == []
 
 
@@ -158,14 +155,14 @@ def test_images_of_other_sizes_are_learnt_from_together(
     train(live, qtbot)
     for image in images:
         live.image_chooser.choose(image)
-        qtbot.waitUntil(lambda: live.live.answer.image == str(live.image.unique_id), timeout=WAIT)
+        qtbot.waitUntil(lambda: live.live.answer.image == str(live.image.unique_id))
         wanted = live.strokes.data
-        qtbot.waitUntil(partial(knows, live, wanted), timeout=WAIT)
+        qtbot.waitUntil(partial(knows, live, wanted))
         result = do.result_of(viewer, f"objects: {image.name}")
         assert result.data.shape == image.data.shape
         assert result.data.any()
     stop(live, qtbot)
-    qtbot.waitUntil(lambda: len(live.runner.model.history["images"]) == 3, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(live.runner.model.history["images"]) == 3)
     assert do.messages() == []
 
 
@@ -180,7 +177,7 @@ def test_a_stroke_while_the_model_is_handed_over(live: SegmentDock, qtbot: QtBot
         live.panel.train.click()  # and on at once
         assert live.live.training
     kept = live.strokes.data.copy()
-    qtbot.waitUntil(partial(knows, live, kept), timeout=WAIT)
+    qtbot.waitUntil(partial(knows, live, kept))
     still_usable(live, qtbot)
     assert do.messages() == []
 
@@ -197,10 +194,10 @@ def test_undo_of_a_stroke_that_was_just_picked_up(live: SegmentDock, qtbot: QtBo
         live.strokes.undo()
     np.testing.assert_array_equal(live.strokes.data, kept)
     qtbot.wait(400)
-    qtbot.waitUntil(partial(knows, live, kept), timeout=WAIT)
+    qtbot.waitUntil(partial(knows, live, kept))
     live.strokes.redo()
     redone = live.strokes.data.copy()
     assert not np.array_equal(redone, kept)
-    qtbot.waitUntil(partial(knows, live, redone), timeout=WAIT)
+    qtbot.waitUntil(partial(knows, live, redone))
     still_usable(live, qtbot)
     assert do.messages() == []

@@ -13,7 +13,7 @@ from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 
 from napari_unet.widgets.segment.dock import SegmentDock
-from tests.widgets.live_steps import WAIT, answered, changes, still_usable, stroke, train
+from tests.widgets.live_steps import answered, changes, still_usable, stroke, train
 
 
 def test_two_classes_are_answered_without_a_button(live: SegmentDock, qtbot: QtBot, do: Any) -> None:
@@ -23,7 +23,7 @@ def test_two_classes_are_answered_without_a_button(live: SegmentDock, qtbot: QtB
     assert set(np.unique(do.result_of(live.viewer).data)) != {0}
     assert "Shown: solved from your strokes" in live.panel.shown.text()
     assert not live.runner.is_running
-    qtbot.waitUntil(lambda: live.runner.model is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: live.runner.model is not None)
     np.testing.assert_array_equal(live.strokes.data, before)
     assert do.messages() == []
 
@@ -32,7 +32,7 @@ def test_a_prediction_that_is_asked_for_after_answers_is_not_told_to_begin_anew(
     live: SegmentDock, qtbot: QtBot, do: Any
 ) -> None:
     answered(live, qtbot)
-    qtbot.waitUntil(lambda: live.runner.summary != "" and live.runner.model is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: live.runner.summary != "" and live.runner.model is not None)
     qtbot.wait(100)  # the rest ends
     live.panel.predict.click()
     do.wait(live)
@@ -52,11 +52,11 @@ def test_without_answers_nothing_runs_before_train_and_after_stop(live: SegmentD
     before = live.runner.model
     train(live, qtbot)
     live.panel.train.click()
-    qtbot.waitUntil(lambda: not live.live.is_running, timeout=WAIT)
+    qtbot.waitUntil(lambda: not live.live.is_running)
     assert live.runner.model is not None
     assert live.runner.model is not before
     live.panel.window_form.set_values({"answers": True})
-    qtbot.waitUntil(lambda: live.live.is_running, timeout=WAIT)
+    qtbot.waitUntil(lambda: live.live.is_running)
     live.live.answer = None  # that of the learner before, which counted its own changes
     answered(live, qtbot)
     assert do.messages() == []
@@ -69,10 +69,10 @@ def test_train_with_nothing_painted_waits_for_strokes(
     viewer.add_image(image, name="spots")
     dock = make_live_dock()
     dock.panel.train.click()
-    qtbot.waitUntil(lambda: dock.panel.status.text().startswith("waits for strokes"), timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.panel.status.text().startswith("waits for strokes"))
     assert dock.panel.hint.text().endswith("they are learnt from at once.")
     do.paint(dock, truth)
-    qtbot.waitUntil(lambda: dock.runner.status.steps > 0, timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.runner.status.steps > 0)
     assert "waits" not in dock.panel.status.text()
     assert do.messages() == []
 
@@ -83,7 +83,7 @@ def test_nothing_is_looked_at_ahead_while_a_prediction_runs(
     viewer.add_image(spots((64, 64), count=8, radius=6.0)[0], name="spots")
     dock = make_live_dock()
     dock.panel.train.click()  # which loads PyTorch where nothing has yet
-    qtbot.waitUntil(lambda: dock.live._gaze._looked != (), timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.live._gaze._looked != ())
     looked = dock.live._gaze._looked
     dock.runner.kind = "predict"
     dock.image_chooser.choose(viewer.add_image(spots((48, 48), count=4, radius=6.0)[0], name="others"))
@@ -91,7 +91,7 @@ def test_nothing_is_looked_at_ahead_while_a_prediction_runs(
     qtbot.wait(500)
     assert dock.live._gaze._looked == looked
     dock.runner.kind = ""
-    qtbot.waitUntil(lambda: dock.live._gaze._looked != looked, timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.live._gaze._looked != looked)
     assert do.messages() == []
 
 
@@ -117,7 +117,7 @@ def test_erasing_all_of_a_class_says_what_is_missing(live: SegmentDock, qtbot: Q
     train(live, qtbot)
     kept = live.strokes.data.copy()
     live.strokes.data_setitem(np.nonzero(kept == 2), 0)
-    qtbot.waitUntil(lambda: live.live.missing.startswith("Only background is painted"), timeout=WAIT)
+    qtbot.waitUntil(lambda: live.live.missing.startswith("Only background is painted"))
     assert live.live.training
     seen = changes(live)
     live.strokes.undo()
@@ -136,7 +136,7 @@ def test_a_class_is_added_and_removed(live: SegmentDock, qtbot: QtBot, do: Any) 
     stroke(live.strokes, slice(40, 44), 3)
     qtbot.waitUntil(
         lambda: live.runner.live and live.live._learner is not None
-        and (do.result_of(live.viewer, "areas").data == 3).any(), timeout=WAIT,
+        and (do.result_of(live.viewer, "areas").data == 3).any(),
     )  # fmt: skip
     live.strokes.undo()
     seen = changes(live)
@@ -158,7 +158,7 @@ def test_another_image_is_answered_with_the_strokes_of_both(
     qtbot.wait(20)
     live.image_chooser.choose(other)
     assert live.strokes is not first
-    qtbot.waitUntil(lambda: live.live.answer.image == str(other.unique_id), timeout=WAIT)
+    qtbot.waitUntil(lambda: live.live.answer.image == str(other.unique_id))
     assert do.result_of(viewer, "objects: second").data.any()
     seen = changes(live)
     stroke(live.strokes, slice(10, 14), 1)
@@ -175,7 +175,7 @@ def test_the_strokes_layer_is_deleted_during_a_training(
     train(live, qtbot)
     strokes, kept = live.strokes, live.strokes.data.copy()
     viewer.layers.remove(strokes)
-    qtbot.waitUntil(lambda: "Paint a stroke" in live.live.missing, timeout=WAIT)
+    qtbot.waitUntil(lambda: "Paint a stroke" in live.live.missing)
     np.testing.assert_array_equal(strokes.data, kept)
     assert live.live.training
     live.desk.choose_class(0)  # the person wants to paint again
@@ -246,12 +246,12 @@ def test_an_error_inside_the_network_is_one_message(
         patched.setattr(f"napari_unet.{place}", fail)
         stroke(live.strokes, slice(36, 38), 2)
         kept[36:38, 4:24] = 2
-        qtbot.waitUntil(lambda: len(do.messages()) > 0, timeout=WAIT)
+        qtbot.waitUntil(lambda: len(do.messages()) > 0)
         stroke(live.strokes, slice(38, 40), 2)  # which fails as well
         kept[38:40, 4:24] = 2
         qtbot.wait(300)
         assert len(do.messages()) == 1
-        qtbot.waitUntil(lambda: live.message.text() == do.messages()[0], timeout=WAIT)
+        qtbot.waitUntil(lambda: live.message.text() == do.messages()[0])
     assert do.messages()[0].startswith(words)
     assert live.live.training
     np.testing.assert_array_equal(live.strokes.data, kept)

@@ -16,7 +16,7 @@ from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 
 from napari_unet.widgets.segment.dock import SegmentDock
-from tests.widgets.live_steps import WAIT, answered, changes, new_stroke, still_usable, stop, stroke
+from tests.widgets.live_steps import answered, changes, new_stroke, still_usable, stop, stroke
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -78,13 +78,13 @@ def meets(
             kept = dock.strokes.data.copy()
             kept[row, 4:24] = 2
             stroke(dock.strokes, slice(row, row + 1), 2)
-            qtbot.waitUntil(lambda: pauses(dock) and len(do.messages()) > 0, timeout=WAIT)
+            qtbot.waitUntil(lambda: pauses(dock) and len(do.messages()) > 0)
             said = do.messages()[0]
             assert said.startswith(words)
-            qtbot.waitUntil(lambda: dock.message.text() == said, timeout=WAIT)
+            qtbot.waitUntil(lambda: dock.message.text() == said)
         np.testing.assert_array_equal(dock.strokes.data, kept)
         new_stroke(dock, qtbot, row - 20)
-        qtbot.waitUntil(lambda: pauses(dock) and dock.message.text() == "", timeout=WAIT)  # it goes well again
+        qtbot.waitUntil(lambda: pauses(dock) and dock.message.text() == "")  # it goes well again
         assert do.messages() == [said]
         notification_manager.records.clear()
 
@@ -132,13 +132,13 @@ def test_a_fault_while_the_rest_of_the_view_is_completed(
         stroke(dock.strokes, slice(2, 4), 1)
         stroke(dock.strokes, slice(6, 8), 2)
         kept = dock.strokes.data.copy()
-        qtbot.waitUntil(lambda: (do.result_of(window, "objects: large").data > 0).any(), timeout=WAIT)  # the part
-        qtbot.waitUntil(lambda: len(do.messages()) == 1, timeout=WAIT)
+        qtbot.waitUntil(lambda: (do.result_of(window, "objects: large").data > 0).any())  # the part
+        qtbot.waitUntil(lambda: len(do.messages()) == 1)
         (said,) = do.messages()
         assert said.startswith(words)
     np.testing.assert_array_equal(dock.strokes.data, kept)
     new_stroke(dock, qtbot, 40)
-    qtbot.waitUntil(lambda: dock.message.text() != said, timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.message.text() != said)
     assert dock.live._learner is learner
     still_usable(dock, qtbot)
     assert do.messages() == [said]
@@ -152,7 +152,7 @@ def test_the_view_that_follows_a_full_memory_is_answered(
     with monkeypatch.context() as patched:
         patched.setattr(SOLVE, Mock(side_effect=CPU_FULL))
         stroke(dock.strokes, slice(40, 42), 2)
-        qtbot.waitUntil(lambda: len(do.messages()) == 1, timeout=WAIT)
+        qtbot.waitUntil(lambda: len(do.messages()) == 1)
     assert "look at a smaller part of the image" in do.messages()[0]
     window.scene.camera.zoom *= 4  # as the message says, and nothing is painted
     answered(dock, qtbot, seen)

@@ -20,7 +20,6 @@ from superqt.utils import GeneratorWorker
 
 from napari_unet.widgets.segment.dock import SegmentDock
 from tests.widgets.live_steps import (
-    WAIT,
     answered,
     begin,
     changes,
@@ -117,10 +116,10 @@ def test_an_image_that_was_taken_out_is_put_back(dock: SegmentDock, window: Any,
     assert strokes is not None
     kept = strokes.data.copy()
     window.layers.remove(image)
-    qtbot.waitUntil(lambda: not dock.live.training, timeout=WAIT)
+    qtbot.waitUntil(lambda: not dock.live.training)
     assert dock.message.text().startswith("The image was removed, so the training was stopped.")
     window.add_layer(image)
-    qtbot.waitUntil(lambda: dock.strokes is strokes, timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.strokes is strokes)
     np.testing.assert_array_equal(strokes.data, kept)
     new_stroke(dock, qtbot, 40)
     still_usable(dock, qtbot)
@@ -136,7 +135,7 @@ def test_an_image_is_given_data_of_another_shape_and_its_own_again(
     own, kept = image.data, first.data.copy()
     other, truth = spots((48, 80), count=8, radius=6.0)
     image.data = other
-    qtbot.waitUntil(lambda: dock.strokes is not first, timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.strokes is not first)
     second = dock.strokes
     assert second is not None
     assert (first in window.layers, second.data.shape) == (True, other.shape)
@@ -150,11 +149,11 @@ def test_an_image_is_given_data_of_another_shape_and_its_own_again(
     painted = second.data.copy()
     for _ in range(2):
         image.data = own
-        qtbot.waitUntil(lambda: dock.strokes is first, timeout=WAIT)
+        qtbot.waitUntil(lambda: dock.strokes is first)
         image.data = other
-        qtbot.waitUntil(lambda: dock.strokes is second, timeout=WAIT)
+        qtbot.waitUntil(lambda: dock.strokes is second)
     image.data = own
-    qtbot.waitUntil(lambda: dock.strokes is first, timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.strokes is first)
     np.testing.assert_array_equal(first.data, kept)
     np.testing.assert_array_equal(second.data, painted)
     assert len(window.layers) == 5  # the image, and two of each
@@ -167,16 +166,16 @@ def test_a_label_that_is_no_class(dock: SegmentDock, qtbot: QtBot, do: Any) -> N
     strokes = dock.strokes
     assert strokes is not None
     dock.choose_task("classes")
-    qtbot.waitUntil(lambda: dock.live._learner is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.live._learner is not None)
     strokes.data = np.minimum(strokes.data, 2)
     stop(dock, qtbot)
     train(dock, qtbot)
     before = strokes.data.copy()
     stroke(strokes, slice(40, 42), 7)
     kept = strokes.data.copy()
-    qtbot.waitUntil(lambda: len(do.messages()) == 1, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(do.messages()) == 1)
     assert "'spots': The annotation holds the value 7, but there are only 2 classes; add a class" in do.messages()[0]
-    qtbot.waitUntil(lambda: dock.live.resting == "The training waits until there is an answer.", timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.live.resting == "The training waits until there is an answer.")
     np.testing.assert_array_equal(strokes.data, kept)
     seen = changes(dock)
     strokes.undo()
@@ -194,16 +193,16 @@ def test_a_class_is_removed_that_was_painted(dock: SegmentDock, qtbot: QtBot, do
     stroke(dock.strokes, slice(40, 44), 3)
     kept = dock.strokes.data.copy()
     result = do.result_of(dock.viewer, "areas")
-    qtbot.waitUntil(lambda: (result.data == 3).any(), timeout=WAIT)
+    qtbot.waitUntil(lambda: (result.data == 3).any())
     for _ in range(2):
         dock.classes.rows[2].remove.click()
-        qtbot.waitUntil(lambda: len(dock.classes.rows) == 2, timeout=WAIT)
+        qtbot.waitUntil(lambda: len(dock.classes.rows) == 2)
         np.testing.assert_array_equal(dock.strokes.data, np.where(kept == 3, 0, kept))
-        qtbot.waitUntil(lambda: not (result.data == 3).any(), timeout=WAIT)
+        qtbot.waitUntil(lambda: not (result.data == 3).any())
         QTest.keyClick(dock.viewer.window._qt_viewer.canvas.native, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
         np.testing.assert_array_equal(dock.strokes.data, kept)
         assert len(dock.classes.rows) == 3
-        qtbot.waitUntil(lambda: (result.data == 3).any(), timeout=WAIT)
+        qtbot.waitUntil(lambda: (result.data == 3).any())
     assert do.messages() == []
     assert dock.live.training
 
@@ -217,12 +216,12 @@ def test_the_disk_becomes_full_and_has_space_again(
     with monkeypatch.context() as patched:
         patched.setattr("os.fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
         new_stroke(dock, qtbot, 40)
-        qtbot.waitUntil(lambda: len(do.messages()) == 1, timeout=WAIT)
+        qtbot.waitUntil(lambda: len(do.messages()) == 1)
         assert "can't be saved by itself" in do.messages()[0]
         assert "disk full; free some space" in do.messages()[0]
         new_stroke(dock, qtbot, 42)
         assert dock.live.training
-    qtbot.waitUntil(lambda: dock.message.text() == "The session is saved by itself again.", timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.message.text() == "The session is saved by itself again.")
     assert len(do.messages()) == 1
 
 
@@ -260,7 +259,7 @@ def test_the_dock_is_closed_and_opened_again(
     np.testing.assert_array_equal(strokes.data, kept)
     opened[:] = [open_dock(window, qtbot)]
     again = opened[0]
-    qtbot.waitUntil(lambda: again.strokes is strokes, timeout=WAIT)
+    qtbot.waitUntil(lambda: again.strokes is strokes)
     new_stroke(again, qtbot, 40)
     train(again, qtbot)
     stop(again, qtbot)

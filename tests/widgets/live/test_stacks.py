@@ -11,7 +11,7 @@ from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
 from napari_unet.widgets.segment.dock import SegmentDock
-from tests.widgets.live_steps import WAIT, answered, changes, known_strokes, stop, stroke, train
+from tests.widgets.live_steps import answered, changes, known_strokes, stop, stroke, train
 
 Stack = tuple[SegmentDock, np.ndarray]
 
@@ -58,7 +58,7 @@ def test_the_slice_that_is_moved_to_is_answered(stack: Stack, viewer: ViewerMode
     for at in (3, 1):
         assert not result.data[at].any()
         look_at(dock, at)
-        qtbot.waitUntil(lambda: result.data[at].any(), timeout=WAIT)  # noqa: B023
+        qtbot.waitUntil(lambda: result.data[at].any())  # noqa: B023
     found, wanted = result.data[1] > 0, truth[1] > 0
     assert 2 * (found & wanted).sum() / (found.sum() + wanted.sum()) > 0.5
     assert do.messages() == []
@@ -72,10 +72,10 @@ def test_strokes_on_several_slices_count_and_the_slice_in_view_shows_them(
     train(dock, qtbot)
     for at in (4, 2):
         look_at(dock, at)
-        qtbot.waitUntil(shown_slice(dock, at), timeout=WAIT)
+        qtbot.waitUntil(shown_slice(dock, at))
         seen = changes(dock)
         paint_slice(dock, truth, at)
-        qtbot.waitUntil(lambda: np.array_equal(known_strokes(dock, dock.image), dock.strokes.data), timeout=WAIT)
+        qtbot.waitUntil(lambda: np.array_equal(known_strokes(dock, dock.image), dock.strokes.data))
         answered(dock, qtbot, seen)  # both strokes may be taken in as one change
         assert do.result_of(viewer).data[at].any()
     kept = dock.strokes.data.copy()
@@ -86,7 +86,7 @@ def test_strokes_on_several_slices_count_and_the_slice_in_view_shows_them(
     np.testing.assert_array_equal(known_strokes(dock, dock.image), dock.strokes.data)
     dock.strokes.redo()
     look_at(dock, 0)
-    qtbot.waitUntil(lambda: np.array_equal(known_strokes(dock, dock.image), kept), timeout=WAIT)
+    qtbot.waitUntil(lambda: np.array_equal(known_strokes(dock, dock.image), kept))
     np.testing.assert_array_equal(dock.strokes.data, kept)
     stop(dock, qtbot)
     assert do.messages() == []
@@ -106,19 +106,19 @@ def test_a_volume_is_answered_and_trained_as_a_whole(
     result = do.result_of(viewer)
     train(dock, qtbot)
     assert dock.live._learner._answers.model.config.ndim == 3
-    qtbot.waitUntil(lambda: result.data.any(axis=(1, 2)).all(), timeout=WAIT)
+    qtbot.waitUntil(lambda: result.data.any(axis=(1, 2)).all())
     before = result.data.copy()
     seen = changes(dock)
     look_at(dock, 2)
     stroke(dock.strokes, slice(0, 32), 1, (2,))
     answered(dock, qtbot, seen)
-    qtbot.waitUntil(lambda: not np.array_equal(result.data, before), timeout=WAIT)
+    qtbot.waitUntil(lambda: not np.array_equal(result.data, before))
     np.testing.assert_array_equal(known_strokes(dock, dock.image), dock.strokes.data)
     viewer.dims.ndisplay = 3
     qtbot.wait(150)
     viewer.dims.ndisplay = 2
     steps = dock.runner.status.steps
-    qtbot.waitUntil(lambda: dock.runner.status.steps > steps or bool(dock.live.resting), timeout=WAIT)
+    qtbot.waitUntil(lambda: dock.runner.status.steps > steps or bool(dock.live.resting))
     stop(dock, qtbot)
     assert dock.runner.model.config.ndim == 3
     assert do.messages() == []
@@ -140,17 +140,16 @@ def test_a_volume_is_read_slice_by_slice_and_as_a_whole_and_back(
     for number, ndim in enumerate((3, 2)):
         dock.panel.dims.buttons[str(ndim)].click()
         qtbot.waitUntil(
-            lambda: dock.live._learner is not None and dock.live._learner._answers.model.config.ndim == ndim,  # noqa: B023
-            timeout=WAIT,
+            lambda: dock.live._learner is not None and dock.live._learner._answers.model.config.ndim == ndim  # noqa: B023
         )
         assert dock.live.training
         dock.live.answer = None  # that of the learner before, which counted its own changes
         stroke(dock.strokes, slice(0, 2), 1, (number,))
         kept[number, 0:2, 4:24] = 1
         answered(dock, qtbot)
-        qtbot.waitUntil(lambda: dock.runner.status.steps > 1, timeout=WAIT)
+        qtbot.waitUntil(lambda: dock.runner.status.steps > 1)
         dock.live._mail.touched = 0.0  # the person pauses: the rest is predicted
         rests.clear()
-        qtbot.waitUntil(lambda: any(event.piece is None for event in rests), timeout=WAIT)
+        qtbot.waitUntil(lambda: any(event.piece is None for event in rests))
     np.testing.assert_array_equal(dock.strokes.data, kept)
     assert do.messages() == []

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from scipy import ndimage
 
 from napari_unet.widgets.segment.dock import SegmentDock
-from tests.widgets.live_steps import WAIT, answered, changes, known_strokes, stop, train
+from tests.widgets.live_steps import answered, changes, known_strokes, stop, train
 
 USES = ["accept", "accept several", "reject", "split", "merge", "fill", "erase"]
 
@@ -60,10 +60,10 @@ def test_each_tool_is_taken_up_while_it_trains_and_so_is_its_undo(
     def knows(wanted: np.ndarray) -> bool:
         return np.array_equal(known_strokes(live, live.image), wanted)
 
-    qtbot.waitUntil(lambda: len(middles(result.data)) > 1, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(middles(result.data)) > 1)
     path = path_for(use, result.data)
     tools.use(use.split()[0], np.array(path, float))
-    qtbot.waitUntil(lambda: not tools.is_busy, timeout=WAIT)
+    qtbot.waitUntil(lambda: not tools.is_busy)
     after = strokes.data.copy()
     assert (after != before).any(), live.message.text()
     assert "Ctrl+Z takes it back" in live.message.text()
@@ -73,7 +73,7 @@ def test_each_tool_is_taken_up_while_it_trains_and_so_is_its_undo(
         change()
         np.testing.assert_array_equal(strokes.data, wanted)
         answered(live, qtbot, seen)
-        qtbot.waitUntil(partial(knows, wanted), timeout=WAIT)
+        qtbot.waitUntil(partial(knows, wanted))
     assert live.live.training
     stop(live, qtbot)
     assert do.messages() == []

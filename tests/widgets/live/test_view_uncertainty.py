@@ -20,7 +20,7 @@ from napari_unet.widgets.results.arrays import ResultArray
 from napari_unet.widgets.results.predict_job import PredictRequest
 from napari_unet.widgets.results.uncertainty import UncertaintyTarget
 from napari_unet.widgets.segment.dock import SegmentDock
-from tests.widgets.live_steps import WAIT, answered, changes, stroke
+from tests.widgets.live_steps import answered, changes, stroke
 
 
 def want(dock: SegmentDock, measure: str) -> None:
@@ -31,7 +31,7 @@ def want(dock: SegmentDock, measure: str) -> None:
 
 def test_nothing_is_measured_unless_it_is_wanted(live: SegmentDock, viewer: ViewerModel, qtbot: QtBot) -> None:
     answered(live, qtbot)
-    qtbot.waitUntil(lambda: live.runner.model is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: live.runner.model is not None)
     assert [layer.name for layer in viewer.layers if "uncertainty" in layer.name or "disagree" in layer.name] == []
     learner = live.live._learner
     assert learner is not None
@@ -41,7 +41,7 @@ def test_nothing_is_measured_unless_it_is_wanted(live: SegmentDock, viewer: View
 def test_entropy_comes_with_each_answer(live: SegmentDock, viewer: ViewerModel, qtbot: QtBot, do: Any) -> None:
     want(live, "entropy")
     answered(live, qtbot)
-    qtbot.waitUntil(lambda: viewer.layers["uncertainty: spots"].data.max() > 0, timeout=WAIT)
+    qtbot.waitUntil(lambda: viewer.layers["uncertainty: spots"].data.max() > 0)
     before, seen = viewer.layers["uncertainty: spots"].data.copy(), changes(live)
     stroke(live.strokes, slice(40, 44), 2)
     answered(live, qtbot, seen)
@@ -54,13 +54,13 @@ def test_disagreement_follows_the_answers_when_the_hand_rests(
 ) -> None:
     answered(live, qtbot)
     want(live, "disagreement")  # while it answers
-    qtbot.waitUntil(lambda: "disagreement: spots" in viewer.layers, timeout=WAIT)
+    qtbot.waitUntil(lambda: "disagreement: spots" in viewer.layers)
     layer = viewer.layers["disagreement: spots"]
-    qtbot.waitUntil(lambda: layer.data.max() > 0, timeout=WAIT)
+    qtbot.waitUntil(lambda: layer.data.max() > 0)
     before, seen = layer.data.copy(), changes(live)
     stroke(live.strokes, slice(40, 44), 2)
     answered(live, qtbot, seen)
-    qtbot.waitUntil(lambda: not np.array_equal(layer.data, before), timeout=WAIT)
+    qtbot.waitUntil(lambda: not np.array_equal(layer.data, before))
     learner = live.live._learner
     assert learner is not None
     expected = uncertainty(learner.current_model(), viewer.layers["spots"].data, "YX", device="cpu")

@@ -12,7 +12,7 @@ from napari_unet.models.adapt import Adapter
 from napari_unet.widgets.live import waiting as module
 from napari_unet.widgets.live.waiting import Waiting
 from napari_unet.widgets.segment.dock import SegmentDock
-from tests.widgets.live_steps import WAIT, answered, changes, stroke
+from tests.widgets.live_steps import answered, changes, stroke
 
 
 class Learner:
@@ -63,8 +63,8 @@ def test_the_dock_shows_it(live: SegmentDock, qtbot: QtBot, do: Any, monkeypatch
     with monkeypatch.context() as patched:
         patched.setattr(Adapter, "solve", solve_slowly)
         stroke(live.strokes, slice(40, 44), 2)
-        qtbot.waitUntil(lambda: live.panel.shown.text().startswith("The result is on its way… "), timeout=WAIT)
+        qtbot.waitUntil(lambda: live.panel.shown.text().startswith("The result is on its way… "))
         assert not live.panel.shown.isHidden()
         answered(live, qtbot, seen)
-    qtbot.waitUntil(lambda: live.panel.shown.text().startswith("Shown: "), timeout=WAIT)
+    qtbot.waitUntil(lambda: live.panel.shown.text().startswith("Shown: "))
     assert do.messages() == []

@@ -19,7 +19,7 @@ WHOLE = (slice(0, 60), slice(0, 80))
 def correct(dock: SegmentDock, name: str, path: list[tuple[float, float]], qtbot: QtBot) -> None:
     tools = dock.tools.corrections
     tools.use(name, np.array(path))
-    qtbot.waitUntil(lambda: not tools.is_busy, timeout=10_000)
+    qtbot.waitUntil(lambda: not tools.is_busy)
 
 
 def mask_of(dock: SegmentDock) -> np.ndarray:

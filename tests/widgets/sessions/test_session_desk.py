@@ -52,7 +52,7 @@ def test_a_session_is_offered_after_a_crash_and_comes_back_whole(
     assert dock.panel.seconds.value() == 17
     assert dock.panel.train_form.values()["seed"] == 5
 
-    qtbot.waitUntil(lambda: SessionLibrary().unfinished() == [], timeout=10_000)  # kept by the new session now
+    qtbot.waitUntil(lambda: SessionLibrary().unfinished() == [])  # kept by the new session now
     crash(dock)
     third = other_dock()
     third.panel.offer.yes.click()

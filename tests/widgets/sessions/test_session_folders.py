@@ -28,9 +28,9 @@ def test_an_undone_stroke_and_an_exchanged_array_are_kept(
     strokes = painted_session.strokes
     assert strokes is not None
     strokes.undo()
-    qtbot.waitUntil(lambda: np.array_equal(on_disk_strokes(sessions), strokes.data), timeout=5000)
+    qtbot.waitUntil(lambda: np.array_equal(on_disk_strokes(sessions), strokes.data))
     strokes.data = np.roll(strokes.data, 5)
-    qtbot.waitUntil(lambda: np.array_equal(on_disk_strokes(sessions), strokes.data), timeout=5000)
+    qtbot.waitUntil(lambda: np.array_equal(on_disk_strokes(sessions), strokes.data))
 
 
 def test_a_saved_session_opens_from_another_folder(
@@ -127,13 +127,13 @@ def test_a_full_disk_is_told_once_and_painting_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(storage, "_flush", full)
         paint(dock, 1, 3)
-        qtbot.waitUntil(lambda: "disk full" in dock.message.text(), timeout=5000)
+        qtbot.waitUntil(lambda: "disk full" in dock.message.text())
         dock.message.clear_message()
         paint(dock, 2, 5)
-        qtbot.waitUntil(lambda: len(tries) > 1, timeout=15_000)
+        qtbot.waitUntil(lambda: len(tries) > 1)
         assert dock.message.text() == ""
         assert dock.strokes.data[5, 9] == 2
-    qtbot.waitUntil(lambda: "again" in dock.message.text(), timeout=15_000)
+    qtbot.waitUntil(lambda: "again" in dock.message.text())
 
 
 def test_autosave_can_be_switched_off(
@@ -171,7 +171,7 @@ def test_two_windows_do_not_meet(
     paint(dock, 1, 3)
     dock.session.watch.look()
     folders = {window.session.watch.recorder.writer.folder for window in (painted_session, dock)}
-    qtbot.waitUntil(lambda: all((folder / "session.json").exists() for folder in folders), timeout=5000)
+    qtbot.waitUntil(lambda: all((folder / "session.json").exists() for folder in folders))
     assert len(folders) == 2
     assert SessionLibrary().unfinished() == []
     assert other_dock().panel.offer.isHidden()
