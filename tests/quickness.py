@@ -77,11 +77,14 @@ class Attempts:
 
 
 def seconds_of_others() -> float:
-    """Return the processor time that all other programs have used since the machine was started; 0 where unknown."""
+    """Return the processor time that all other programs have used since the machine was started; 0 where unknown.
+
+    A program that this one started and has waited for is none of them.
+    """
     table = Path("/proc/stat")
     if not table.is_file():
         return 0.0
     user, nice, system, _, _, irq, soft, steal, *_ = map(float, table.read_text().split("\n", 1)[0].split()[1:])
     own = os.times()
     busy = (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
-    return busy - own.user - own.system
+    return busy - own.user - own.system - own.children_user - own.children_system

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+
 import pytest
 
 from tests import quickness
@@ -61,3 +66,11 @@ def test_the_work_of_this_program_is_not_that_of_others() -> None:
     before = quickness.seconds_of_others()
     sum(range(5_000_000))
     assert quickness.seconds_of_others() - before >= -0.05
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what all programs use is known on Linux only")
+def test_nor_is_that_of_a_program_that_it_waited_for() -> None:
+    before, began = quickness.seconds_of_others(), time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True)
+    possible = (os.cpu_count() or 1) * (time.perf_counter() - began)
+    assert quickness.seconds_of_others() - before < possible - 0.4

@@ -203,7 +203,7 @@ def test_interrupted_training_keeps_the_best_model(
     )
     _wait_for_steps(process)
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=200)
     assert process.returncode == 0, stderr
     assert "Stopped: " in stdout
     assert "Stopping; the best model so far is kept" in stderr
@@ -226,7 +226,7 @@ def test_killed_training_leaves_the_old_model_and_goes_on_from_its_checkpoint(
             break
         time.sleep(0.1)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=200)
     assert out.read_bytes() == before
     assert checkpoint.exists()
     assert run(*arguments, "--steps", 1, "--validate-every", 1).code == 0

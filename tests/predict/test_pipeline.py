@@ -29,7 +29,7 @@ from napari_unet.predict.tiled import predict, predict_tiles
 MakeModel = Callable[..., Model]
 
 PLAIN = PredictConfig(tile=16, device="cpu", precision="float32")
-WAIT = 20.0  # seconds after which a test fails that waits for another thread
+WAIT = 60.0  # seconds after which a test fails that waits for another thread
 
 
 def never() -> bool:

@@ -15,10 +15,11 @@ import pytest
 from napari_unet.session.library import KeptSession, SessionLibrary
 from napari_unet.session.packs import fill_from_packs
 from napari_unet.session.writer import pack_paths
+from tests.quickness import Attempts, Bound
 
 KILLS = 20
 WAVES = 4  # so that they do not wait for each other at the disk
-SECONDS = 2.0
+SECONDS = Bound(2, 60)
 
 # Each child paints a stroke after the other and notes when each was finished; the n-th stroke is row n of its labels,
 # and some erase the one before.
@@ -63,22 +64,24 @@ for wave in range(int(sys.argv[3])):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="starts its processes by fork")
 def test_strokes_survive_a_kill_at_random_moments(tmp_path: Path, rng: np.random.Generator) -> None:
-    sessions, logs = tmp_path / "sessions", tmp_path / "logs"
-    logs.mkdir()
+    for number, attempt in enumerate(Attempts()):
+        lags = kill_all(tmp_path / str(number), rng)
+        assert len(lags) == KILLS
+        attempt.hold("age in s of the oldest missing stroke", max(lags), SECONDS)
+
+
+def kill_all(folder: Path, rng: np.random.Generator) -> list[float]:
+    """Start all processes and kill each; return for each the age in seconds of the oldest stroke that is missing."""
+    sessions, logs = folder / "sessions", folder / "logs"
+    logs.mkdir(parents=True)
     command = [sys.executable, "-c", PROGRAM, str(sessions), str(logs), str(WAVES), str(KILLS // WAVES)]
     parent = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     killed: dict[int, float] = {}
     for _ in range(WAVES):
         kill_one_after_the_other(logs, killed, rng.uniform(2.2, 3.5, KILLS // WAVES), parent)
     assert parent.wait(30) == 0
-
-    library = SessionLibrary(sessions)
-    unfinished = {kept.folder: kept for kept in library.unfinished()}
-    assert len(unfinished) == KILLS
-    lags = [check(logs / f"{number}.txt", unfinished, moment) for number, moment in killed.items()]
-    assert len(lags) == KILLS
-    print("oldest missing stroke in s:", max(lags))
-    assert max(lags) < SECONDS
+    unfinished = {kept.folder: kept for kept in SessionLibrary(sessions).unfinished()}
+    return [check(logs / f"{number}.txt", unfinished, moment) for number, moment in killed.items()]
 
 
 def kill_one_after_the_other(
@@ -100,7 +103,9 @@ def kill_one_after_the_other(
 def check(log: Path, unfinished: dict[Path, KeptSession], moment: float) -> float:
     """Return the age in seconds of the oldest finished stroke that is missing, 0 where none is."""
     first, *lines = log.read_text().splitlines()
-    kept = unfinished[Path(first.split(maxsplit=1)[1])]
+    kept = unfinished.get(Path(first.split(maxsplit=1)[1]))
+    if kept is None:  # it was killed before its first save
+        return moment - float(lines[0].split()[1]) if lines else 0.0
     (entry,) = kept.document.strokes
     labels = np.zeros(entry.shape, entry.dtype)
     assert fill_from_packs(labels, pack_paths(kept.folder, entry.packs)) == []

@@ -9,6 +9,9 @@ import numpy as np
 from napari.layers._source import layer_source
 from pytestqt.qtbot import QtBot
 
+from napari_unet.session.document import read_document
+from napari_unet.session.packs import fill_from_packs
+from napari_unet.session.writer import pack_paths
 from napari_unet.widgets.segment.dock import SegmentDock
 
 
@@ -33,6 +36,16 @@ def crash(dock: SegmentDock) -> None:
     assert watch.recorder.wait()
     watch.recorder = None
     dock.close_dock()
+
+
+def strokes_on_disk(sessions: Path) -> tuple[np.ndarray | None, int]:
+    """Return what the only layer of the only session on the disk holds, and its strokes; (None, 0) without one."""
+    for path in sessions.glob("*/session.json"):
+        for entry in read_document(path.parent).strokes:
+            labels = np.zeros(entry.shape, entry.dtype)
+            assert fill_from_packs(labels, pack_paths(path.parent, entry.packs)) == []
+            return labels, entry.count
+    return None, 0
 
 
 def image_on_disk(dock: SegmentDock, path: Path, image: np.ndarray, **place: Any) -> Any:

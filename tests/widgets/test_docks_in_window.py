@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,16 +42,23 @@ def test_nothing_is_cut_off_the_docks_are_tabs_and_sections_come_into_view(
         panel.correct_section, panel.model_section, panel.session_section, panel.advanced_section, panel.key_section,
     )  # fmt: skip
     area = segment.findChild(QScrollArea)
+
+    def is_in_view(section: Any) -> bool:
+        seen = section.heading.mapTo(area.viewport(), section.heading.rect().center()).y()
+        end = section.mapTo(area.viewport(), section.rect().bottomLeft()).y()
+        whole = end < area.viewport().height() or seen < section.heading.height()
+        is_laid_out = section.height() > 2 * section.heading.height()
+        return is_laid_out and 0 <= seen < area.viewport().height() and whole
+
     for section in sections:
         section.heading.click()
-        qtbot.wait(50)
-        seen = section.heading.mapTo(area.viewport(), section.heading.rect().center()).y()
-        assert 0 <= seen < area.viewport().height()
-        end = section.mapTo(area.viewport(), section.rect().bottomLeft()).y()
-        assert end < area.viewport().height() or seen < section.heading.height()
+        qtbot.waitUntil(partial(is_in_view, section))
+
+    def is_whole(dock: Any) -> bool:
+        width = dock.findChild(QScrollArea).viewport().width()
+        return bool(dock.isVisible() and dock.panel.minimumSizeHint().width() <= width < 400)
+
     for dock, place in zip(docks, places, strict=True):
         place.raise_()
-        qtbot.wait(50)
-        area = dock.findChild(QScrollArea)
-        assert dock.panel.minimumSizeHint().width() <= area.viewport().width() < 400
+        qtbot.waitUntil(partial(is_whole, dock))
     GeneratorWorker.await_workers(30_000)

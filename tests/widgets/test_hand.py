@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_unet.nets import allocator
+from napari_unet.widgets.live import hand as hand_module
 from napari_unet.widgets.live import right_of_way, work
 from napari_unet.widgets.live.hand import Hand
 from napari_unet.widgets.live.right_of_way import RightOfWay
@@ -20,19 +20,40 @@ from napari_unet.widgets.results.predict_job import PredictSummary
 NOBODY = RightOfWay(lambda: False, lambda: False)
 
 
+class Clock:
+    """Stands for the module `time`: the time passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @pytest.fixture
-def hand(viewer: ViewerModel) -> Hand:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    for module in (hand_module, right_of_way, work):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def hand(viewer: ViewerModel, clock: Clock) -> Hand:
     return Hand(viewer)
 
 
-def test_a_drag_moves_the_hand_until_the_button_is_released(hand: Hand) -> None:
+def test_a_drag_moves_the_hand_until_the_button_is_released(hand: Hand, clock: Clock) -> None:
     event = SimpleNamespace(type="mouse_press")
     callback = hand.viewer.mouse_drag_callbacks[-1]
     drag = callback(hand.viewer, event)
     assert not hand.moves()
     next(drag)
     assert hand.moves()
-    time.sleep(0.15)
+    clock.sleep(0.15)
     assert not hand.moves()  # it rests with the button held
     event.type = "mouse_move"
     next(drag)
@@ -50,7 +71,7 @@ def test_moving_the_view_moves_the_hand(hand: Hand) -> None:
     assert hand.moves()
 
 
-def test_nothing_is_left_in_the_viewer(viewer: ViewerModel) -> None:
+def test_nothing_is_left_in_the_viewer(viewer: ViewerModel, clock: Clock) -> None:
     drags, wheels = list(viewer.mouse_drag_callbacks), list(viewer.mouse_wheel_callbacks)
     hand = Hand(viewer)
     hand.close()
@@ -60,50 +81,44 @@ def test_nothing_is_left_in_the_viewer(viewer: ViewerModel) -> None:
 
 
 @pytest.mark.parametrize("moves", [True, False])
-def test_learning_waits_for_the_hand(moves: bool) -> None:
+def test_learning_waits_for_the_hand(moves: bool, clock: Clock) -> None:
     steps: list[float] = []
     stop = threading.Event()
 
     def step() -> tuple[Any, ...]:
-        steps.append(time.monotonic())
+        steps.append(clock.now)
         if len(steps) == 3:
             stop.set()
         return ()
 
     learner = SimpleNamespace(step=step, idle=False, current_model=lambda: None)
     working = _Work(learner, LiveMail(), RightOfWay(lambda: moves, stop.is_set), stop.is_set)  # type: ignore[arg-type]
-    began = time.monotonic()
     list(working.run())
     assert len(steps) == 3
-    assert (time.monotonic() - began > 0.9) == moves
+    assert clock.now - 100 == pytest.approx(1.0 if moves else 0.0, abs=0.03)
 
 
-def test_a_hand_that_does_not_rest_leaves_some_time_to_the_learning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(right_of_way, "_LONGEST_WAIT", 0.3)
+def test_a_hand_that_does_not_rest_leaves_some_time_to_the_learning(clock: Clock) -> None:
     way = RightOfWay(lambda: True, lambda: False)
     waited = []
     for _ in range(3):
-        began = time.monotonic()
+        began = clock.now
         way.give()
-        waited.append(time.monotonic() - began)
+        waited.append(clock.now - began)
         if len(waited) == 2:
-            time.sleep(0.3)
-    assert waited[0] > 0.25
-    assert waited[1] < 0.1
-    assert waited[2] > 0.25
+            clock.sleep(0.3)
+    assert waited == pytest.approx([1.0, 0.0, 1.0], abs=0.03)
 
 
-def test_what_began_just_before_the_hand_moved_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_began_just_before_the_hand_moved_is_given_up(clock: Clock) -> None:
     moves = False
     way = RightOfWay(lambda: moves, lambda: False)
     way.give()
     assert not way.is_wanted()
     moves = True
     assert way.is_wanted()
-    monkeypatch.setattr(right_of_way, "_LONGEST_LOSS", 0.0)
+    clock.sleep(0.6)
     assert not way.is_wanted()  # too much would be lost
-    monkeypatch.undo()
-    monkeypatch.setattr(right_of_way, "_LONGEST_WAIT", 0.1)
     way.give()
     assert not way.is_wanted()  # its turn has come though the hand moves
 
@@ -122,12 +137,14 @@ def test_what_is_painted_ends_the_prediction_of_the_rest() -> None:
 
 
 @pytest.mark.parametrize("rests", [True, False])
-def test_freed_memory_is_given_back_while_the_hand_rests(rests: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_freed_memory_is_given_back_while_the_hand_rests(
+    rests: bool, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
     given: list[float] = []
     monkeypatch.setattr(work, "_BETWEEN_TIDIES", -1.0)
-    monkeypatch.setattr(allocator, "give_back_freed_memory", lambda: given.append(time.monotonic()))
+    monkeypatch.setattr(allocator, "give_back_freed_memory", lambda: given.append(clock.now))
     answers = iter([False, True])
     learner = SimpleNamespace(step=lambda: (), idle=False, current_model=lambda: None)
-    mail = LiveMail(touched=time.monotonic() - (60 if rests else 0))
+    mail = LiveMail(touched=clock.now - (60 if rests else 0))
     list(_Work(learner, mail, NOBODY, lambda: next(answers, True)).run())  # type: ignore[arg-type]
     assert len(given) == rests

@@ -50,6 +50,12 @@ def train(dock: SegmentDock, hand: Any, qtbot: QtBot, seconds: int) -> None:
     qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=1000 * (seconds + 60))
 
 
+def train_steps(dock: SegmentDock, hand: Any, qtbot: QtBot, steps: int) -> None:
+    """Do the same with as much learning on a busy machine as on a quiet one."""
+    dock.panel.train_form.set_values({"max_steps": steps})
+    train(dock, hand, qtbot, 120)
+
+
 def paint_like_a_person(hand: Any, truth: np.ndarray, plane: tuple[int, ...] = ()) -> None:
     """Paint background around some objects and away from them, then a line over some objects."""
     truth = truth[plane]
@@ -279,7 +285,7 @@ def test_a_volume_goes_through_the_window(
     paint_like_a_person(hand, truth, (middle,))
     assert dock.strokes is not None
     assert np.flatnonzero(dock.strokes.data.any(axis=(1, 2))).tolist() == [middle]
-    train(dock, hand, qtbot, 5)
+    train_steps(dock, hand, qtbot, 100)
 
     assert dock.message.text() == ""
     assert dock.runner.model is not None
@@ -300,7 +306,7 @@ def test_a_colour_image_goes_through_the_window(
     narrow(dock)
     dock.panel.task.buttons["classes"].click()
     paint_like_a_person(hand, truth)
-    train(dock, hand, qtbot, 5)
+    train_steps(dock, hand, qtbot, 100)
 
     assert dock.message.text() == ""
     assert dock.runner.model is not None
@@ -321,8 +327,7 @@ def test_a_time_series_goes_through_the_window(
     assert "5 time points" in dock.panel.info.text()
     window.dims.set_current_step(0, 3)
     paint_like_a_person(hand, truth, (3,))
-    dock.panel.train_form.set_values({"max_steps": 120})  # as much learning on a busy machine as on a quiet one
-    train(dock, hand, qtbot, 120)
+    train_steps(dock, hand, qtbot, 120)
 
     result = layer_named(window, "objects: series")
     assert result.data[3].any()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from superqt.utils import GeneratorWorker
 from napari_unet.widgets.segment.dock import SegmentDock
 from napari_unet.widgets.training.warm_up import is_warm
 from tests.quickness import BLOCK_MS, Attempts, Bound
+from tests.widgets.session_steps import strokes_on_disk
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -61,23 +63,33 @@ wait(60)
 """
 
 
+def holds(sessions: Path, painted: np.ndarray, strokes: int) -> bool:
+    """Whether all that was painted is on the disk."""
+    found, count = strokes_on_disk(sessions)
+    return count == strokes and np.array_equal(found, painted)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_a_window_that_is_killed_gives_its_strokes_to_the_next(
     make_napari_viewer: Callable[..., Any], qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("NAPARI_UNET_SESSIONS", str(tmp_path / "sessions"))
     image = np.random.default_rng(0).random((256, 300)).astype(np.float32)
     np.save(tmp_path / "cells.npy", image)
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "cells.npy"), str(tmp_path / "painted.npy")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "painted\n"
-    time.sleep(2)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    painted = np.load(tmp_path / "painted.npy")
+    for number, attempt in enumerate(Attempts()):
+        sessions = tmp_path / f"sessions {number}"
+        monkeypatch.setenv("NAPARI_UNET_SESSIONS", str(sessions))
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path / "cells.npy"), str(tmp_path / "painted.npy")]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "painted\n"
+        painted, began = np.load(tmp_path / "painted.npy"), time.monotonic()
+        qtbot.waitUntil(partial(holds, sessions, painted, 4))
+        seconds = time.monotonic() - began
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        attempt.hold("seconds until all strokes are on the disk", seconds, Bound(2, 60))
     assert set(np.unique(painted)) == {0, 1, 2}
 
     viewer = make_napari_viewer(show=True)

@@ -139,7 +139,7 @@ def test_without_its_layer_it_is_measured_no_further(
     dock = ready(make_dock())
     choose(dock, "disagreement")
     dock.panel.predict.click()
-    qtbot.waitUntil(lambda: "measuring the uncertainty" in dock.panel.status.text(), timeout=WAIT)
+    qtbot.waitUntil(lambda: "measuring the uncertainty" in dock.panel.status.text())
     layer = layer_of(viewer, "disagreement")
     viewer.layers.remove(layer)
     do.wait(dock)

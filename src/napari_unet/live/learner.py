@@ -76,8 +76,6 @@ class LiveLearner:
         Whose result is shown.
     idle : bool
         Whether there is nothing to do before the next call.
-    is_behind : bool
-        Whether calls have come that are not answered yet.
 
     Examples
     --------
@@ -101,7 +99,7 @@ class LiveLearner:
         self.config = config or TrainConfig()
         self.curves = Curves()
         self.shown: Source = "closed form"
-        self.idle, self.is_behind = True, False
+        self.idle = True
         self.change = 0
         self._device, self._feature_bytes = device, feature_bytes
         self._calls: deque[Callable[[], None]] = deque()
@@ -109,7 +107,7 @@ class LiveLearner:
         self._out: list[LiveEvent] = []
         self._images = AnnotatedImages(self.config, read_strokes)
         self._view = View()
-        self._unsolved = self._answer_failed = False
+        self._unsolved = self._answer_failed = self._unanswered = False
         self._told: tuple[str, bool] = ("", False)
         self._answers = Answers(model, device, feature_bytes, place_may_count=self.config.place_may_count)
         self._answers.model.task = self.config.task
@@ -162,7 +160,6 @@ class LiveLearner:
 
     def _call(self, call: Callable[[], None]) -> None:
         self._calls.append(call)
-        self.is_behind = True
         self._called.set()
 
     # ---- what the stepping thread does
@@ -193,9 +190,14 @@ class LiveLearner:
             completes = self._work is not None and self._work is self._completing
             looks_ahead = not self._answers.is_solved
             self._trying("answer" if completes or looks_ahead else "training", self._learn)
-        self.is_behind = bool(self._calls or self._unsolved or self._view.due)
+        self._unanswered = self._unsolved or self._view.due
         out, self._out = tuple(self._out), []
         return out
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether calls have come that are not answered yet; may be asked from any thread."""
+        return bool(self._calls) or self._unanswered
 
     @property
     def is_solved(self) -> bool:
@@ -234,6 +236,7 @@ class LiveLearner:
     def _take_calls(self) -> None:
         self._called.clear()
         while self._calls:
+            self._unanswered = True
             self._trying("strokes", self._calls.popleft())
 
     def _trying(self, during: Part, work: Callable[[], None]) -> None:

@@ -48,20 +48,21 @@ def test_the_image_is_given_in_another_data_type(
     live: SegmentDock, viewer: ViewerModel, qtbot: QtBot, do: Any, kind: Any
 ) -> None:
     answered(live, qtbot)
-    train(live, qtbot)
-    kept = live.strokes.data.copy()
-    before = do.result_of(viewer).data > 0
-    live.image.data = (live.image.data * 200).clip(0, 255).astype(kind)
-    shown = live.live._gaze._looked
-    qtbot.waitUntil(lambda: live.live._gaze._looked != shown)
-    seen = changes(live)
-    stroke(live.strokes, slice(40, 41), 2)
-    kept[40, 4:24] = 2
-    qtbot.waitUntil(partial(knows, live, kept))
-    answered(live, qtbot, seen)
-    after = do.result_of(viewer).data > 0
-    assert (after == before).mean() > 0.8
-    np.testing.assert_array_equal(live.strokes.data, kept)
+    kept, before, own = live.strokes.data.copy(), do.result_of(viewer).data > 0, live.image.data
+    other = (own * 200).clip(0, 255).astype(kind)
+    for row, data in ((40, other), (41, own), (42, other.copy())):
+        shown = live.live._gaze._looked
+        live.image.data = data
+        qtbot.waitUntil(lambda shown=shown: live.live._gaze._looked != shown)
+        seen = changes(live)
+        stroke(live.strokes, slice(row, row + 1), 2)
+        kept[row, 4:24] = 2
+        qtbot.waitUntil(partial(knows, live, kept))
+        answered(live, qtbot, seen)
+        np.testing.assert_array_equal(live.strokes.data, kept)
+        if not live.live.training:  # the network shows something else at each step
+            assert ((do.result_of(viewer).data > 0) == before).mean() > 0.8
+            train(live, qtbot)
     still_usable(live, qtbot)
     assert do.messages() == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 
 from napari_unet.widgets.segment.dock import SegmentDock
+from tests.quickness import END_SECONDS, Attempts
 from tests.widgets.live_steps import answered, changes, still_usable, stroke, train
 
 
@@ -33,7 +35,6 @@ def test_a_prediction_that_is_asked_for_after_answers_is_not_told_to_begin_anew(
 ) -> None:
     answered(live, qtbot)
     qtbot.waitUntil(lambda: live.runner.summary != "" and live.runner.model is not None)
-    qtbot.wait(100)  # the rest ends
     live.panel.predict.click()
     do.wait(live)
     assert live.message.text() == ""
@@ -57,7 +58,6 @@ def test_without_answers_nothing_runs_before_train_and_after_stop(live: SegmentD
     assert live.runner.model is not before
     live.panel.window_form.set_values({"answers": True})
     qtbot.waitUntil(lambda: live.live.is_running)
-    live.live.answer = None  # that of the learner before, which counted its own changes
     answered(live, qtbot)
     assert do.messages() == []
 
@@ -202,13 +202,19 @@ def test_showing_in_3d_and_back_changes_nothing(live: SegmentDock, viewer: Viewe
     assert do.messages() == []
 
 
-def test_closing_the_dock_ends_the_worker(live: SegmentDock, qtbot: QtBot) -> None:
-    answered(live, qtbot)
-    train(live, qtbot)
-    job, strokes, kept = live.live._job, live.strokes, live.strokes.data.copy()
-    live.close_dock()
-    qtbot.waitUntil(lambda: not job.is_running, timeout=1500)
-    np.testing.assert_array_equal(strokes.data, kept)
+def test_closing_the_dock_ends_the_worker(
+    live: SegmentDock, make_live_dock: Callable[[], SegmentDock], qtbot: QtBot
+) -> None:
+    dock, strokes, kept = live, live.strokes, live.strokes.data.copy()
+    for attempt in Attempts():
+        train(dock, qtbot)
+        job, began = dock.live._job, time.monotonic()
+        dock.close_dock()
+        qtbot.waitUntil(lambda job=job: not job.is_running)
+        attempt.hold("seconds until the worker ended", time.monotonic() - began, END_SECONDS)
+        np.testing.assert_array_equal(strokes.data, kept)
+        dock = make_live_dock()
+        assert dock.strokes is strokes
 
 
 STEP, ANSWER = "learn.trainer.Trainer.step", "models.adapt.Adapter.probabilities"

@@ -143,7 +143,6 @@ def test_a_volume_is_read_slice_by_slice_and_as_a_whole_and_back(
             lambda: dock.live._learner is not None and dock.live._learner._answers.model.config.ndim == ndim  # noqa: B023
         )
         assert dock.live.training
-        dock.live.answer = None  # that of the learner before, which counted its own changes
         stroke(dock.strokes, slice(0, 2), 1, (number,))
         kept[number, 0:2, 4:24] = 1
         answered(dock, qtbot)

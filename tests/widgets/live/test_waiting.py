@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from typing import Any
 
 import pytest
@@ -54,10 +54,10 @@ def test_it_says_what_takes_long_until_it_is_there(monkeypatch: pytest.MonkeyPat
 def test_the_dock_shows_it(live: SegmentDock, qtbot: QtBot, do: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     answered(live, qtbot)
     monkeypatch.setattr(module, "_MOMENT", 0.05)
-    solve, seen = Adapter.solve, changes(live)
+    solve, seen, go_on = Adapter.solve, changes(live), threading.Event()
 
     def solve_slowly(self: Adapter, *arguments: Any) -> Any:
-        time.sleep(0.5)
+        go_on.wait(60)
         return solve(self, *arguments)
 
     with monkeypatch.context() as patched:
@@ -65,6 +65,7 @@ def test_the_dock_shows_it(live: SegmentDock, qtbot: QtBot, do: Any, monkeypatch
         stroke(live.strokes, slice(40, 44), 2)
         qtbot.waitUntil(lambda: live.panel.shown.text().startswith("The result is on its way… "))
         assert not live.panel.shown.isHidden()
+        go_on.set()
         answered(live, qtbot, seen)
     qtbot.waitUntil(lambda: live.panel.shown.text().startswith("Shown: "))
     assert do.messages() == []

@@ -11,7 +11,6 @@ import pytest
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
-from napari_unet.session.document import read_document
 from napari_unet.widgets.segment.dock import SegmentDock
 from tests.widgets.session_steps import close, image_on_disk, paint, wait_idle
 
@@ -61,21 +60,3 @@ def painted_session(other_dock: Any, tmp_path: Path, image: np.ndarray, qtbot: Q
     for label in (1, 2, 3):
         paint(dock, label, 10 * label)
     return dock
-
-
-@pytest.fixture
-def on_disk_strokes() -> Callable[[Path], np.ndarray | None]:
-    """Return what the only session on the disk holds, None where there is none."""
-    from napari_unet.session.packs import fill_from_packs
-    from napari_unet.session.writer import pack_paths
-
-    def read(sessions: Path) -> np.ndarray | None:
-        folders = [path for path in sessions.glob("*") if (path / "session.json").exists()]
-        if not folders:
-            return None
-        (entry,) = read_document(folders[0]).strokes
-        labels = np.zeros(entry.shape, entry.dtype)
-        assert fill_from_packs(labels, pack_paths(folders[0], entry.packs)) == []
-        return labels
-
-    return read

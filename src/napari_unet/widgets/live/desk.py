@@ -194,10 +194,12 @@ class LiveDesk(QObject):
             request: TrainRequest = self.dock.train_request(self.runner.model)
             request = replace(request, config=replace(request.config, max_seconds=None, max_steps=None))
             self._made_for = wish
-            self._mail = LiveMail(touched=time.monotonic(), hand_moves=self._hand.moves)
+            self._mail = LiveMail(
+                touched=time.monotonic(), hand_moves=self._hand.moves, predicts=lambda: self.runner.kind == "predict"
+            )
             self._targets = LiveTargets(self.dock, self._mail)
             self._gaze = Gaze(self._targets, self._touch)
-            self._scores, self.resting, self._waiting = {}, "", Waiting()
+            self.answer, self._scores, self.resting, self._waiting = None, {}, "", Waiting()
             self._job = Job(
                 partial(learn, request, self._mail),
                 on_event=self._on_event,

@@ -58,6 +58,8 @@ class LiveMail:
         How often something was painted so far.
     hand_moves : callable
         Tells whether the person paints or moves the view at this moment.
+    predicts : callable
+        Tells whether a prediction runs that the person asked for; the rest is left to it.
     """
 
     targets: dict[Hashable, PredictRequest] = field(default_factory=dict)
@@ -66,6 +68,7 @@ class LiveMail:
     model_wanted: bool = False
     strokes: int = 0
     hand_moves: Callable[[], bool] = lambda: False
+    predicts: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +197,7 @@ class _Work:
             self._follow_target()
             for event in self.learner.step():
                 yield from self._trying("answer", self._take(event))
-            if self.mail.model_wanted:
+            if self.mail.model_wanted and not self.learner.is_behind:
                 self.mail.model_wanted = False
                 yield from self._trying("model", self._hand_over())
             self._tidy()
@@ -294,6 +297,9 @@ class _Work:
 
     def _go_on_with_rest(self) -> Generator[Any, None, bool]:
         """Predict another piece of what is not in view, if the person pauses; returns whether there was one."""
+        if self.mail.predicts():
+            self._rest, self._done = None, self._version
+            return False
         if self._rest is None and not self._rest_is_due():
             return False
         if self._rest is None:
@@ -304,8 +310,6 @@ class _Work:
             return True
         if event is self:
             self._rest, self._done, self._rested_at = None, self._rest_version, time.monotonic()
-            if self._target is not None:
-                self._target.record.key = None  # what the person asks for later does not go on from there
             yield RestPiece(self._seen, None)
             return False
         if isinstance(event, PieceReady):
@@ -328,9 +332,12 @@ class _Work:
             yield handed
             if request is None or not self.mail.rest:
                 return
+            request.record.key = None  # what the person asks for later does not go on from there
+            record = PredictionRecord(new_ids=request.record.new_ids)
             tile = request.config.tile or (_REST_TILE if request.source.layout.ndim == 2 else None)
             config = replace(request.config, tile=tile)
-            request = replace(request, model=handed.model, config=config, may_go_on=self._rest_may_go_on)
+            may_go_on = self._rest_may_go_on
+            request = replace(request, model=handed.model, record=record, config=config, may_go_on=may_go_on)
             yield from predict(request, self._rest_should_stop)
 
     @property

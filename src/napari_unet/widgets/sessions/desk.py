@@ -90,6 +90,8 @@ class SessionDesk:
         self._voice.said.connect(self._on_recorder)
         self.watch = SessionWatch(dock, self.library, self._voice.say, self._on_removed)
         self._job: Job | None = None
+        self._looks = False
+        self._next: Callable[[], None] | None = None
         self._closed = False
         self._restored: list[tuple[KeptSession, set[str]]] = []
         self._offered: dict[Path, Offer] = {}
@@ -113,6 +115,7 @@ class SessionDesk:
         """Have the rest saved, in the background, and end."""
         self._later.stop()
         self._closed = True
+        self._next = None
         if self._job is not None:
             self._job.abort()
             self._job = None
@@ -157,11 +160,16 @@ class SessionDesk:
     # ---- after a crash
 
     def _look_for_unfinished(self) -> None:
+        if self._job is not None:
+            self._later.start(_LOOK_MS)
+            return
+
         def work(should_stop: StopCheck) -> Generator[Any, None, None]:
             self.library.prune()
             yield self.library.unfinished()
 
         self._start(work, self._offer, "Looking for sessions")
+        self._looks = True
 
     def _offer(self, unfinished: list[KeptSession]) -> None:
         now = datetime.now().astimezone()
@@ -313,6 +321,9 @@ class SessionDesk:
         self._start(work, done, "Reading the image")
 
     def _start(self, work: Work, done: Callable[[Any], None], doing: str) -> None:
+        if self._looks and self._next is None:
+            self._next = partial(self._start, work, done, doing)
+            return
         if self._job is not None:
             self.message.problem("A session is being read or saved; wait until that is done.")
             return
@@ -320,10 +331,13 @@ class SessionDesk:
         results: list[Any] = []
 
         def end() -> None:
-            self._job = None
+            self._job, self._looks = None, False
+            following, self._next = self._next, None
             for result in results:
                 with self.message.reporting(doing):
                     done(result)
+            if following is not None:
+                following()
 
         def fail(error: Exception) -> None:
             self.message.failure(error, doing)
