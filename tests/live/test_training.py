@@ -93,6 +93,22 @@ def test_the_network_takes_over_when_it_scores_better(person: Person, monkeypatc
     assert of(more, StepTaken)
 
 
+def test_a_better_network_whose_answer_fails_is_told_as_such(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        scores: dict[str, float] = {}  # noqa: RUF012
+        is_solved = False
+
+        def solve(self, images: Any) -> None:
+            raise MemoryError
+
+    learner = make_learner()
+    painted(person, learner)
+    run(learner, until=took(1))  # type: ignore[arg-type]
+    monkeypatch.setattr(learner._schooling, "take_renewed", Broken)
+    learner._follow()
+    assert [problem.during for problem in of(learner._out, Problem)] == ["answer"]
+
+
 @pytest.mark.parametrize("gain", [0.05, 0.2])
 def test_the_network_takes_over_only_when_it_is_better_by_more_than_chance(
     gain: float, person: Person, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,7 @@ from qtpy.QtTest import QTest
 from superqt.utils import GeneratorWorker
 
 from napari_unet.widgets.segment.dock import SegmentDock
+from tests.widgets.window_steps import until_laid_out
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -28,7 +29,7 @@ def blocks(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator[tup
     result = next(layer for layer in viewer.layers if layer.name.startswith("objects"))
     result.data[10:30, 10:40], result.data[34:54, 10:40] = 3, 7
     result.refresh()
-    qtbot.wait(100)
+    until_laid_out(viewer, qtbot)
     yield viewer, dock
     GeneratorWorker.await_workers(30_000)
     qtbot.wait(10)

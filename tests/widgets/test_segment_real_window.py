@@ -19,6 +19,7 @@ from napari_unet.widgets.launch import show_demo
 from napari_unet.widgets.segment.dock import SegmentDock
 from napari_unet.widgets.training.warm_up import is_warm
 from tests.quickness import BLOCK_MS, END_SECONDS, Attempts
+from tests.widgets.window_steps import until_laid_out
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -37,7 +38,7 @@ def window(make_napari_viewer: Callable[..., Any], qtbot: QtBot) -> Iterator[Any
 def open_dock(viewer: Any, qtbot: QtBot) -> SegmentDock:
     _, dock = viewer.window.add_plugin_dock_widget("napari-unet", "U-Net: Segment")
     qtbot.waitUntil(lambda: dock.image is None or dock.strokes is not None)
-    qtbot.wait(200)
+    until_laid_out(viewer, qtbot)
     assert isinstance(dock, SegmentDock)
     return dock
 

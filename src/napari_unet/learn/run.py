@@ -60,7 +60,8 @@ class Run:
 
     def load(self, samples: Sequence[Sample]) -> None:
         """Prepare the data, the trainer and the scorer, and go to the checkpoint if there is one."""
-        begun = self.model.history.get("start", {}).get("encoder_kept") or self.model.history.get("steps")
+        start = self.model.history.get("start") or {}
+        begun = start.get("encoder_kept") or self.model.history.get("steps")
         if self.config.freeze_encoder and not begun:
             raise InputError(
                 "The contracting path of this model has learnt nothing that could be kept: start from a trained model, "

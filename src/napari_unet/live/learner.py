@@ -393,7 +393,7 @@ class LiveLearner:
         renewed = self._schooling.take_renewed()
         if renewed is not None:
             self._answers = renewed
-            renewed.solve(self._images)
+            self._trying("answer", partial(renewed.solve, self._images))
             self._view.due = True
         scores = self._answers.scores
         if len(scores) == 2:

@@ -65,6 +65,12 @@ def pauses(dock: SegmentDock) -> bool:
     return True
 
 
+def predict_rest(dock: SegmentDock, qtbot: QtBot, wanted: bool) -> None:
+    """Choose whether what is not in view is predicted in pauses, where the same parts of the program are used."""
+    dock.panel.window_form.set_values({"predict_after": wanted})
+    qtbot.waitUntil(lambda: dock.live._mail.rest == wanted)
+
+
 @pytest.fixture
 def meets(
     dock: SegmentDock, qtbot: QtBot, do: Any, monkeypatch: pytest.MonkeyPatch
@@ -73,6 +79,8 @@ def meets(
     learner = dock.live._learner
 
     def meet(row: int, place: str, error: Exception, words: str) -> None:
+        predict_rest(dock, qtbot, "not in view" in words)
+        new_stroke(dock, qtbot, row - 30)  # what is being predicted of the rest is given up
         with monkeypatch.context() as patched:
             patched.setattr(place, Mock(side_effect=error))
             kept = dock.strokes.data.copy()
@@ -89,6 +97,7 @@ def meets(
         notification_manager.records.clear()
 
     yield meet
+    predict_rest(dock, qtbot, True)
     assert dock.live.training
     assert dock.live._learner is learner  # the network that was in training, too
     still_usable(dock, qtbot)

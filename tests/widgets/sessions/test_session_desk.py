@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_unet.session.library import SessionLibrary
 from napari_unet.widgets.segment.dock import SegmentDock
+from napari_unet.widgets.sessions import desk as session_desk
 from napari_unet.widgets.sessions import watch as session_watch
 from tests.widgets.session_steps import close, crash, image_on_disk, paint, tiny_model, wait_idle
 
@@ -236,3 +238,56 @@ def test_a_removed_strokes_layer_can_be_brought_back(
     np.testing.assert_array_equal(strokes.data, before)
     assert dock.panel.session.bring_back.isHidden()
     assert dock.session.watch.state().document.stroke_count == 3
+
+
+def test_what_is_asked_for_while_sessions_are_looked_for_is_done_then(
+    painted_session: SegmentDock, viewer: Any, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painted_session.session.save_to(tmp_path / "mine")
+    wait_idle(painted_session, qtbot)
+    crash(painted_session)
+    unfinished, go_on = SessionLibrary.unfinished, threading.Event()
+
+    def look(library: SessionLibrary) -> Any:
+        go_on.wait(60)
+        return unfinished(library)
+
+    monkeypatch.setattr(SessionLibrary, "unfinished", look)
+    dock = SegmentDock(viewer)
+    qtbot.waitUntil(lambda: dock.session.is_busy)
+    dock.session.open_from(tmp_path / "mine")
+    assert dock.message.text() == ""
+    dock.session.restore_last()
+    assert "wait until that is done" in dock.message.text()
+    go_on.set()
+    wait_idle(dock, qtbot)
+    assert dock.strokes is not None
+    assert dock.strokes.data.any()
+    assert not dock.panel.offer.isHidden()
+    close(dock)
+    dock.deleteLater()
+
+
+def test_what_is_asked_for_before_sessions_are_looked_for_comes_first(
+    painted_session: SegmentDock, viewer: Any, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painted_session.session.save_to(tmp_path / "mine")
+    wait_idle(painted_session, qtbot)
+    crash(painted_session)
+    load, go_on = session_desk.load_session, threading.Event()
+
+    def load_slowly(*arguments: Any, **options: Any) -> Any:
+        go_on.wait(60)
+        yield from load(*arguments, **options)
+
+    monkeypatch.setattr(session_desk, "load_session", load_slowly)
+    dock = SegmentDock(viewer)
+    dock.session.open_from(tmp_path / "mine")
+    qtbot.wait(600)  # longer than until it looks
+    assert dock.message.text() == ""
+    go_on.set()
+    qtbot.waitUntil(lambda: not dock.panel.offer.isHidden())
+    assert dock.strokes is not None
+    assert dock.strokes.data.any()
+    close(dock)
+    dock.deleteLater()

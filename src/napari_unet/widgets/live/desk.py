@@ -303,8 +303,8 @@ class LiveDesk(QObject):
             self._draw_rest(event)
         elif isinstance(event, ModelNow):
             self._problems.go_well("model")
-            if self.runner.model is not None:
-                event.model.history.setdefault("start", self.runner.model.history.get("start"))
+            if self.runner.model is not None and "start" in self.runner.model.history:
+                event.model.history.setdefault("start", self.runner.model.history["start"])
             self.runner.model = event.model
             self.runner.model_name = ""
             self.runner.show_state()
