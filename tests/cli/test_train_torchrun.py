@@ -79,7 +79,7 @@ def test_killed_process_ends_the_job_with_a_message_and_a_checkpoint_to_go_on_fr
         os.kill(_process_of(process, rank), signal.SIGKILL)
         began = time.monotonic()
         _, stderr = process.communicate(timeout=100)
-        attempt.hold("seconds until the job ended", time.monotonic() - began, Bound(20, 100))
+        attempt.hold("seconds until the job ended", time.monotonic() - began, Bound(20, 20))
         assert process.returncode != 0
     (error,) = _errors(stderr)
     assert "was killed or does not answer" in error

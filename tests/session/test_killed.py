@@ -19,7 +19,7 @@ from tests.quickness import Attempts, Bound
 
 KILLS = 20
 WAVES = 4  # so that they do not wait for each other at the disk
-SECONDS = Bound(2, 60)
+SECONDS = Bound(2, 20)
 
 # Each child paints a stroke after the other and notes when each was finished; the n-th stroke is row n of its labels,
 # and some erase the one before.
@@ -62,6 +62,7 @@ for wave in range(int(sys.argv[3])):
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="starts its processes by fork")
 def test_strokes_survive_a_kill_at_random_moments(tmp_path: Path, rng: np.random.Generator) -> None:
     for number, attempt in enumerate(Attempts()):

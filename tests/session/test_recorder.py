@@ -52,6 +52,7 @@ def kinds(events: list[RecorderEvent]) -> list[str]:
     return [event.kind for event in events]
 
 
+@pytest.mark.timed
 def test_a_stroke_is_on_the_disk_soon(tmp_path: Path, record: Any, state_of: Any, on_disk: Any) -> None:
     labels, recorder = np.zeros((700, 700), np.uint8), record()
     recorder.update(state_of({"s1": labels}))
@@ -64,7 +65,7 @@ def test_a_stroke_is_on_the_disk_soon(tmp_path: Path, record: Any, state_of: Any
             began = time.monotonic()
             wait_until(lambda: (folder / "session.json").exists() and np.array_equal(on_disk(folder)["s1"], labels))
             seconds.append(time.monotonic() - began)
-        attempt.hold("seconds until a stroke is on the disk", max(seconds), Bound(2, 60))
+        attempt.hold("seconds until a stroke is on the disk", max(seconds), Bound(2, 20))
 
 
 def test_closing_writes_the_rest_and_takes_the_lock_off(

@@ -259,10 +259,11 @@ def test_strokes_on_other_images_count_too(
 
 def test_train_during_a_prediction_stops_it_and_trains(painted: SegmentDock, qtbot: QtBot, do: Any) -> None:
     do.run(painted)
+    first = painted.runner.status
     painted.panel.predict.click()
     assert painted.runner.kind == "predict"
     painted.panel.train.click()
-    qtbot.waitUntil(lambda: painted.runner.kind == "train")
+    qtbot.waitUntil(lambda: painted.runner.status is not first and painted.runner.status.steps > 0)
     do.wait(painted)
     assert do.messages() == []
 

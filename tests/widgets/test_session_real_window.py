@@ -89,7 +89,7 @@ def test_a_window_that_is_killed_gives_its_strokes_to_the_next(
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        attempt.hold("seconds until all strokes are on the disk", seconds, Bound(2, 60))
+        attempt.hold("seconds until all strokes are on the disk", seconds, Bound(2, 20))
     assert set(np.unique(painted)) == {0, 1, 2}
 
     viewer = make_napari_viewer(show=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from pytestqt.qtbot import QtBot
 
+from napari_unet.models import uncertainty as uncertainty_module
 from napari_unet.models.model import Model
 from napari_unet.models.uncertainty import uncertainty
 from napari_unet.nets.config import ModelConfig
@@ -22,6 +25,23 @@ from napari_unet.widgets.sessions.settings import apply_settings, read_settings
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features_module, "_SIDE", {2: 32, 3: 16})
+
+
+@pytest.fixture
+def go_on(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Have a few tiles measured one by one; all others wait until this is set, or the measuring is to stop."""
+    wanted, parts = threading.Event(), uncertainty_module.uncertainty_parts
+
+    def few_parts(*arguments: Any, should_stop: Callable[[], bool], **options: Any) -> Iterator[Any]:
+        for number, part in enumerate(parts(*arguments, should_stop=should_stop, **options), start=1):
+            yield part
+            while number > 2 and not (wanted.is_set() or should_stop()):
+                time.sleep(0.01)
+
+    monkeypatch.setattr(uncertainty_module, "uncertainty_parts", few_parts)
+    monkeypatch.setattr(uncertainty_module, "_FIRST_PIXELS", 1)
+    monkeypatch.setattr(uncertainty_module, "_PIXELS", 1)
+    return wanted
 
 
 def choose(dock: SegmentDock, measure: str) -> None:
@@ -104,12 +124,8 @@ def test_what_was_predicted_before_is_only_measured(
 
 def test_stop_keeps_what_is_measured_and_predict_goes_on(
     viewer: ViewerModel, make_dock: Callable[[], SegmentDock], do: Any, qtbot: QtBot, rng: np.random.Generator,
-    monkeypatch: pytest.MonkeyPatch,
+    go_on: threading.Event,
 ) -> None:  # fmt: skip
-    from napari_unet.models import uncertainty as module
-
-    monkeypatch.setattr(module, "_FIRST_PIXELS", 1)
-    monkeypatch.setattr(module, "_PIXELS", 1)
     viewer.add_image(rng.random((160, 160)).astype(np.float32), name="image")
     dock = ready(make_dock())
     predict(dock, do)
@@ -122,6 +138,7 @@ def test_stop_keeps_what_is_measured_and_predict_goes_on(
     done = layer.data > 0
     assert 0 < np.count_nonzero(done) < done.size
     layer.data[done] = 7
+    go_on.set()
     predict(dock, do)
     assert (layer.data[done] == 7).all()
     assert (layer.data > 0).mean() > 0.99
@@ -129,12 +146,8 @@ def test_stop_keeps_what_is_measured_and_predict_goes_on(
 
 def test_without_its_layer_it_is_measured_no_further(
     viewer: ViewerModel, make_dock: Callable[[], SegmentDock], do: Any, qtbot: QtBot, rng: np.random.Generator,
-    monkeypatch: pytest.MonkeyPatch,
+    go_on: threading.Event,
 ) -> None:  # fmt: skip
-    from napari_unet.models import uncertainty as module
-
-    monkeypatch.setattr(module, "_FIRST_PIXELS", 1)
-    monkeypatch.setattr(module, "_PIXELS", 1)
     viewer.add_image(rng.random((160, 160)).astype(np.float32), name="image")
     dock = ready(make_dock())
     choose(dock, "disagreement")

@@ -202,6 +202,7 @@ def test_showing_in_3d_and_back_changes_nothing(live: SegmentDock, viewer: Viewe
     assert do.messages() == []
 
 
+@pytest.mark.timed
 def test_closing_the_dock_ends_the_worker(
     live: SegmentDock, make_live_dock: Callable[[], SegmentDock], qtbot: QtBot
 ) -> None:
