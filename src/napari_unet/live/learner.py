@@ -107,11 +107,10 @@ class LiveLearner:
         self._out: list[LiveEvent] = []
         self._images = AnnotatedImages(self.config, read_strokes)
         self._view = View()
-        self._unsolved = self._answer_failed = self._unanswered = False
+        self._unsolved = self._answer_failed = self._unanswered = self._wanted = False
         self._told: tuple[str, bool] = ("", False)
         self._answers = Answers(model, device, feature_bytes, place_may_count=self.config.place_may_count)
         self._answers.model.task = self.config.task
-        self._wanted = False
         self._behind = False  # whether the closed form scored clearly less than the network when both were scored last
         steps = int(model.history.get("steps") or 0)
         self._schooling = Schooling(self.config, self.curves, steps_before=steps, gives_way=gives_way)

@@ -13,6 +13,7 @@ from pytestqt.qtbot import QtBot
 from napari_unet.errors import InputError
 from napari_unet.models.model import Model
 from napari_unet.nets.config import ModelConfig
+from napari_unet.widgets.live.right_of_way import RightOfWay
 from napari_unet.widgets.live.work import LiveMail, ModelNow, _Work
 from napari_unet.widgets.segment.dock import SegmentDock
 from tests.widgets.live_steps import answered
@@ -64,7 +65,8 @@ def test_a_model_that_is_asked_for_before_the_strokes_are_read_is_handed_over_wh
             return self.steps
 
     learner: Any = Learner()
-    work = _Work(learner, LiveMail(model_wanted=True), lambda: learner.steps > 5)
+    way = RightOfWay(lambda: False, lambda: False)
+    work = _Work(learner, LiveMail(model_wanted=True), way, lambda: learner.steps > 5)
     assert [event.model for event in work.run() if isinstance(event, ModelNow)] == [3, 6]
 
 

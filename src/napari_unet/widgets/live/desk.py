@@ -305,8 +305,7 @@ class LiveDesk(QObject):
             self._problems.go_well("model")
             if self.runner.model is not None and "start" in self.runner.model.history:
                 event.model.history.setdefault("start", self.runner.model.history["start"])
-            self.runner.model = event.model
-            self.runner.model_name = ""
+            self.runner.model, self.runner.model_name = event.model, ""
             self.runner.show_state()
             self.dock.update_hint()
             self._on_settings()
