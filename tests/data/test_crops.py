@@ -214,7 +214,7 @@ def test_a_crop_tells_the_place_of_each_pixel_in_the_whole_frame(shape: tuple[in
         numbers, ImageLayout("ZYX"[-len(shape) :], shape, len(shape)), IntensityRange((0.0,), (999.0,))
     )
     frame = AnnotatedFrame(reader, (), (0,) * len(shape), np.zeros(shape, np.uint8), np.ones(shape, np.float32))
-    batch = CropSampler(tell_place([frame]), crop, crop).draw(12)
+    batch = CropSampler(tell_place([frame], len(shape)), crop, crop).draw(12)
     assert batch.image.shape == (12, 1 + len(shape), *crop)
     inside = batch.weights > 0
     pixels = np.rint(batch.image[:, 0][inside] * 999).astype(int)
@@ -227,6 +227,6 @@ def test_frames_of_one_image_still_share_what_reads_it() -> None:
     image = np.zeros((3, 8, 8), np.float32)
     reader = FrameReader(image, ImageLayout("TYX", (3, 8, 8), 2), IntensityRange((0.0,), (1.0,)))
     strokes = np.zeros((8, 8), np.uint8), np.ones((8, 8), np.float32)
-    told = tell_place([AnnotatedFrame(reader, (i,), (0, 0), *strokes) for i in range(3)])
+    told = tell_place([AnnotatedFrame(reader, (i,), (0, 0), *strokes) for i in range(3)], 2)
     assert len({id(frame.reader) for frame in told}) == 1
-    assert not reader.tells_place
+    assert reader.surroundings == 0

@@ -59,6 +59,6 @@ def test_a_reader_gives_places_as_further_channels() -> None:
     image = np.arange(48.0).reshape(6, 8)
     layout, intensity = ImageLayout("YX", (6, 8)), IntensityRange((0.0,), (47.0,))
     plain = FrameReader(image, layout, intensity).read((), (-2, 1), (5, 7))
-    both = FrameReader(image, layout, intensity, tells_place=True).read((), (-2, 1), (5, 7))
+    both = FrameReader(image, layout, intensity, surroundings=2).read((), (-2, 1), (5, 7))
     assert np.array_equal(both[:1], plain)
     assert np.array_equal(both[1:], relative_places((-2, 1), (5, 7), (6, 8)))

@@ -1,6 +1,8 @@
-"""Whether the place counts is decided by strokes that were left out."""
+"""Whether the place, or how far a pixel is enclosed, counts is decided by strokes that were left out."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,64 +11,110 @@ import torch
 from napari_unet.data.place import CENTRES, place_basis
 from napari_unet.learn import place_choice
 from napari_unet.learn.closed_form import ClosedForm, solve_head
-from napari_unet.learn.place_choice import _WEIGHTS, _Moments, choose_place_weight, solve_with_place
+from napari_unet.learn.place_choice import (
+    PlaceWeight,
+    SeenPixels,
+    _Moments,
+    choose_place_weight,
+    enough_strokes,
+    solve_with_place,
+)
 from napari_unet.learn.stroke_pixels import strokes_of_pixels
 
 FORM = ClosedForm(ridge=0.1, scale=2.5, offset=0.4)
+NOTHING = PlaceWeight()
 
 
-def strokes(informative: str, seed: int = 0, classes: int = 2, each: int = 6) -> dict[str, object]:
-    """Return strokes whose class shows in the features, in the place, or in neither."""
+def strokes(informative: str, seed: int = 0, classes: int = 2, each: int = 6) -> dict[str, Any]:
+    """Return strokes whose class shows in the features, the place, the enclosure, or nowhere."""
     rng = np.random.default_rng(seed)
     count = classes * each
     kinds = np.repeat(np.arange(count) % classes, 15)
     features = rng.normal(size=(len(kinds), 4))
-    places = np.repeat(rng.uniform(size=(count, 3)), 15, axis=0)
+    places = np.repeat(rng.uniform(size=(count, 51)), 15, axis=0) / 4
     if informative == "features":
         features[:, 0] += 4 * kinds
     if informative == "place":
         places[:, 0] = 2.0 * kinds + 0.1 * rng.normal(size=len(kinds))
+    if informative == "enclosure":
+        places[:, -2] = 0.5 * kinds + 0.02 * rng.normal(size=len(kinds))
+    return with_seen(features, places, np.repeat(np.arange(count), 15), kinds, classes)
+
+
+def with_seen(features: Any, places: Any, names: Any, kinds: Any, count: int) -> dict[str, Any]:
+    """Return what a last layer is solved from, where the pixels around the strokes are like those painted."""
+    f, p = torch.from_numpy(features).float(), torch.from_numpy(places).float()
     return {
-        "features": torch.from_numpy(features).float(),
-        "places": torch.from_numpy(places).float(),
-        "strokes": np.repeat(np.arange(count), 15),
-        "classes": torch.from_numpy(kinds),
-        "count": classes,
-    }
+        "features": f, "places": p, "strokes": names, "classes": torch.from_numpy(kinds), "count": count,
+        "seen": SeenPixels(f, p),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("weight", _WEIGHTS)
-def test_the_loss_is_that_of_solving_anew_without_each_stroke(classes: int, weight: float) -> None:
+@pytest.mark.parametrize("weight", [NOTHING, PlaceWeight(2.0), PlaceWeight(0.0, 4.0), PlaceWeight(1.0, 0.5)])
+def test_the_lift_is_that_of_solving_anew_without_each_stroke(classes: int, weight: PlaceWeight) -> None:
     given = strokes("place", classes=classes, each=4)
     f, places, kinds, names = given["features"], given["places"], given["classes"], given["strokes"]
+    around = torch.cat([torch.randn(40, 55, generator=torch.Generator().manual_seed(1)), torch.ones(40, 1)], 1).double()
     z = torch.cat([f, places, torch.ones(len(f), 1)], dim=1).double()
-    found = _Moments(z, kinds, torch.from_numpy(names), classes).left_out_loss(4, weight, FORM)
-    both = torch.cat([f, weight * places], dim=1) if weight else f
-    losses: list[list[float]] = [[] for _ in range(classes)]
+    scaling = torch.tensor([1.0] * 4 + [weight.place] * 49 + [weight.enclosure] * 2).double()
+    found = _Moments(z, kinds, torch.from_numpy(names), classes).lift(scaling, around, FORM)
+    used = (scaling > 0).nonzero()[:, 0]
+    both, seen = ((part[:, used] * scaling[used]).float() for part in (z, around))
+    lifts: list[list[float]] = [[] for _ in range(classes)]
     for name in np.unique(names):
-        out = torch.from_numpy(names == name)
-        head = solve_head(both[~out], kinds[~out], classes, ridge=FORM.ridge, scale=FORM.scale, offset=FORM.offset)
-        logits = both[out] @ head[0].T + head[1]
-        loss = torch.nn.functional.cross_entropy(logits, kinds[out], reduction="none").clamp(max=5)
-        losses[int(kinds[out][0])].append(float(loss.mean()))
-    assert found == pytest.approx(np.mean([np.mean(part) for part in losses]), abs=1e-5)
+        out, kind = torch.from_numpy(names == name), int(kinds[names == name][0])
+        head, bias = solve_head(
+            both[~out], kinds[~out], classes, ridge=FORM.ridge, scale=FORM.scale, offset=FORM.offset
+        )
+        there, elsewhere = ((part @ head.T + bias).softmax(1)[:, kind].mean() for part in (both[out], seen))
+        lifts[kind].append(float(torch.log((there + 0.01) / (elsewhere + 0.01))))
+    assert found == pytest.approx(np.mean([np.mean(part) for part in lifts]), abs=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_place_counts_only_where_it_predicts_strokes(seed: int) -> None:
-    assert choose_place_weight(**strokes("place", seed), form=FORM) > 0
-    assert choose_place_weight(**strokes("features", seed, each=20), form=FORM) == 0
+def test_what_tells_the_strokes_counts_and_nothing_else(seed: int) -> None:
+    assert choose_place_weight(**strokes("place", seed), form=FORM).place > 0
+    assert choose_place_weight(**strokes("enclosure", seed), form=FORM).enclosure > 0
+    assert choose_place_weight(**strokes("features", seed, each=20), form=FORM) == NOTHING
 
 
-def test_too_few_strokes_say_nothing_of_the_place() -> None:
-    assert choose_place_weight(**strokes("place", each=2), form=FORM) == 0
-    alone = strokes("place")
-    alone["classes"] = torch.zeros_like(alone["classes"])
-    assert choose_place_weight(**alone, form=FORM) == 0
+def test_strokes_of_an_organ_tell_that_what_looks_like_it_elsewhere_is_none() -> None:
+    rng = np.random.default_rng(0)
+    kinds = np.repeat([0, 1], 120)
+    features = rng.normal(size=(240, 4)) * 0.1
+    features[:, 0] += kinds  # so that each stroke is predicted well without the place
+    corner = rng.integers(0, 9, 240)
+    places = place_basis(np.where(kinds == 1, corner, rng.integers(0, 900, 240)), (30, 30), 7)
+    given = with_seen(features, places, np.repeat(np.arange(24), 10), kinds, 2)
+    assert choose_place_weight(**given, form=FORM) == NOTHING
+    alike = rng.normal(size=(300, 4)) * 0.1
+    alike[:150, 0] += 1.0  # as bright as the organ, anywhere
+    around = place_basis(rng.integers(0, 900, 300), (30, 30), 7)
+    given["seen"] = SeenPixels(torch.from_numpy(alike).float(), torch.from_numpy(around))
+    assert choose_place_weight(**given, form=FORM).place > 0
 
 
-def painted_images(informative: str, seed: int = 0) -> dict[str, object]:
+def test_few_strokes_of_one_image_say_nothing_of_the_place_but_of_the_enclosure() -> None:
+    given = strokes("place", each=3)
+    assert choose_place_weight(**given, form=FORM) == NOTHING
+    images = np.repeat(np.arange(6) // 2 % 2, 15)  # both classes in two images
+    assert choose_place_weight(**given, images=images, form=FORM).place > 0
+    one = np.where(given["classes"] == 0, 0, images)
+    assert choose_place_weight(**given, images=one, form=FORM) == NOTHING
+    assert choose_place_weight(**strokes("enclosure", each=3), form=FORM).enclosure > 0
+
+
+def test_single_strokes_and_classes_say_nothing() -> None:
+    alone = strokes("enclosure", each=1)
+    assert not enough_strokes(alone["classes"].numpy(), alone["strokes"])
+    assert choose_place_weight(**alone, form=FORM) == NOTHING
+    one = strokes("place")
+    one["classes"] = torch.zeros_like(one["classes"])
+    assert choose_place_weight(**one, form=FORM) == NOTHING
+
+
+def painted_images(informative: str, seed: int = 0) -> dict[str, Any]:
     """Return two images painted throughout, with one object each in the same place, so regions of both classes."""
     rng = np.random.default_rng(seed)
     rows, columns = np.indices((24, 24)).reshape(2, -1)
@@ -79,30 +127,17 @@ def painted_images(informative: str, seed: int = 0) -> dict[str, object]:
     regions = np.concatenate(
         [strokes_of_pixels(np.arange(24 * 24), kinds[: 24 * 24], (24, 24)) + 100 * i for i in (0, 1)]
     )
-    return {
-        "features": torch.from_numpy(features).float(),
-        "places": torch.from_numpy(places),
-        "strokes": regions,
-        "classes": torch.from_numpy(kinds),
-        "count": 2,
-    }
+    return with_seen(features, places, regions, kinds, 2)
 
 
 def test_one_object_in_images_painted_throughout_is_enough_for_the_place_to_count() -> None:
     given = painted_images("place")
     assert len(np.unique(given["strokes"])) == 18  # nine regions of eight pixels in each image
-    assert choose_place_weight(**given, form=FORM) > 0
-    assert choose_place_weight(**painted_images("features"), form=FORM) == 0
+    assert choose_place_weight(**given, form=FORM).place > 0
+    assert choose_place_weight(**painted_images("features"), form=FORM) == NOTHING
 
 
-def test_the_place_must_bring_more_where_regions_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = painted_images("place")
-    monkeypatch.setattr(place_choice, "_GAIN_OF_PARTS", 0.999)
-    assert choose_place_weight(**given, form=FORM) == 0
-    assert choose_place_weight(**strokes("place"), form=FORM) > 0
-
-
-def volume(informative: str) -> dict[str, object]:
+def volume(informative: str) -> dict[str, Any]:
     """Return one stroke of each class on each of five slices of a volume; the place tells them by its half, or not."""
     rng = np.random.default_rng(1)
     shape = (20, 20, 20)
@@ -117,13 +152,7 @@ def volume(informative: str) -> dict[str, object]:
     features = rng.normal(size=(len(kinds), 4))
     if informative == "features":
         features[:, 0] += 4 * np.array(kinds)
-    return {
-        "features": torch.from_numpy(features).float(),
-        "places": torch.from_numpy(place_basis(pixels, shape, CENTRES[3])),
-        "strokes": np.array(names),
-        "classes": torch.tensor(kinds),
-        "count": 2,
-    }
+    return with_seen(features, place_basis(pixels, shape, CENTRES[3]), np.array(names), np.array(kinds), 2)
 
 
 def test_in_a_volume_parts_of_strokes_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,21 +160,26 @@ def test_in_a_volume_parts_of_strokes_are_left_out(monkeypatch: pytest.MonkeyPat
     seen: list[int] = []
     plain = place_choice._draw_folds
     monkeypatch.setattr(place_choice, "_draw_folds", lambda k, s: seen.append(len(np.unique(s))) or plain(k, s))
-    assert choose_place_weight(**given, form=FORM) > 0
+    assert choose_place_weight(**given, form=FORM).place > 0
     assert seen[0] > 10  # strokes
-    assert choose_place_weight(**volume("features"), form=FORM) == 0
+    assert choose_place_weight(**volume("features"), form=FORM) == NOTHING
     slices = {key: value[:-64] if hasattr(value, "shape") else value for key, value in given.items()}
-    assert choose_place_weight(**slices, form=FORM) == 0  # three slices: three strokes of each class
+    assert choose_place_weight(**slices, form=FORM) == NOTHING  # three slices: three strokes of each class
 
 
-def test_the_solution_is_one_regression_on_both() -> None:
-    given = strokes("place")
+@pytest.mark.parametrize(("informative", "columns"), [("place", 49), ("enclosure", 51)])
+def test_the_solution_is_one_regression_on_both(informative: str, columns: int) -> None:
+    given = strokes(informative)
     solved = solve_with_place(**given, form=FORM)
-    weight = choose_place_weight(**given, form=FORM)
-    both = torch.cat([given["features"], weight * given["places"]], dim=1)
+    chosen = choose_place_weight(**given, form=FORM)
+    scaling = torch.tensor([chosen.place] * 49 + [chosen.enclosure] * 2)
+    both = torch.cat([given["features"], scaling * given["places"]], dim=1)
     known = {"ridge": FORM.ridge, "scale": FORM.scale, "offset": FORM.offset}
     head, bias = solve_head(both, given["classes"], 2, **known)
-    logits = given["features"] @ solved.weight.T + given["places"] @ solved.place.T + solved.bias
-    assert torch.allclose(logits, both @ head.T + bias, atol=1e-5)
-    plain = strokes("features")
-    assert solve_with_place(**plain, form=FORM).place is None
+    assert solved.place is not None
+    assert solved.place_columns == columns
+    logits = given["features"] @ solved.weight.T + given["places"][:, :columns] @ solved.place.T + solved.bias
+    assert torch.allclose(logits, both @ head.T + bias, atol=1e-4)
+    plain = solve_with_place(**strokes("features"), form=FORM)
+    assert plain.place is None
+    assert plain.place_columns == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,6 @@ import pytest
 import torch
 
 import napari_unet as nu
-from napari_unet.data.intensity import FrameReader
 from napari_unet.learn import place_choice
 from napari_unet.learn.closed_form import ClosedForm, solve_head
 from napari_unet.learn.events import FitEvent, FitScored
@@ -33,7 +33,7 @@ PREDICTION = nu.PredictConfig(device="cpu", precision="float32")
 
 @pytest.fixture(autouse=True)
 def few_strokes_tell_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place_choice, "_FEWEST", 3)
+    monkeypatch.setattr(place_choice, "_FEWEST_FOR_PLACE", 3)
 
 
 def settings(**other: Any) -> nu.TrainConfig:
@@ -95,7 +95,7 @@ def test_it_is_saved_and_predicts_as_the_whole_image_does(tmp_path: Path) -> Non
     model.save(tmp_path / "m.unet.safetensors")
     loaded = nu.Model.load(tmp_path / "m.unet.safetensors")
     (frame,) = prepare_frames([given], model.config, settings())
-    reader = FrameReader(frame.reader.image, frame.reader.layout, frame.reader.intensity, tells_place=True)
+    reader = replace(frame.reader, surroundings=cast("SegmentationNetwork", model.network).surroundings)
     with torch.no_grad():
         whole = model.network(torch.from_numpy(reader.read((), (-2, -2), (66, 74)))[None]).softmax(1)[0].numpy()
     tiled = nu.predict(loaded, given.image, config=nu.PredictConfig(device="cpu", precision="float32", tile=16))
@@ -106,7 +106,7 @@ def test_where_the_place_does_not_count_nothing_changes(make_sample: Make) -> No
     results = []
     for may in (True, False):
         model = starting()
-        train(model, make_sample(), settings(task="objects", place_may_count=may))
+        train(model, make_sample(strokes=3), settings(task="objects", place_may_count=may))
         results.append(weights(model))
     assert results[0].keys() == results[1].keys()
     assert all(torch.equal(value, results[1][key]) for key, value in results[0].items())
@@ -133,7 +133,7 @@ def test_a_checkpoint_from_before_it_could_count_goes_on_without(
 ) -> None:
     path, model = tmp_path / "checkpoint.safetensors", starting()
     with monkeypatch.context() as patch:
-        patch.setattr(place_choice, "choose_place_weight", lambda *_, **__: 0.0)
+        patch.setattr(place_choice, "choose_place_weight", lambda *_, **__: place_choice.PlaceWeight())
         train(copy.deepcopy(model), sample(), settings(max_steps=4), checkpoint=path)
     tensors, document = load_tensors(path)
     del document["settings"]["training"]["place_may_count"]
@@ -168,7 +168,7 @@ def test_whether_it_counts_is_as_in_what_scores_best(
     model = starting()
     train(model, sample(), settings(max_steps=2, place_may_count=before))
     if before:  # and the new strokes say otherwise
-        monkeypatch.setattr(place_choice, "choose_place_weight", lambda *_, **__: 0.0)
+        monkeypatch.setattr(place_choice, "choose_place_weight", lambda *_, **__: place_choice.PlaceWeight())
     coming = iter(scores)
     monkeypatch.setattr("napari_unet.learn.scoring.Scorer.run", lambda *_: iter([next(coming)]))
     train(model, sample(seed=1), settings())

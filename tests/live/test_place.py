@@ -26,7 +26,7 @@ SHAPE = (60, 72)
 
 @pytest.fixture(autouse=True)
 def few_strokes_tell_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place_choice, "_FEWEST", 3)
+    monkeypatch.setattr(place_choice, "_FEWEST_FOR_PLACE", 3)
 
 
 def make_learner(**settings: Any) -> LiveLearner:
@@ -64,12 +64,12 @@ def test_it_counts_from_the_strokes_on_that_show_it_and_follows_further_ones() -
     learner.start_training()
     events = run(learner, until=took(2))
     first = course_of(learner)
-    assert not first.trainer.place_counts
+    assert not first.trainer.surroundings
     learner.set_annotation("a", nu.Sample(image, organ(SHAPE)[1]))
     events += run(learner, until=took(4))
     second = course_of(learner)
     assert second is not first
-    assert second.trainer.place_counts
+    assert second.trainer.surroundings
     before = place_of(second.trainer.network).clone()  # type: ignore[union-attr]
     more = organ(SHAPE)[1]
     more[30:33, 40:44] = 1
@@ -135,7 +135,7 @@ def test_it_does_not_count_where_it_is_not_wanted() -> None:
     events = run(learner, until=took(5))
     assert not of(events, Problem)
     assert of(events, Scored)
-    assert not course_of(learner).trainer.place_counts
+    assert not course_of(learner).trainer.surroundings
     assert place_of(learner.current_model().network) is None
 
 
@@ -147,6 +147,6 @@ def test_random_weights_are_trained_without_it_and_scored_beside_an_answer_with_
     events = run(learner, until=took(5))
     assert not of(events, Problem)
     assert place_of(learner._answers.network_for_score("closed form")) is not None
-    assert not course_of(learner).trainer.place_counts
+    assert not course_of(learner).trainer.surroundings
     assert {event.source for event in of(events, Scored)} == {"closed form", "network"}
     assert np.isfinite([event.score for event in of(events, Scored)]).all()

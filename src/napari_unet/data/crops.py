@@ -66,9 +66,9 @@ class AnnotatedFrame:
         return self.reader.read(self.position, start, stop), classes, weights
 
 
-def tell_place(frames: Sequence[AnnotatedFrame]) -> tuple[AnnotatedFrame, ...]:
-    """Return frames read with further channels that tell the place of each pixel, see `FrameReader`."""
-    readers = {id(frame.reader): replace(frame.reader, tells_place=True) for frame in frames}
+def tell_place(frames: Sequence[AnnotatedFrame], surroundings: int) -> tuple[AnnotatedFrame, ...]:
+    """Return frames read with further channels that tell where each pixel lies, see `FrameReader`."""
+    readers = {id(frame.reader): replace(frame.reader, surroundings=surroundings) for frame in frames}
     return tuple(replace(frame, reader=readers[id(frame.reader)]) for frame in frames)
 
 

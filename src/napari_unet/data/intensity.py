@@ -6,14 +6,16 @@ from a bounded sample of blocks, so that every part of it, read at any time, is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.axes import Box, ImageLayout
-from napari_unet.data.place import relative_places
+from napari_unet.data.enclosure import ENCLOSURES, EnclosureMap
+from napari_unet.data.place import CENTRES, place_basis, relative_places
 from napari_unet.errors import InputError
 
 __all__ = ["FrameReader", "IntensityRange", "measure_range", "mirror_index", "spread_blocks"]
@@ -21,6 +23,8 @@ __all__ = ["FrameReader", "IntensityRange", "measure_range", "mirror_index", "sp
 _MAX_SAMPLED = 4_000_000
 _MAX_SEARCHED = 16_000_000  # pixels that are looked through where the sampled ones are all alike
 _BLOCK = 256
+_MOST_ENCLOSURES = 32  # frames of which it is remembered how far pixels are enclosed
+_LARGE = 64_000_000  # pixels of a frame that is not read as a whole to see whether that is worth while
 _LIMIT = 10.0  # grey values further out than this many ranges are outliers that would only unsettle a network
 
 
@@ -189,15 +193,16 @@ class FrameReader:
         Its axes.
     intensity : IntensityRange
         The grey values that become 0 and 1.
-    tells_place : bool
-        Whether further channels tell where each pixel lies in the frame, one for each axis; see
-        `napari_unet.data.place.relative_places`.
+    surroundings : int
+        How many further channels tell where a pixel lies in the frame: 0; one for each axis, see
+        `napari_unet.data.place.relative_places`; or two more, see `napari_unet.data.enclosure.measure_enclosure`.
     """
 
     image: Any
     layout: ImageLayout
     intensity: IntensityRange
-    tells_place: bool = False
+    surroundings: int = 0
+    _enclosures: dict[tuple[int, ...], EnclosureMap] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, image: Any, layout: ImageLayout, low_percentile: float, high_percentile: float) -> FrameReader:
@@ -211,15 +216,66 @@ class FrameReader:
         Returns
         -------
         numpy.ndarray
-            (C, \\*(stop - start)) float32, contiguous; with `tells_place` a channel more for each axis of the frame.
+            (C + surroundings, \\*(stop - start)) float32, contiguous.
         """
         spans = [mirror_index(a, b, n) for a, b, n in zip(start, stop, self.layout.frame_shape, strict=True)]
         corner = [int(span.min()) for span in spans]
         box = tuple(slice(a, int(span.max()) + 1) for a, span in zip(corner, spans, strict=True))
-        block = self.intensity.apply(self.layout.read(self.image, position, box))
+        block = self._normalised(position, box)
         for axis, (span, a) in enumerate(zip(spans, corner, strict=True), start=1):
             if not np.array_equal(span - a, np.arange(block.shape[axis])):
                 block = block.take(span - a, axis=axis)
-        if self.tells_place:
-            return np.concatenate([block, relative_places(start, stop, self.layout.frame_shape)])
-        return np.ascontiguousarray(block)
+        parts = [block]
+        if self.surroundings:
+            parts.append(relative_places(start, stop, self.layout.frame_shape))
+        if self.surroundings > self.layout.ndim:
+            parts.append(self.enclosed_box(position, start, stop))
+        return np.concatenate(parts) if len(parts) > 1 else np.ascontiguousarray(block)
+
+    def places(
+        self, position: tuple[int, ...], pixels: npt.NDArray[np.integer[Any]], *, enclosed: bool
+    ) -> npt.NDArray[np.float32]:
+        """Tell where pixels lie in a frame: what the last layer of a network may look at beside its features.
+
+        Parameters
+        ----------
+        position : tuple of int
+            Position of the frame in the stack.
+        pixels : numpy.ndarray
+            (n,) numbers of pixels in the flattened frame.
+        enclosed : bool
+            Whether to tell also how far they are enclosed, for which the whole frame is read once. In a frame of more
+            than 64 million pixels none is taken to be enclosed.
+
+        Returns
+        -------
+        numpy.ndarray
+            (n, B) float32: the functions of `napari_unet.data.place.place_basis`, then the two of
+            `napari_unet.data.enclosure.measure_enclosure`.
+        """
+        basis = place_basis(pixels, self.layout.frame_shape, CENTRES[self.layout.ndim])
+        if not enclosed:
+            return basis
+        large = np.prod(self.layout.frame_shape, dtype=np.float64) > _LARGE
+        depths = np.zeros((len(pixels), ENCLOSURES), np.float32) if large else self._enclosure(position).at(pixels)
+        return np.concatenate([basis, depths], axis=1)
+
+    def enclosed_box(
+        self, position: tuple[int, ...], start: tuple[int, ...], stop: tuple[int, ...]
+    ) -> npt.NDArray[np.float32]:
+        """Return how far the pixels of a box are enclosed (2, \\*(stop - start)); outside of the frame, mirrored."""
+        spans = [mirror_index(a, b, n) for a, b, n in zip(start, stop, self.layout.frame_shape, strict=True)]
+        return self._enclosure(position).box(spans)
+
+    def _enclosure(self, position: tuple[int, ...]) -> EnclosureMap:
+        """Return how far the pixels of a frame are enclosed; measured once, for the last frames that were asked for."""
+        found = self._enclosures.get(position)
+        if found is None:
+            found = EnclosureMap(partial(self._normalised, position), self.layout.frame_shape)
+            while len(self._enclosures) >= _MOST_ENCLOSURES:
+                self._enclosures.pop(next(iter(self._enclosures)), None)
+            self._enclosures[position] = found
+        return found
+
+    def _normalised(self, position: tuple[int, ...], box: Box) -> npt.NDArray[np.float32]:
+        return self.intensity.apply(self.layout.read(self.image, position, box))

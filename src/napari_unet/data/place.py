@@ -89,11 +89,21 @@ class PlaceLogits:
     ----------
     coefficients : numpy.ndarray
         (K, \\*centres) float32, of the functions of `place_basis`.
+    enclosure : numpy.ndarray or None
+        (K, E) float32, of how far a pixel is enclosed, see `napari_unet.data.enclosure`; E may be 0.
     """
 
     coefficients: FloatArray
+    enclosure: FloatArray | None = None
 
-    def box(self, start: tuple[int, ...], stop: tuple[int, ...], shape: tuple[int, ...]) -> FloatArray:
+    @property
+    def looks_at_enclosure(self) -> bool:
+        """Whether it counts how far a pixel is enclosed."""
+        return self.enclosure is not None and self.enclosure.size > 0
+
+    def box(
+        self, start: tuple[int, ...], stop: tuple[int, ...], shape: tuple[int, ...], enclosed: FloatArray | None = None
+    ) -> FloatArray:
         """Return the logits of a box that may reach beyond a frame.
 
         Parameters
@@ -102,6 +112,8 @@ class PlaceLogits:
             The box, in pixels of the frame.
         shape : tuple of int
             Size of the frame.
+        enclosed : numpy.ndarray or None
+            (E, \\*(stop - start)), how far the pixels are enclosed, where that counts.
 
         Returns
         -------
@@ -112,4 +124,6 @@ class PlaceLogits:
         for a, b, size in zip(start, stop, shape, strict=True):
             bumps = _bumps(np.arange(a, b), size, logits.shape[1])
             logits = np.tensordot(logits, bumps, axes=(1, 1))  # the axis that is done goes to the end
+        if self.enclosure is not None and enclosed is not None:
+            logits = logits + np.tensordot(self.enclosure, enclosed, axes=1)
         return np.ascontiguousarray(logits, np.float32)

@@ -1,25 +1,63 @@
-"""How much the place in the image is to count for the last layer: what predicts strokes best that were left out."""
+"""How much the place in the image is to count for the last layer: what tells strokes best that were left out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from napari_unet.data.enclosure import ENCLOSURES
 from napari_unet.data.place import CENTRES
 from napari_unet.learn.closed_form import ClosedForm
 
-__all__ = ["SolvedHead", "choose_place_weight", "solve_with_place"]
+__all__ = ["PlaceWeight", "SeenPixels", "SolvedHead", "choose_place_weight", "enough_strokes", "solve_with_place"]
 
-_WEIGHTS = (0.0, 1.0, 2.0, 4.0)  # of the functions of the place beside the features; 0: the place does not count
-_FEWEST = 5  # strokes of a class below which those left out do not tell enough
+_PLACES = (1.0, 2.0, 4.0)  # what the functions of the place may count beside the features
+_ENCLOSURES = (4.0,)  # the same of how far a pixel is enclosed
+_FEWEST = 2  # strokes of a class below which those left out tell nothing,
+_FEWEST_FOR_PLACE = 5  # or nothing of the place, if they are in one image
 _MOST_FOLDS = 64
 _MOST_PIXELS = 200  # of a stroke
-_GAIN = 0.05  # share that the place must take off the loss to count at all
-_GAIN_OF_PARTS = 0.3  # the same where regions or parts of strokes are left out, which are like those beside them
-_WORST = 5.0  # the largest loss of a pixel that is believed
+_GAIN = 0.05  # by which the lift must rise for anything to count
+_FLOOR = 0.01  # probability below which it matters no more how low it is
+
+
+@dataclass(frozen=True)
+class PlaceWeight:
+    """What counts beside the features, and how much.
+
+    Attributes
+    ----------
+    place, enclosure : float
+        Of the functions of the place, and of how far a pixel is enclosed.
+    """
+
+    place: float = 0.0
+    enclosure: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class SeenPixels:
+    """Pixels of the painted parts of images, painted or not, evenly spread: what a layer would make of the rest.
+
+    Attributes
+    ----------
+    features : torch.Tensor
+        (m, D).
+    places : torch.Tensor
+        (m, B) float32, see `napari_unet.data.intensity.FrameReader.places`.
+    """
+
+    features: torch.Tensor
+    places: torch.Tensor
+
+    @classmethod
+    def join(cls, parts: Sequence[SeenPixels]) -> SeenPixels:
+        """Put pixels of several images together."""
+        return cls(torch.cat([part.features for part in parts]), torch.cat([part.places for part in parts]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +71,18 @@ class SolvedHead:
     bias : torch.Tensor
         (K,).
     place : torch.Tensor or None
-        (K, B) of the functions of the place; None: it does not count.
+        (K, B) of the functions of the place, with two columns more if it counts how far a pixel is enclosed; None:
+        neither counts.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor
     place: torch.Tensor | None = None
+
+    @property
+    def place_columns(self) -> int:
+        """How many columns `place` has; 0: none."""
+        return 0 if self.place is None else self.place.shape[1]
 
 
 def solve_with_place(
@@ -47,37 +91,47 @@ def solve_with_place(
     strokes: npt.NDArray[np.int64],
     classes: torch.Tensor,
     count: int,
+    seen: SeenPixels,
     *,
+    images: npt.NDArray[np.int64] | None = None,
     weights: torch.Tensor | None = None,
     form: ClosedForm,
 ) -> SolvedHead:
-    """Solve a last layer that may look at the place of a pixel, too.
+    """Solve a last layer that may look at the place of a pixel and at how far it is enclosed, too.
 
-    Air in a lung and around the body look alike; where they lie tells them apart. Cells lie anywhere, and there the
-    place would only mislead. So each stroke is left out in turn, or region of an image painted throughout (see
-    `strokes_of_pixels`), or part of a stroke in a volume, and the place counts as much as predicts those left out best,
-    or not at all.
+    Air in a lung and around the body look alike; where they lie, and what is around them, tells them apart. Cells lie
+    anywhere, and there the place would only mislead. So each stroke is left out in turn, or region of an image painted
+    throughout (see `strokes_of_pixels`), or part of a stroke in a volume, and the place counts as much as tells those
+    left out best from all else, or not at all.
 
     Parameters
     ----------
     features : torch.Tensor
         (n, D) of the painted pixels.
     places : torch.Tensor
-        (n, B) float32, see `napari_unet.data.place.place_basis`.
+        (n, B) float32, see `napari_unet.data.intensity.FrameReader.places`.
     strokes : numpy.ndarray
         (n,) which connected stroke a pixel belongs to.
     classes, count, weights
         As in `napari_unet.learn.closed_form.solve_head`.
+    seen : SeenPixels
+        Pixels around the strokes.
+    images : numpy.ndarray or None
+        (n,) which image a pixel is of; None: all are of one.
     form : ClosedForm
         How to solve.
     """
-    chosen = choose_place_weight(features, places, strokes, classes, count, form=form)
-    if chosen == 0.0:
+    chosen = choose_place_weight(features, places, strokes, classes, count, seen, images=images, form=form)
+    if chosen == PlaceWeight():
         return SolvedHead(*form.solve(features, classes, count, weights=weights))
-    both = torch.cat([features.float(), chosen * places.to(features.device)], dim=1)
+    basis, enclosed = _split(places.to(features.device))
+    both = torch.cat([features.float(), chosen.place * basis, chosen.enclosure * enclosed], dim=1)
     weight, bias = form.solve(both, classes, count, weights=weights)
-    depth = features.shape[1]
-    return SolvedHead(weight[:, :depth].contiguous(), bias, chosen * weight[:, depth:])
+    own, of_place, of_enclosure = weight.split([features.shape[1], basis.shape[1], enclosed.shape[1]], dim=1)
+    parts = [chosen.place * of_place]
+    if chosen.enclosure:
+        parts.append(chosen.enclosure * of_enclosure)
+    return SolvedHead(own.contiguous(), bias, torch.cat(parts, dim=1))
 
 
 def choose_place_weight(
@@ -86,31 +140,89 @@ def choose_place_weight(
     strokes: npt.NDArray[np.int64],
     classes: torch.Tensor,
     count: int,
+    seen: SeenPixels,
     *,
+    images: npt.NDArray[np.int64] | None = None,
     form: ClosedForm,
-) -> float:
-    """Choose how much the place counts, by cross entropy on strokes left out one at a time; see `solve_with_place`.
+) -> PlaceWeight:
+    """Choose how much the place counts by the lift of strokes left out one at a time; see `solve_with_place`.
 
-    Each class counts the same, and each stroke the same within its class. Of a stroke at most 200 pixels are used, and
-    of more than 64 strokes several are left out together.
+    The lift of a stroke is the logarithm of how much more probable its class is on it than on the pixels seen as a
+    whole: a layer that calls everything foreground has found nothing. Strokes of an organ tell that all that looks
+    like it elsewhere in the painted part is none; strokes of cells lie wherever the cells are, and the place brings
+    nothing. Each class counts the same, and each stroke the same within its class. Of a stroke at most 200 pixels are
+    used, and of more than 64 strokes several are left out together. First the enclosure is chosen, then the place.
     """
     known = classes.cpu().numpy()
-    throughout = _have_regions(known, strokes)
-    per_class = [len(np.unique(strokes[known == kind])) for kind in np.unique(known)]
-    if len(per_class) < 2 or (min(per_class) < _FEWEST and not throughout):
-        return 0.0
-    in_volume = places.shape[1] == CENTRES[3] ** 3
-    if in_volume:  # strokes lie in few slices, and without one its slice would be unknown: parts of them are left out
-        strokes = strokes * places.shape[1] + places.argmax(dim=1).cpu().numpy()
+    if not enough_strokes(known, strokes):
+        return PlaceWeight()
+    steps: list[tuple[str, tuple[float, ...]]] = [("enclosure", _ENCLOSURES)]
+    if _tell_place(known, strokes, images):
+        steps.append(("place", _PLACES))
+    basis, _ = _split(places)
+    if basis.shape[1] == CENTRES[3] ** 3:  # strokes lie in few slices, and one slice would be unknown without its own
+        strokes = strokes * basis.shape[1] + basis.argmax(dim=1).cpu().numpy()
     kinds, folds, rows = _draw_folds(known, strokes)
     here = torch.from_numpy(rows)
-    f = features.cpu()[here].double()
-    z = torch.cat([f, places.cpu()[here].double(), f.new_ones(len(f), 1)], dim=1)
+    z = _stack(features[here.to(features.device)], places[here])
     moments = _Moments(z, torch.from_numpy(kinds), torch.from_numpy(folds), count)
-    losses = [moments.left_out_loss(f.shape[1], weight, form) for weight in _WEIGHTS]
-    best = int(np.argmin(losses))
-    gain = _GAIN_OF_PARTS if throughout or in_volume else _GAIN
-    return _WEIGHTS[best] if losses[best] < (1 - gain) * losses[0] else 0.0
+    around = _stack(seen.features, seen.places)
+    sizes = torch.tensor([features.shape[1], basis.shape[1], places.shape[1] - basis.shape[1]])
+
+    def lift(weight: PlaceWeight) -> float:
+        scaling = z.new_tensor([1.0, weight.place, weight.enclosure]).repeat_interleave(sizes)
+        return moments.lift(scaling, around, form)
+
+    best = PlaceWeight()
+    highest = lift(best)
+    for name, weights in steps:
+        options = [replace(best, **{name: weight}) for weight in weights]
+        lifts = [lift(option) for option in options]
+        if max(lifts) > highest + _GAIN:
+            highest = max(lifts)
+            best = options[lifts.index(highest)]
+    return best
+
+
+def enough_strokes(kinds: npt.NDArray[np.int64], strokes: npt.NDArray[np.int64]) -> bool:
+    """Whether strokes that are left out can tell what else is to count: there are two of each class, or regions.
+
+    Parameters
+    ----------
+    kinds, strokes : numpy.ndarray
+        (n,) class and stroke of each pixel.
+    """
+    classes = np.unique(kinds)
+    return len(classes) > 1 and (_fewest(kinds, strokes) >= _FEWEST or _have_regions(kinds, strokes))
+
+
+def _tell_place(
+    kinds: npt.NDArray[np.int64], strokes: npt.NDArray[np.int64], images: npt.NDArray[np.int64] | None
+) -> bool:
+    """Whether strokes can tell that the place counts: many, or a few in two images.
+
+    Few strokes in one image may lie on different sides of it by chance.
+    """
+    enough = _fewest(kinds, strokes) >= _FEWEST_FOR_PLACE or _have_regions(kinds, strokes)
+    return enough or (images is not None and _fewest(kinds, images) > 1)
+
+
+def _fewest(kinds: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]) -> int:
+    """Return how many groups the class has that has the fewest."""
+    return min(len(np.unique(groups[kinds == kind])) for kind in np.unique(kinds))
+
+
+def _stack(features: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Return (n, D + B + 1) float64 on the CPU: features, places and a 1."""
+    f = features.cpu().double()
+    return torch.cat([f, places.cpu().double(), f.new_ones(len(f), 1)], dim=1)
+
+
+def _split(places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the functions of the place, and how far a pixel is enclosed, if that is known."""
+    sizes = {CENTRES[ndim] ** ndim for ndim in CENTRES}
+    basis = places.shape[1] - (ENCLOSURES if places.shape[1] - ENCLOSURES in sizes else 0)
+    return places[:, :basis], places[:, basis:]
 
 
 def _have_regions(kinds: npt.NDArray[np.int64], strokes: npt.NDArray[np.int64]) -> bool:
@@ -141,7 +253,7 @@ class _Moments:
     Parameters
     ----------
     z : torch.Tensor
-        (n, D + B + 1) float64: features, places and a 1.
+        (n, W + 1) float64: features, places and a 1.
     kinds, folds : torch.Tensor
         (n,) class and fold of a pixel.
     count : int
@@ -166,26 +278,42 @@ class _Moments:
         sign = 2 * torch.eye(count, dtype=z.dtype) - 1
         self.with_target = torch.einsum("fcw,ck->fwk", first, sign)
 
-    def left_out_loss(self, depth: int, weight: float, form: ClosedForm) -> float:
-        """Return the mean cross entropy of left-out strokes if the place counts so much."""
-        used = slice(0, depth) if weight == 0 else slice(0, self.z.shape[1] - 1)
-        size = self.z[:, used].shape[1]
-        penalty = torch.full((size,), form.ridge, dtype=self.z.dtype)
-        if weight:
-            penalty[depth:] /= weight**2
+    def solve(self, scaling: torch.Tensor, form: ClosedForm) -> torch.Tensor:
+        """Solve the regression without each fold.
+
+        Parameters
+        ----------
+        scaling : torch.Tensor
+            (W,) what each column counts; 0: it is left out.
+
+        Returns
+        -------
+        torch.Tensor
+            (fold, W + 1, K), from the columns as they are, and the 1, to logits.
+        """
+        used = torch.nonzero(scaling)[:, 0]
+        penalty = torch.diag(form.ridge / scaling[used] ** 2)
         mean, targets = self.second[:, -1, used], self.with_target[:, -1]
-        square = self.second[:, used, used] - mean[:, :, None] * mean[:, None, :] + torch.diag(penalty)
+        square = self.second[:, used][:, :, used] - mean[:, :, None] * mean[:, None, :] + penalty
         cross = self.with_target[:, used] - mean[:, :, None] * targets[:, None, :]
         solved = torch.linalg.solve(square, cross)
-        bias = targets - torch.einsum("fw,fwk->fk", mean, solved)
-        losses: dict[int, list[float]] = {}
+        weight: torch.Tensor = solved.new_zeros(len(self.names), len(scaling) + 1, solved.shape[2])
+        weight[:, used] = form.scale * solved
+        weight[:, -1] = form.scale * (targets - torch.einsum("fw,fwk->fk", mean, solved))
+        weight[:, -1, 0] += form.offset
+        weight[:, -1][~self.present] = -torch.inf
+        return weight
+
+    def lift(self, scaling: torch.Tensor, around: torch.Tensor, form: ClosedForm) -> float:
+        """Return the mean lift of strokes left out among pixels (m, W + 1), see `choose_place_weight`."""
+        weight = self.solve(scaling, form)
+        elsewhere = torch.einsum("mw,fwk->fmk", around.float(), weight.float()).softmax(dim=2).mean(dim=1)
+        lifts: dict[int, list[float]] = {}
         for i, fold in enumerate(self.names):
             own = self.folds == fold
-            logits = form.scale * (self.z[own][:, used] @ solved[i] + bias[i])
-            logits[:, 0] += form.offset
-            logits[:, ~self.present[i]] = -torch.inf
+            found = (self.z[own] @ weight[i]).softmax(dim=1)
             kinds = self.kinds[own]
-            loss = torch.nn.functional.cross_entropy(logits, kinds, reduction="none").clamp(max=_WORST)
             for kind in kinds.unique().tolist():
-                losses.setdefault(kind, []).append(float(loss[kinds == kind].mean()))
-        return float(np.mean([np.mean(values) for values in losses.values()]))
+                there = found[kinds == kind, kind].mean()
+                lifts.setdefault(kind, []).append(float(torch.log((there + _FLOOR) / (elsewhere[i, kind] + _FLOOR))))
+        return float(np.mean([np.mean(values) for values in lifts.values()]))

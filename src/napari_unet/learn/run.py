@@ -71,10 +71,10 @@ class Run:
         if not self.config.place_may_count:
             self.start.set_place(None)
         frames = prepare_frames(samples, self.model.config, self.config)
-        classes, place = self.model.config.classes, self.start.place is not None
+        classes, told = self.model.config.classes, self.start.surroundings
         split = hold_out(frames, self.config.holdout, classes, self.config.seed)
         self.strokes = TrainingStrokes(
-            split, len(classes), self.config.seed, self.device, self.processes, crops_tell=place, boxes_tell=place
+            split, len(classes), self.config.seed, self.device, self.processes, crops_tell=told, boxes_tell=told
         )
         shapes = [frame.reader.layout.frame_shape for frame in frames]
         largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
@@ -96,9 +96,9 @@ class Run:
 
     def _follow_place(self) -> None:
         """Let crops tell where in the image they are from if that counts for the network in training."""
-        strokes, counts = self.strokes, self.trainer.place_counts
-        if strokes.crops_tell != counts:
-            strokes.crops_tell, strokes.boxes_tell = counts, strokes.boxes_tell or counts
+        strokes, told = self.strokes, self.trainer.surroundings
+        if strokes.crops_tell != told:
+            strokes.crops_tell, strokes.boxes_tell = told, max(strokes.boxes_tell, told)
             self.trainer.draw_from(strokes.sampler(self.plan), self.plan.batch)
             self.scorer = strokes.scorer(self.plan)
 
@@ -161,20 +161,21 @@ class Run:
         painted, held = self.strokes.boxes(self.plan)
         self.painted = [*painted, *held]
         solved = copy.deepcopy(start)
-        place = self.config.place_may_count and (new or self.trainer.place_counts)
+        place = self.config.place_may_count and (new or self.trainer.surroundings > 0)
         for _ in solve_from_boxes(solved, painted, form, self.device, place_may_count=place):
             yield self._report()
             if self._asked_to_stop():
                 self.stopped = True
                 return
-        self.strokes.boxes_tell |= solved.place is not None
+        told = cast("SegmentationNetwork", solved).surroundings
+        self.strokes.boxes_tell = max(self.strokes.boxes_tell, told)
         self.scorer = self.strokes.scorer(self.plan)
         if trained and new and self.scorer is not None:
             yield from self._compare(start, self.scorer)
         before = self.progress.best_score
         if new and self.scorer is not None:
             yield from self._compare(solved, self.scorer)
-        other = not new and not anew and self.trainer.place_counts != (solved.place is not None)
+        other = not new and not anew and self.trainer.surroundings != told
         if self.stopped or other or (before is not None and new and self.progress.best_score == before):
             self.painted = []
             self._begin_at(start)
@@ -266,17 +267,17 @@ class Run:
 
     def _solve_kept(self, network: nn.Module) -> Iterator[FitEvent]:
         """Let the strokes that were held out count for the last layer that is kept, if it began as a solved one."""
-        place = self.trainer.place_counts
+        told = self.trainer.surroundings
         if not self.trainer.steps or self.trainer.anchor is None or not self.painted:
             return
         form = cast("ClosedForm", self.model.closed_form)
         solved = copy.deepcopy(network).eval()
-        for _ in solve_from_boxes(solved, self.painted, form, self.device, place_may_count=place):
+        for _ in solve_from_boxes(solved, self.painted, form, self.device, place_may_count=told > 0):
             yield self._report()
             if self._asked_to_stop():
                 self.stopped = True
                 return
-        if (solved.place is not None) == place:
+        if solved.surroundings == told:
             self._keep(solved)
 
     def _keep(self, network: nn.Module) -> None:

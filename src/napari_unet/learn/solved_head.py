@@ -12,11 +12,10 @@ import torch
 from torch import nn
 
 from napari_unet.data.crops import AnnotatedFrame
-from napari_unet.data.place import CENTRES, place_basis
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.painted_boxes import PaintedBox
-from napari_unet.learn.place_choice import SolvedHead, solve_with_place
-from napari_unet.learn.stroke_pixels import painted_pixels, strokes_of_pixels
+from napari_unet.learn.place_choice import SeenPixels, SolvedHead, enough_strokes, solve_with_place
+from napari_unet.learn.stroke_pixels import painted_pixels, pixels_around, strokes_of_pixels
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
 
@@ -72,6 +71,7 @@ def solve_from_boxes(
     count, exactness = head.out_channels, head.weight.dtype
     features, classes, weights = [], [], []
     painted = _PaintedPlaces()
+    place_may_count = place_may_count and whole.takes_place
     for box in boxes:
         with torch.inference_mode(), device.autocast():
             image = device.tensor(box.image[:, : whole.config.in_channels]).to(exactness)
@@ -87,47 +87,85 @@ def solve_from_boxes(
             weights.append(torch.full((len(chosen),), float(step)))
             if place_may_count:
                 painted.add(box, chosen.numpy(), tuple(known.shape))
+        if place_may_count:
+            painted.look_around(box, rows, tuple(known.shape))
         yield
     rows, kinds = torch.cat(features), torch.cat(classes).to(device.torch_device)
     counts = torch.cat(weights).to(device.torch_device)
-    if place_may_count and whole.takes_place:
-        solved = solve_with_place(rows, *painted.known(), kinds, count, weights=counts, form=form)
+    if place_may_count:
+        places, seen = painted.known(kinds)
+        numbers, images = np.concatenate(painted.strokes), painted.images()
+        solved = solve_with_place(rows, places, numbers, kinds, count, seen, images=images, weights=counts, form=form)
     else:
         solved = SolvedHead(*form.solve(rows, kinds, count, weights=counts))
     set_head(network, solved)
 
 
+Numbers = npt.NDArray[np.int64]
+
+
 @dataclass
 class _PaintedPlaces:
-    """Where painted pixels lie, and which strokes they belong to."""
+    """Where the pixels lie that boxes show, painted or around what is painted, and which strokes they belong to."""
 
-    places: list[npt.NDArray[np.float32]] = field(default_factory=list)
-    strokes: list[npt.NDArray[np.int64]] = field(default_factory=list)
-    _frames: dict[int, tuple[AnnotatedFrame, npt.NDArray[np.int64], npt.NDArray[np.int64]]] = field(
-        default_factory=dict
-    )
+    strokes: list[Numbers] = field(default_factory=list)
+    _painted: list[tuple[AnnotatedFrame, Numbers]] = field(default_factory=list)
+    _around: list[tuple[AnnotatedFrame, Numbers]] = field(default_factory=list)
+    _features: list[torch.Tensor] = field(default_factory=list)
+    _frames: dict[int, tuple[AnnotatedFrame, Numbers, Numbers, Numbers]] = field(default_factory=dict)
     _count: int = 0
 
-    def add(self, box: PaintedBox, chosen: npt.NDArray[np.int64], shape: tuple[int, ...]) -> None:
-        """Take in pixels of a box: numbers in the flattened part (\\*shape) in its middle."""
-        frame_shape = box.frame.reader.layout.frame_shape
-        margin = [(side - inner) // 2 for side, inner in zip(box.classes.shape[1:], shape, strict=True)]
-        local = np.unravel_index(chosen, shape)
-        places = tuple(axis + a + m for axis, a, m in zip(local, box.start, margin, strict=True))
-        pixels = np.ravel_multi_index(places, frame_shape)
-        painted, strokes = self._strokes(box.frame)
-        self.places.append(place_basis(pixels, frame_shape, CENTRES[len(shape)]))
+    def add(self, box: PaintedBox, chosen: Numbers, shape: tuple[int, ...]) -> None:
+        """Take in painted pixels of a box: numbers in the flattened part (\\*shape) in its middle."""
+        corner = self._corner(box, shape)
+        places = tuple(axis + a for axis, a in zip(np.unravel_index(chosen, shape), corner, strict=True))
+        pixels = np.ravel_multi_index(places, box.frame.reader.layout.frame_shape)
+        painted, strokes, _ = self._known_of(box.frame)
+        self._painted.append((box.frame, np.asarray(pixels, np.int64)))
         self.strokes.append(strokes[np.searchsorted(painted, pixels)])
 
-    def known(self) -> tuple[torch.Tensor, npt.NDArray[np.int64]]:
-        """Return the functions of the place (n, B) and the strokes (n,) of all pixels."""
-        return torch.from_numpy(np.concatenate(self.places)), np.concatenate(self.strokes)
+    def look_around(self, box: PaintedBox, rows: torch.Tensor, shape: tuple[int, ...]) -> None:
+        """Take in the features (pixels, D) of the part (\\*shape) in the middle of a box, around the strokes."""
+        *_, around = self._known_of(box.frame)
+        places = np.unravel_index(around, box.frame.reader.layout.frame_shape)
+        local = np.stack([axis - a for axis, a in zip(places, self._corner(box, shape), strict=True)])
+        inside = ((local >= 0) & (local < np.array(shape)[:, None])).all(axis=0)
+        numbers = np.ravel_multi_index(tuple(local[:, inside]), shape)
+        self._around.append((box.frame, around[inside]))
+        self._features.append(rows[torch.from_numpy(numbers).to(rows.device)].float())
 
-    def _strokes(self, frame: AnnotatedFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the painted pixels of a frame, sorted, and the number of the stroke of each."""
+    def known(self, kinds: torch.Tensor) -> tuple[torch.Tensor, SeenPixels]:
+        """Return the places (n, B) of the painted pixels, whose classes are given (n,), and the pixels around."""
+        enclosed = enough_strokes(kinds.cpu().numpy(), np.concatenate(self.strokes))
+        told, around = (
+            torch.cat([
+                torch.from_numpy(frame.reader.places(frame.position, pixels, enclosed=enclosed))
+                for frame, pixels in parts
+            ])
+            for parts in (self._painted, self._around)
+        )  # fmt: skip
+        return told, SeenPixels(torch.cat(self._features), around)
+
+    def images(self) -> Numbers:
+        """Return which image each painted pixel is of (n,)."""
+        readers = list({id(frame.reader): None for frame, _ in self._painted})
+        return np.repeat(
+            [readers.index(id(frame.reader)) for frame, _ in self._painted],
+            [len(pixels) for _, pixels in self._painted],
+        )
+
+    @staticmethod
+    def _corner(box: PaintedBox, shape: tuple[int, ...]) -> list[int]:
+        """Return where in the frame the part (\\*shape) in the middle of a box begins."""
+        sides = zip(box.start, box.classes.shape[1:], shape, strict=True)
+        return [a + (side - inner) // 2 for a, side, inner in sides]
+
+    def _known_of(self, frame: AnnotatedFrame) -> tuple[Numbers, Numbers, Numbers]:
+        """Return the painted pixels of a frame, sorted, the number of the stroke of each, and pixels around them."""
         if id(frame) not in self._frames:
+            shape = frame.reader.layout.frame_shape
             pixels, kinds = painted_pixels(frame)
-            strokes = self._count + strokes_of_pixels(pixels, kinds, frame.reader.layout.frame_shape)
+            strokes = self._count + strokes_of_pixels(pixels, kinds, shape)
             self._count = int(strokes.max(initial=self._count - 1)) + 1
-            self._frames[id(frame)] = frame, pixels, strokes
+            self._frames[id(frame)] = frame, pixels, strokes, pixels_around(pixels, shape, shape)
         return self._frames[id(frame)][1:]

@@ -62,7 +62,7 @@ class SolvedInTraining(nn.Module):
         """
         network = cast("SegmentationNetwork", self.network)
         image = image.to(next(network.parameters()).dtype)
-        maps = network.features(image if network.place is None else image[:, : network.config.in_channels])
+        maps = network.features(network.grey_values(image))
         own: torch.Tensor = network.head(maps)
         size = maps.shape[2:]
         place = network.logits_of_place(image, tuple(size))

@@ -9,11 +9,12 @@ from scipy import ndimage
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.learn.holdout import number_regions
 
-__all__ = ["choose_pixels", "painted_pixels", "strokes_of_pixels"]
+__all__ = ["choose_pixels", "painted_pixels", "pixels_around", "strokes_of_pixels"]
 
 _MOST_PIXELS = 10_000  # of one class in one frame
 _MOST_CELLS = 500_000  # of a frame in which strokes are told apart
 _THROUGHOUT = 0.5  # painted share of a frame above which it is told apart by regions, not by strokes
+_MOST_AROUND = 3_000  # pixels of a frame that are looked at around its strokes
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio: its multiples are evenly spread
 
 
@@ -102,3 +103,47 @@ def strokes_of_pixels(
         number[own] = known + labels[tuple(axis[own] for axis in cells)] - 1
         known += count
     return number
+
+
+def pixels_around(
+    pixels: npt.NDArray[np.int64], shape: tuple[int, ...], side: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
+    """Choose pixels in the painted part of a frame, whether they are painted or not.
+
+    They lie on a lattice that stays the same, or becomes twice as coarse, when strokes are added, inside of the box
+    around all strokes and of those tiles that hold one, whose features are known.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        (n,) numbers of the painted pixels in the flattened frame.
+    shape : tuple of int
+        Size of the frame.
+    side : tuple of int
+        Size of a tile.
+
+    Returns
+    -------
+    numpy.ndarray
+        (m,) int64 numbers in the flattened frame, sorted.
+
+    Examples
+    --------
+    >>> pixels_around(np.array([1, 7]), (3, 5), (8, 8)).tolist()
+    [1, 2, 6, 7]
+    """
+    if len(pixels) == 0:
+        return np.zeros(0, np.int64)
+    places = np.stack(np.unravel_index(pixels, shape))
+    low, high = places.min(axis=1), places.max(axis=1) + 1
+    area = float(np.prod(high - low, dtype=np.float64))
+    step = 1
+    while area / step ** len(shape) > _MOST_AROUND:
+        step *= 2
+    axes = [np.arange(-(-int(a) // step) * step, b, step) for a, b in zip(low, high, strict=True)]
+    cells = np.array([-(-n // s) for n, s in zip(shape, side, strict=True)])
+    painted = np.zeros(tuple(cells), bool)
+    painted[tuple(places // np.array(side)[:, None])] = True
+    kept = painted[np.ix_(*(axis // s for axis, s in zip(axes, side, strict=True)))]
+    numbers = np.ravel_multi_index(np.meshgrid(*axes, indexing="ij", sparse=True), shape)
+    return np.asarray(numbers[kept], np.int64)

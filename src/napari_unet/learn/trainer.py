@@ -245,9 +245,9 @@ class Trainer:
         return "The loss was not a number; training went back to the last good weights with half the learning rate."
 
     @property
-    def place_counts(self) -> bool:
-        """Whether the place in the image counts for the network, so that crops must tell it."""
-        return self.network.place is not None
+    def surroundings(self) -> int:
+        """How many channels of crops must tell where a pixel lies, for the network."""
+        return int(self.network.surroundings)  # type: ignore[arg-type]
 
     @property
     def _channels(self) -> int:

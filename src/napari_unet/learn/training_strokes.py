@@ -31,8 +31,8 @@ class TrainingStrokes:
         Where networks are scored.
     processes : Processes
         Who shares the work.
-    crops_tell, boxes_tell : bool
-        Whether crops, and the boxes that are scored, tell the place.
+    crops_tell, boxes_tell : int
+        How many channels of crops, and of the boxes that are scored, tell where a pixel lies.
     """
 
     split: Holdout
@@ -40,19 +40,19 @@ class TrainingStrokes:
     seed: int
     device: Device
     processes: Processes = ALONE
-    crops_tell: bool = False
-    boxes_tell: bool = False
+    crops_tell: int = 0
+    boxes_tell: int = 0
 
     def sampler(self, plan: CropPlan) -> CropSampler:
         """Return what draws crops to train on."""
-        frames = tell_place(self.split.train) if self.crops_tell else self.split.train
+        frames = tell_place(self.split.train, self.crops_tell)
         return CropSampler(frames, plan.crop, plan.reach, self.seed)
 
     def scorer(self, plan: CropPlan) -> Scorer | None:
         """Return what scores networks on the strokes that are held out; None: there are none."""
         if not self.split.score:
             return None
-        frames = tell_place(self.split.score) if self.boxes_tell else self.split.score
+        frames = tell_place(self.split.score, self.boxes_tell)
         return Scorer(frames, plan.crop, plan.reach, self.classes, self.device, self.processes)
 
     def boxes(self, plan: CropPlan) -> tuple[list[PaintedBox], list[PaintedBox]]:

@@ -144,10 +144,11 @@ class Answers:
     def network_to_train(self) -> nn.Module:
         """Return a copy of the network that a training begins with.
 
-        Its own head, if that was trained; but what is solved from the strokes if only there the place counts.
+        Its own head, if that was trained; but what is solved from the strokes if only there the place, or
+        how far a pixel is enclosed, counts.
         """
         solved = self._without_held
-        learns_place = solved is not None and solved.place is not None and self._own.place is None
+        learns_place = solved is not None and solved.place_columns > self._own.place_columns
         return self._copy(self._own if self.trained and not learns_place else solved)
 
     def copy_model(self, source: Source) -> Model:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from napari_unet.data.crops import tell_place
+from napari_unet.data.enclosure import ENCLOSURES
 from napari_unet.learn.anchor import mostly_unpainted, random_weights
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.crop_plan import CropPlan, plan_crops, plan_with_less
@@ -73,7 +74,7 @@ class Course:
         self._frames = frames
         network = cast("SegmentationNetwork", model.network)
         self._place_may_count = config.place_may_count and network.takes_place  # in what is solved after any change
-        self._place_is_trained = _place(first) is not None
+        self._told = _network(first).surroundings
         self.trainer = Trainer(model.network, self._sampler(), config, self.plan.batch, device, form=form)
         if can_do:
             self.trainer.begin_at(device.place(copy.deepcopy(first)).eval(), anew=anew)
@@ -81,13 +82,14 @@ class Course:
 
     def _sampler(self) -> RecentSampler:
         frames, plan = self._frames, self.plan
-        train = tell_place(frames.train) if self._place_is_trained else frames.train
+        train = tell_place(frames.train, self._told)
         return RecentSampler(train, plan.crop, plan.reach, self.config.seed, frames.recent)
 
     def _scorer(self) -> Scorer | None:
         if not self._frames.score:
             return None
-        frames = tell_place(self._frames.score) if self._place_may_count else self._frames.score
+        most = len(self.plan.crop) + ENCLOSURES  # what is solved after any change may look at all of it
+        frames = tell_place(self._frames.score, most) if self._place_may_count else self._frames.score
         return Scorer(frames, self.plan.crop, self.plan.reach, self._classes, self.device)
 
     def can_take(self, frames: TrainingFrames, start: nn.Module) -> bool:
@@ -99,14 +101,14 @@ class Course:
         if not self._begins_solved:
             return True
         held = self.trainer.anchor is None or mostly_unpainted(frames.train)
-        return held and self._place_is_trained == (_place(start) is not None)
+        return held and self._told == _network(start).surroundings
 
     def take(self, frames: TrainingFrames, start: nn.Module) -> None:
         """Go on with other strokes; where it holds on to something, then to the answer that they gave."""
         self._frames = frames
-        if self._begins_solved and self._place_is_trained:
+        if self._begins_solved and self._told:
             for network in (self.trainer.network, self.trainer.average.module):
-                cast("torch.Tensor", _place(network)).copy_(cast("torch.Tensor", _place(start)))
+                cast("torch.Tensor", _network(network).place).copy_(cast("torch.Tensor", _network(start).place))
         self.trainer.draw_from(self._sampler(), self.plan.batch)
         self.scorer = self._scorer()
         if self.trainer.anchor is not None:
@@ -132,5 +134,5 @@ class Course:
         return message
 
 
-def _place(network: nn.Module) -> torch.Tensor | None:
-    return cast("SegmentationNetwork", network).place
+def _network(network: nn.Module) -> SegmentationNetwork:
+    return cast("SegmentationNetwork", network)

@@ -13,15 +13,14 @@ import torch
 from napari_unet.data.axes import Box, ImageLayout
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.data.intensity import FrameReader
-from napari_unet.data.place import CENTRES, place_basis
 from napari_unet.data.sample import Sample
 from napari_unet.errors import InputError
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
-from napari_unet.learn.place_choice import SolvedHead, solve_with_place
+from napari_unet.learn.place_choice import SeenPixels, SolvedHead, enough_strokes, solve_with_place
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.solved_head import set_head
-from napari_unet.learn.stroke_pixels import choose_pixels
+from napari_unet.learn.stroke_pixels import choose_pixels, pixels_around
 from napari_unet.models.head import apply_head
 from napari_unet.models.model import Model
 from napari_unet.nets.device import choose_device
@@ -108,10 +107,12 @@ class StrokeFeatures:
         (n,) float32, how many painted pixels each stands for.
     pixels : tuple of numpy.ndarray
         For each frame the numbers of its pixels in the flattened frame.
-    strokes : numpy.ndarray
-        (n,) int64, which connected stroke each belongs to.
+    strokes, images : numpy.ndarray
+        (n,) int64, which connected stroke and which image each belongs to.
     places : torch.Tensor
-        (n, B) float32, where each lies in its frame, see `napari_unet.data.place.place_basis`.
+        (n, B) float32, where each lies in its frame, see `napari_unet.data.intensity.FrameReader.places`.
+    seen : SeenPixels
+        Pixels around the strokes.
     """
 
     features: torch.Tensor
@@ -119,7 +120,9 @@ class StrokeFeatures:
     weights: npt.NDArray[np.float32]
     pixels: tuple[npt.NDArray[np.int64], ...]
     strokes: npt.NDArray[np.int64]
+    images: npt.NDArray[np.int64]
     places: torch.Tensor
+    seen: SeenPixels
 
 
 class Adapter:
@@ -192,23 +195,35 @@ class Adapter:
     def gather(self, frames: Sequence[AnnotatedFrame]) -> StrokeFeatures:
         """Return the features of what is painted on frames, which are read by what `FeatureCache.reader` returns."""
         self._place()
-        ndim = self.model.config.ndim
-        features, classes, weights, pixels, strokes, places = [], [], [], [], [], []
-        known = 0
-        for frame in frames:
-            numbers, kinds, counts, own = choose_pixels(frame, len(self.model.config.classes))
-            shape = frame.reader.layout.frame_shape
-            features.append(self._maps(frame.reader).gather(frame.position, numbers))
-            pixels.append(numbers)
-            classes.append(kinds)
-            weights.append(counts)
+        chosen = [choose_pixels(frame, len(self.model.config.classes)) for frame in frames]
+        strokes, known = [], 0
+        for *_, own in chosen:
             strokes.append(known + own)
             known += int(own.max(initial=-1)) + 1
-            places.append(torch.from_numpy(place_basis(numbers, shape, CENTRES[ndim])))
+        kinds, numbers = np.concatenate([part[1] for part in chosen]), np.concatenate(strokes)
+        readers = list({id(frame.reader): None for frame in frames})
+        images = np.repeat([readers.index(id(frame.reader)) for frame in frames], [len(part[0]) for part in chosen])
+        enclosed = self._place_counts and enough_strokes(kinds, numbers)
+        features, places, around = [], [], []
+        for frame, (pixels, *_) in zip(frames, chosen, strict=True):
+            maps, position = self._maps(frame.reader), frame.position
+            near = pixels_around(pixels, maps.shape, maps.side) if self._place_counts else pixels[:0]
+            both = np.union1d(pixels, near)
+            found = maps.gather(position, both)
+            features.append(found[torch.from_numpy(np.searchsorted(both, pixels))])
+            told = torch.from_numpy(frame.reader.places(position, both, enclosed=enclosed))
+            places.append(told[torch.from_numpy(np.searchsorted(both, pixels))])
+            rows = torch.from_numpy(np.searchsorted(both, near))
+            around.append(SeenPixels(found[rows], told[rows]))
         return StrokeFeatures(
-            torch.cat(features), np.concatenate(classes), np.concatenate(weights), tuple(pixels),
-            np.concatenate(strokes), torch.cat(places),
+            torch.cat(features), kinds, np.concatenate([part[2] for part in chosen]),
+            tuple(part[0] for part in chosen), numbers, images, torch.cat(places), SeenPixels.join(around),
         )  # fmt: skip
+
+    @property
+    def _place_counts(self) -> bool:
+        """Whether the place can count in what is solved."""
+        return self.place_may_count and cast("SegmentationNetwork", self.model.network).takes_place
 
     def solve(self, strokes: StrokeFeatures, chosen: npt.NDArray[np.bool_] | None = None) -> SolvedHead:
         """Return the head that strokes give; `chosen` (n,) bool leaves pixels out."""
@@ -219,11 +234,13 @@ class Adapter:
         classes = torch.from_numpy(strokes.classes[kept]).to(device)
         weights = torch.from_numpy(strokes.weights[kept]).to(device)
         count = len(self.model.config.classes)
-        network = cast("SegmentationNetwork", self.model.network)
-        if not (self.place_may_count and network.takes_place):
+        if not self._place_counts:
             return SolvedHead(*form.solve(features, classes, count, weights=weights))
         places = strokes.places[torch.from_numpy(kept)]
-        return solve_with_place(features, places, strokes.strokes[kept], classes, count, weights=weights, form=form)
+        numbers, images, seen = strokes.strokes[kept], strokes.images[kept], strokes.seen
+        return solve_with_place(
+            features, places, numbers, classes, count, seen, images=images, weights=weights, form=form
+        )
 
     def maps(self, image: Any, layout: ImageLayout) -> FeatureMaps:
         """Return the feature maps of an image."""
@@ -292,7 +309,7 @@ class Adapter:
         blender = Blender(maps.overlap) if maps.overlap else None
         for number, features in maps.read(position, maps.touching(space)):
             inner = maps.tiles[number].inner
-            block = apply_head(self.model.network, features, inner, maps.shape)
+            block = apply_head(self.model.network, features, inner, maps.reader, position)
             yield inner, block if blender is None else blender.add(position, inner, block)
 
     def _place(self) -> None:

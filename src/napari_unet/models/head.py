@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from napari_unet.data.axes import Box
+from napari_unet.data.intensity import FrameReader
 
 if TYPE_CHECKING:
     from napari_unet.nets.base import SegmentationNetwork
@@ -19,7 +20,7 @@ __all__ = ["apply_head"]
 
 @torch.inference_mode()
 def apply_head(
-    network: nn.Module, features: torch.Tensor, inner: Box, frame_shape: tuple[int, ...]
+    network: nn.Module, features: torch.Tensor, inner: Box, reader: FrameReader, position: tuple[int, ...]
 ) -> npt.NDArray[np.float32]:
     """Return the probabilities (K, \\*inner) of a map (D, \\*inner) whose channels lie side by side.
 
@@ -35,8 +36,10 @@ def apply_head(
         Its last feature map.
     inner : tuple of slice
         Which box of the frame the map is of.
-    frame_shape : tuple of int
-        Size of the frame.
+    reader : FrameReader
+        Reads the image.
+    position : tuple of int
+        Position of the frame in the stack.
     """
     head = cast("nn.Conv2d", network.head)
     weight, bias = head.weight.detach().flatten(1), cast("torch.Tensor", head.bias).detach()
@@ -50,7 +53,9 @@ def apply_head(
     logits += bias.cpu().numpy()[:, None]
     place = cast("SegmentationNetwork", network).place_logits
     if place is not None:
-        box = place.box(tuple(part.start for part in inner), tuple(part.stop for part in inner), frame_shape)
+        start, stop = tuple(part.start for part in inner), tuple(part.stop for part in inner)
+        enclosed = reader.enclosed_box(position, start, stop) if place.looks_at_enclosure else None
+        box = place.box(start, stop, reader.layout.frame_shape, enclosed)
         logits += box.reshape(len(weight), -1)
     logits -= logits.max(axis=0)
     np.exp(logits, out=logits)

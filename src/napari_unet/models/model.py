@@ -13,6 +13,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 import napari_unet
+from napari_unet.data.enclosure import ENCLOSURES
 from napari_unet.data.place import CENTRES
 from napari_unet.errors import InputError, ModelFileError
 from napari_unet.learn.closed_form import ClosedForm
@@ -229,7 +230,9 @@ def _rebuild(config: ModelConfig, state: dict[str, torch.Tensor], name: str) -> 
         with torch.device("meta"), _NothingDrawn():
             expected = {key: tuple(value.shape) for key, value in _build(config, seed=0).state_dict().items()}
         if "place" in state:
-            expected["place"] = (len(config.classes), CENTRES[config.ndim] ** config.ndim)
+            centres = CENTRES[config.ndim] ** config.ndim
+            enclosed = centres + ENCLOSURES == state["place"].shape[-1]
+            expected["place"] = (len(config.classes), centres + ENCLOSURES * enclosed)
     except InputError as error:
         raise ModelFileError(f"{name} can't be opened by this version of napari-unet: {error}") from error
     for key in sorted(expected.keys() | state.keys()):

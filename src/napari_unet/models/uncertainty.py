@@ -223,7 +223,7 @@ class ImageUncertainty:
 
     def _look_at_once(self, position: Position, numbers: Sequence[int]) -> list[SeenTile]:
         straight = dict(self.maps.read(position, numbers))
-        probabilities = {number: self._classify(number, features) for number, features in straight.items()}
+        probabilities = {number: self._classify(position, number, features) for number, features in straight.items()}
         if self._turned:
             doubts = self._disagreements(position, probabilities)
         else:
@@ -237,11 +237,11 @@ class ImageUncertainty:
             found[number].add(block)
         for maps in self._turned:
             for number, features in maps.read(position, list(straight)):
-                found[number].add(self._classify(number, features))
+                found[number].add(self._classify(position, number, features))
         return {number: block.value for number, block in found.items()}
 
-    def _classify(self, number: int, features: torch.Tensor) -> FloatArray:
-        return apply_head(self.maps.network, features, self.maps.tiles[number].inner, self.maps.shape)
+    def _classify(self, position: Position, number: int, features: torch.Tensor) -> FloatArray:
+        return apply_head(self.maps.network, features, self.maps.tiles[number].inner, self.maps.reader, position)
 
     def _check(self) -> None:
         if self._should_stop is not None and self._should_stop():

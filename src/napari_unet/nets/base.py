@@ -7,11 +7,11 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from napari_unet.data.place import PlaceLogits
+from napari_unet.data.place import CENTRES, PlaceLogits
 from napari_unet.errors import InputError
 from napari_unet.nets.blocks import center_crop, he_init_
 from napari_unet.nets.config import ModelConfig
-from napari_unet.nets.place import place_logits
+from napari_unet.nets.place import enclosure_logits, place_logits
 from napari_unet.nets.reach import measure_reach
 
 __all__ = ["SegmentationNetwork"]
@@ -43,7 +43,7 @@ class SegmentationNetwork(nn.Module):
     encoder : tuple of str
         Names of the parts that make up the contracting path, down to the deepest map.
     place : torch.Tensor or None
-        (class, B) float32: what the place of a pixel adds to its logits, see `set_place`.
+        (class, B) float32: what the place of a pixel, and how far it is enclosed, adds to its logits, see `set_place`.
     """
 
     head: nn.Module
@@ -73,7 +73,8 @@ class SegmentationNetwork(nn.Module):
         ----------
         x : torch.Tensor
             (N, C, \\*space). For a padded network each side must be a multiple of `divisor`. Where the place counts,
-            a channel more for each axis tells where a pixel lies: `napari_unet.data.intensity.FrameReader` makes them.
+            further channels, at least as many as `surroundings`, tell where a pixel lies:
+            `napari_unet.data.intensity.FrameReader` makes them.
         auxiliary : bool
             Whether to return the logits of the inner results, too, for deep supervision: a training loop that finds
             ``config.deep_supervision`` asks for them and takes the mean of the losses.
@@ -88,12 +89,15 @@ class SegmentationNetwork(nn.Module):
         InputError
             If the network can't take that size.
         """
-        image = x if self.place is None else x[:, : self.config.in_channels]
-        logits: torch.Tensor = self.head(self.features(image))
+        logits: torch.Tensor = self.head(self.features(self.grey_values(x)))
         place = self.logits_of_place(x, tuple(logits.shape[2:]))
         if place is not None:
             logits = logits + place
         return logits.unsqueeze(0) if auxiliary else logits
+
+    def grey_values(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the channels of the image, without those that tell where a pixel lies, see `forward`."""
+        return x if self.place is None else x[:, : self.config.in_channels]
 
     def logits_of_place(self, x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor | None:
         """Return what the places in `x`, see `forward`, add to the logits (N, class, \\*size); None: nothing.
@@ -105,10 +109,11 @@ class SegmentationNetwork(nn.Module):
         """
         if self.place is None:
             return None
-        if x.shape[1] != self.input_channels:
+        if x.shape[1] < self.input_channels:
             raise InputError("The place in the image counts for this network, but it was not given the place.")
-        places = center_crop(x[:, self.config.in_channels :], size)
-        return place_logits(self._centred(self.place), places)
+        told = center_crop(x[:, self.config.in_channels : self.input_channels], size)
+        logits = place_logits(self._centred(self.place), told[:, : self.config.ndim])
+        return logits + enclosure_logits(self._enclosed(self.place), told[:, self.config.ndim :])
 
     def set_place(self, place: torch.Tensor | None) -> None:
         """Say what the place of a pixel adds to its logits, from now on.
@@ -116,26 +121,39 @@ class SegmentationNetwork(nn.Module):
         Parameters
         ----------
         place : torch.Tensor or None
-            (class, B), coefficients of `napari_unet.data.place.place_basis`; None: the place does not count.
+            (class, B), coefficients of `napari_unet.data.place.place_basis`, and behind them those of
+            `napari_unet.data.enclosure.measure_enclosure`, if that counts; None: the place does not count.
         """
         self.place = None if place is None else place.detach().clone()
 
     @property
+    def surroundings(self) -> int:
+        """Channels that tell where a pixel lies: none, one for each axis, or two more for how far it is enclosed."""
+        if self.place is None:
+            return 0
+        return self.config.ndim + self._enclosed(self.place).shape[1]
+
+    @property
     def input_channels(self) -> int:
-        """Channels that the network reads: those of the image, and where the place counts one more for each axis."""
-        return self.config.in_channels + (0 if self.place is None else self.config.ndim)
+        """Channels that the network reads: those of the image, and its `surroundings`."""
+        return self.config.in_channels + self.surroundings
 
     @property
     def place_logits(self) -> PlaceLogits | None:
         """What makes the logits of the place, if the place counts."""
         if self.place is None:
             return None
-        return PlaceLogits(self._centred(self.place).float().cpu().numpy())
+        parts = (self._centred(self.place), self._enclosed(self.place))
+        return PlaceLogits(*(part.float().cpu().numpy() for part in parts))
 
     def _centred(self, place: torch.Tensor) -> torch.Tensor:
         """Return (class, \\*centres) of (class, B)."""
-        centres = round(place.shape[1] ** (1 / self.config.ndim))
-        return place.reshape(-1, *(centres,) * self.config.ndim)
+        ndim = self.config.ndim
+        return place[:, : CENTRES[ndim] ** ndim].reshape(-1, *(CENTRES[ndim],) * ndim)
+
+    def _enclosed(self, place: torch.Tensor) -> torch.Tensor:
+        """Return (class, 2) of (class, B), or (class, 0)."""
+        return place[:, CENTRES[self.config.ndim] ** self.config.ndim :]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *details: Any) -> None:
         """Let the place count as it does in the state that is loaded."""

@@ -1,4 +1,4 @@
-"""What the place of a pixel in the image adds to its logits, wherever a deformation took the pixel."""
+"""What the place of a pixel, and how far it is enclosed, adds to its logits, wherever a deformation took the pixel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import reduce
 
 import torch
 
-__all__ = ["place_logits"]
+__all__ = ["enclosure_logits", "place_logits"]
 
 
 def place_logits(coefficients: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
@@ -28,6 +28,25 @@ def place_logits(coefficients: torch.Tensor, places: torch.Tensor) -> torch.Tens
     with torch.autocast(places.device.type, enabled=False):
         bumps = [_bumps(places[:, axis], coefficients.shape[1]) for axis in range(places.shape[1])]
         return _sum_up(coefficients.to(places.dtype), bumps)
+
+
+def enclosure_logits(coefficients: torch.Tensor, enclosed: torch.Tensor) -> torch.Tensor:
+    """Weigh how far pixels are enclosed.
+
+    Parameters
+    ----------
+    coefficients : torch.Tensor
+        (K, E), of `napari_unet.data.enclosure.measure_enclosure`; with E = 0 the logits are 0.
+    enclosed : torch.Tensor
+        (N, E, \\*space).
+
+    Returns
+    -------
+    torch.Tensor
+        (N, K, \\*space), not computed in 16 bits.
+    """
+    with torch.autocast(enclosed.device.type, enabled=False):
+        return torch.einsum("ke,ne...->nk...", coefficients.to(enclosed.dtype), enclosed)
 
 
 def _bumps(along: torch.Tensor, centres: int) -> torch.Tensor:

@@ -101,7 +101,7 @@ class TileRunner:
             intensity = measure_range(
                 image, layout, low_percentile=made.low_percentile, high_percentile=made.high_percentile
             )
-        self._reader = FrameReader(image, layout, intensity, getattr(model.network, "place", None) is not None)
+        self._reader = FrameReader(image, layout, intensity, getattr(model.network, "surroundings", 0))
         self._turned = [TurnedFrames(self._reader, turn) for turn in turns]
         self._blender = Blender(self.geometry.overlap) if self.geometry.overlap and blended else None
         self._network = _place(device, model.network)
