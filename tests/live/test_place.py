@@ -26,6 +26,7 @@ SHAPE = (60, 72)
 
 @pytest.fixture(autouse=True)
 def few_strokes_tell_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place_choice, "_FEWEST", 3)
     monkeypatch.setattr(place_choice, "_FEWEST_FOR_PLACE", 3)
 
 

@@ -73,11 +73,14 @@ class SolvedHead:
     place : torch.Tensor or None
         (K, B) of the functions of the place, with two columns more if it counts how far a pixel is enclosed; None:
         neither counts.
+    counted : PlaceWeight
+        How much either counted.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor
     place: torch.Tensor | None = None
+    counted: PlaceWeight = PlaceWeight()
 
     @property
     def place_columns(self) -> int:
@@ -95,6 +98,7 @@ def solve_with_place(
     *,
     images: npt.NDArray[np.int64] | None = None,
     weights: torch.Tensor | None = None,
+    chosen: PlaceWeight | None = None,
     form: ClosedForm,
 ) -> SolvedHead:
     """Solve a last layer that may look at the place of a pixel and at how far it is enclosed, too.
@@ -118,10 +122,13 @@ def solve_with_place(
         Pixels around the strokes.
     images : numpy.ndarray or None
         (n,) which image a pixel is of; None: all are of one.
+    chosen : PlaceWeight or None
+        How much the place counts; None: that is chosen.
     form : ClosedForm
         How to solve.
     """
-    chosen = choose_place_weight(features, places, strokes, classes, count, seen, images=images, form=form)
+    if chosen is None:
+        chosen = choose_place_weight(features, places, strokes, classes, count, seen, images=images, form=form)
     if chosen == PlaceWeight():
         return SolvedHead(*form.solve(features, classes, count, weights=weights))
     basis, enclosed = _split(places.to(features.device))
@@ -131,7 +138,7 @@ def solve_with_place(
     parts = [chosen.place * of_place]
     if chosen.enclosure:
         parts.append(chosen.enclosure * of_enclosure)
-    return SolvedHead(own.contiguous(), bias, torch.cat(parts, dim=1))
+    return SolvedHead(own.contiguous(), bias, torch.cat(parts, dim=1), chosen)
 
 
 def choose_place_weight(

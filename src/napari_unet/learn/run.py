@@ -6,7 +6,7 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -24,6 +24,7 @@ from napari_unet.learn.distributed import Processes, fingerprint, step_fits
 from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
 from napari_unet.learn.holdout import hold_out
 from napari_unet.learn.painted_boxes import PaintedBox
+from napari_unet.learn.place_choice import PlaceWeight
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.scoring import Scorer
 from napari_unet.learn.solved_head import solve_from_boxes
@@ -151,7 +152,6 @@ class Run:
         faster: the features of the starting weights are few, and all much alike. The solved layer is then the score to
         reach.
         """
-        form = cast("ClosedForm", self.model.closed_form)
         start = self.device.place(copy.deepcopy(self.start)).eval()
         new, trained = self.trainer.steps == 0, "steps" in self.model.history
         anew = not (trained or self.sparse or self.config.freeze_encoder or self.scorer is None)
@@ -160,13 +160,11 @@ class Run:
             return
         painted, held = self.strokes.boxes(self.plan)
         self.painted = [*painted, *held]
-        solved = copy.deepcopy(start)
-        place = self.config.place_may_count and (new or self.trainer.surroundings > 0)
-        for _ in solve_from_boxes(solved, painted, form, self.device, place_may_count=place):
-            yield self._report()
-            if self._asked_to_stop():
-                self.stopped = True
-                return
+        whole, solved = copy.deepcopy(start), copy.deepcopy(start)
+        may = self.config.place_may_count and (new or self.trainer.surroundings > 0)
+        place = yield from self._solve(whole, self.painted, may)  # which those that are left can't tell
+        if place is None or (yield from self._solve(solved, painted, may, place)) is None:
+            return
         told = cast("SegmentationNetwork", solved).surroundings
         self.strokes.boxes_tell = max(self.strokes.boxes_tell, told)
         self.scorer = self.strokes.scorer(self.plan)
@@ -182,11 +180,27 @@ class Run:
             return
         self._begin_at(random_weights(self.model.config, self.config.seed) if anew else solved, anew=anew)
         if new and self.scorer is not None:  # if nothing better is found, all strokes count
-            for _ in solve_from_boxes(start, self.painted, form, self.device, place_may_count=place):
-                yield self._report()
-            self._keep(start)
+            self._keep(whole)
             score = -math.inf if self.progress.best_score is None else self.progress.best_score
             self.progress.bar = score if self.trainer.anchor is None else self.scorer.bar(score)
+
+    def _solve(
+        self, network: nn.Module, boxes: Sequence[PaintedBox], place_may_count: bool, place: PlaceWeight | None = None
+    ) -> Generator[FitEvent, None, PlaceWeight | None]:
+        """Solve the last layer of a network from boxes, see `solve_from_boxes`.
+
+        Returns how much the place counts; None if the caller stopped it.
+        """
+        form = cast("ClosedForm", self.model.closed_form)
+        steps = solve_from_boxes(network, boxes, form, self.device, place_may_count=place_may_count, place=place)
+        while not self.stopped:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return cast("PlaceWeight", end.value)
+            yield self._report()
+            self.stopped = self._asked_to_stop()
+        return None
 
     def _begin_at(self, network: nn.Module, *, anew: bool = False) -> None:
         self.trainer.begin_at(network, anew=anew)
@@ -270,13 +284,9 @@ class Run:
         told = self.trainer.surroundings
         if not self.trainer.steps or self.trainer.anchor is None or not self.painted:
             return
-        form = cast("ClosedForm", self.model.closed_form)
         solved = copy.deepcopy(network).eval()
-        for _ in solve_from_boxes(solved, self.painted, form, self.device, place_may_count=told > 0):
-            yield self._report()
-            if self._asked_to_stop():
-                self.stopped = True
-                return
+        if (yield from self._solve(solved, self.painted, told > 0)) is None:
+            return
         if solved.surroundings == told:
             self._keep(solved)
 

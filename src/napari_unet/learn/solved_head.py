@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +14,7 @@ from torch import nn
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.painted_boxes import PaintedBox
-from napari_unet.learn.place_choice import SeenPixels, SolvedHead, enough_strokes, solve_with_place
+from napari_unet.learn.place_choice import PlaceWeight, SeenPixels, SolvedHead, enough_strokes, solve_with_place
 from napari_unet.learn.stroke_pixels import painted_pixels, pixels_around, strokes_of_pixels
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
@@ -47,8 +47,9 @@ def set_head(network: nn.Module, solved: SolvedHead) -> None:
 
 
 def solve_from_boxes(
-    network: nn.Module, boxes: Sequence[PaintedBox], form: ClosedForm, device: Device, *, place_may_count: bool = False
-) -> Iterator[None]:
+    network: nn.Module, boxes: Sequence[PaintedBox], form: ClosedForm, device: Device, *, place_may_count: bool = False,
+    place: PlaceWeight | None = None,
+) -> Generator[None, None, PlaceWeight]:  # fmt: skip
     """Solve the head of a network from what is painted in boxes, in place; pauses after each box.
 
     The same as `napari_unet.adapt`, but for what a training needs: a part of the strokes may be held out, and boxes
@@ -66,6 +67,13 @@ def solve_from_boxes(
         Where the network runs.
     place_may_count : bool
         Whether the head may look at the place in the image, see `solve_with_place`.
+    place : PlaceWeight or None
+        How much it counts; None: that is chosen.
+
+    Returns
+    -------
+    PlaceWeight
+        How much it counted.
     """
     whole, head = cast("SegmentationNetwork", network), cast("nn.Conv2d", network.head)
     count, exactness = head.out_channels, head.weight.dtype
@@ -93,12 +101,15 @@ def solve_from_boxes(
     rows, kinds = torch.cat(features), torch.cat(classes).to(device.torch_device)
     counts = torch.cat(weights).to(device.torch_device)
     if place_may_count:
-        places, seen = painted.known(kinds)
+        places, seen = painted.known(kinds, enclosed=place is not None and place.enclosure > 0)
         numbers, images = np.concatenate(painted.strokes), painted.images()
-        solved = solve_with_place(rows, places, numbers, kinds, count, seen, images=images, weights=counts, form=form)
+        solved = solve_with_place(
+            rows, places, numbers, kinds, count, seen, images=images, weights=counts, chosen=place, form=form
+        )
     else:
         solved = SolvedHead(*form.solve(rows, kinds, count, weights=counts))
     set_head(network, solved)
+    return solved.counted
 
 
 Numbers = npt.NDArray[np.int64]
@@ -134,9 +145,9 @@ class _PaintedPlaces:
         self._around.append((box.frame, around[inside]))
         self._features.append(rows[torch.from_numpy(numbers).to(rows.device)].float())
 
-    def known(self, kinds: torch.Tensor) -> tuple[torch.Tensor, SeenPixels]:
+    def known(self, kinds: torch.Tensor, *, enclosed: bool) -> tuple[torch.Tensor, SeenPixels]:
         """Return the places (n, B) of the painted pixels, whose classes are given (n,), and the pixels around."""
-        enclosed = enough_strokes(kinds.cpu().numpy(), np.concatenate(self.strokes))
+        enclosed = enclosed or enough_strokes(kinds.cpu().numpy(), np.concatenate(self.strokes))
         told, around = (
             torch.cat([
                 torch.from_numpy(frame.reader.places(frame.position, pixels, enclosed=enclosed))

@@ -83,7 +83,8 @@ class Answers:
         strokes = self.adapter.gather(images.painted_frames(self.read))
         held = images.held_pixels(strokes.pixels)
         solved = self._solved = self.adapter.solve(strokes)
-        self._solve_without_held = cache(lambda: self.adapter.solve(strokes, ~held) if held.any() else solved)
+        place = solved.counted  # which few strokes that are left can't tell
+        self._solve_without_held = cache(lambda: self.adapter.solve(strokes, ~held, place) if held.any() else solved)
         self.scores = {}
 
     def forget_strokes(self) -> None:

@@ -17,7 +17,7 @@ from napari_unet.data.sample import Sample
 from napari_unet.errors import InputError
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
-from napari_unet.learn.place_choice import SeenPixels, SolvedHead, enough_strokes, solve_with_place
+from napari_unet.learn.place_choice import PlaceWeight, SeenPixels, SolvedHead, enough_strokes, solve_with_place
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.solved_head import set_head
 from napari_unet.learn.stroke_pixels import choose_pixels, pixels_around
@@ -225,8 +225,20 @@ class Adapter:
         """Whether the place can count in what is solved."""
         return self.place_may_count and cast("SegmentationNetwork", self.model.network).takes_place
 
-    def solve(self, strokes: StrokeFeatures, chosen: npt.NDArray[np.bool_] | None = None) -> SolvedHead:
-        """Return the head that strokes give; `chosen` (n,) bool leaves pixels out."""
+    def solve(
+        self, strokes: StrokeFeatures, chosen: npt.NDArray[np.bool_] | None = None, place: PlaceWeight | None = None
+    ) -> SolvedHead:
+        """Return the head that strokes give.
+
+        Parameters
+        ----------
+        strokes : StrokeFeatures
+            What is known of the painted pixels.
+        chosen : numpy.ndarray or None
+            (n,) bool, which of them count; None: all.
+        place : PlaceWeight or None
+            How much the place counts; None: that is chosen.
+        """
         device = self.device.torch_device
         kept = np.ones(len(strokes.classes), bool) if chosen is None else chosen
         form = self.model.closed_form or ClosedForm()
@@ -239,7 +251,7 @@ class Adapter:
         places = strokes.places[torch.from_numpy(kept)]
         numbers, images, seen = strokes.strokes[kept], strokes.images[kept], strokes.seen
         return solve_with_place(
-            features, places, numbers, classes, count, seen, images=images, weights=weights, form=form
+            features, places, numbers, classes, count, seen, images=images, weights=weights, chosen=place, form=form
         )
 
     def maps(self, image: Any, layout: ImageLayout) -> FeatureMaps:
