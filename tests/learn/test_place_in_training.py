@@ -88,6 +88,17 @@ def test_what_only_the_place_tells_is_learnt_and_not_without(shape: tuple[int, .
     assert scores[1] < 0.6
 
 
+def test_strokes_that_are_held_out_tell_too_whether_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place_choice, "_FEWEST_FOR_PLACE", 5)  # as many as there are of each class
+    given = sample()
+    frames = prepare_frames([given], starting().config, settings())
+    assert hold_out(frames, 0.1, ("background", "foreground")).score
+    model = starting()
+    events = train(model, given, settings(validate_every=10))
+    assert place_of(model) is not None
+    assert min(event.score for event in events if isinstance(event, FitScored)) > 0.9
+
+
 def test_it_is_saved_and_predicts_as_the_whole_image_does(tmp_path: Path) -> None:
     model, given = starting(), sample((64, 72))
     train(model, given, settings(holdout=0.0))

@@ -68,8 +68,9 @@ def adapt(
     cache : FeatureCache or None
         Give the same one again, with the same images, to compute nothing twice.
     place_may_count : bool
-        Whether the last layer may look at where in the image a pixel lies, relative to its size, if strokes that are
-        left out are then predicted better: so it is with organs in images that are all framed alike.
+        Whether the last layer may look at where in the image a pixel lies, relative to its size, and at how far it is
+        enclosed by brighter or darker ones, if strokes that are left out are then told better from all else: so it is
+        with organs. See `napari_unet.learn.place_choice.choose_place_weight`.
 
     Raises
     ------
