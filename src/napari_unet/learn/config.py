@@ -66,7 +66,8 @@ class TrainConfig:
     )  # fmt: skip
     place_may_count: bool = setting(
         True, "Place may count", "Let a training of starting weights look at where in the image a pixel lies, and "
-        "at how far it is enclosed, if strokes that are left out are then told better from all else: for organs.", advanced=True,
+        "at how far it is enclosed, if strokes that are left out are then told better from all else: for organs.",
+        advanced=True,
     )  # fmt: skip
     weight_decay: float = setting(
         1e-4, "Weight decay", "Pull of the weights towards zero.", minimum=0.0, maximum=1.0, advanced=True
