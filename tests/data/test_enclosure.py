@@ -96,6 +96,13 @@ def test_boxes_pixels_and_a_reader_agree(
     np.testing.assert_allclose(block[-2:], mirrored, atol=1e-6)
 
 
+def test_the_copy_of_a_volume_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enclosure, "_MOST_COPIED", 100)
+    image = np.zeros((12, 20, 30), np.float32)
+    found = EnclosureMap(lambda box: image[box][np.newaxis], image.shape)
+    assert found.values.shape == (2, 12, 3, 4)
+
+
 def test_frames_are_measured_once_and_the_oldest_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_unet.data.intensity._MOST_ENCLOSURES", 2)
     seen = []

@@ -19,6 +19,7 @@ __all__ = ["ENCLOSURES", "EnclosureMap", "measure_enclosure", "shrink_frame"]
 
 ENCLOSURES = 2  # by brighter ones, by darker ones
 _LONGEST_SIDE = 256  # of the smaller copy, pixels of a plane
+_MOST_COPIED = 2_000_000  # pixels of the smaller copy of a volume: less than a second
 _MOST_PIXELS = 4_000_000  # that are read at once
 _LOW, _HIGH = -0.5, 1.5  # normalised grey values beyond are outliers, which would be walls
 
@@ -115,7 +116,8 @@ class EnclosureMap:
 
     def __init__(self, read: Callable[[tuple[slice, ...]], FloatArray], shape: tuple[int, ...]) -> None:
         self.shape = shape
-        self.factor = math.ceil(max(shape[-2:]) / _LONGEST_SIDE)
+        many = math.sqrt(math.prod(shape) / _MOST_COPIED)
+        self.factor = math.ceil(max(*shape[-2:], many * _LONGEST_SIDE) / _LONGEST_SIDE)
         self.values = measure_enclosure(shrink_frame(read, shape, self.factor))
 
     def box(self, spans: list[npt.NDArray[np.intp]]) -> FloatArray:
