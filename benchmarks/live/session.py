@@ -19,7 +19,6 @@ __all__ = ["Session"]
 
 _SHOWN_BY_ITSELF = 3.0  # seconds after which a person who sees nothing presses Train
 _PATIENCE = 60.0
-_PLAIN_STROKES = 4  # in napari alone
 _DOCK_WIDTH = 380  # pixels of the screen; about that of the plugin's
 _WARM_UP = 0.2  # part of a long run after which its memory is taken as the beginning
 
@@ -65,7 +64,7 @@ class Session:
     def run(self, rounds: int, minutes: float) -> dict[str, Any]:
         """Go through it; returns what was measured."""
         found: dict[str, Any] = {"frames per second without the plugin": self._frames_per_second()}
-        found |= self._work_without_the_plugin()
+        found |= self._work_without_the_plugin(rounds + 2)
         self._open_dock()
         with self.heartbeat.counting():
             found["first result (s)"] = self._first_result()
@@ -219,9 +218,14 @@ class Session:
         camera.center = centre
         return (self.frames.drawn - before) / seconds
 
-    def _work_without_the_plugin(self) -> dict[str, Any]:
-        """Pan and paint with two labels layers and an empty dock; returns what the plugin is compared with."""
+    def _work_without_the_plugin(self, strokes: int) -> dict[str, Any]:
+        """Pan and paint with two labels layers and an empty dock; returns what the plugin is compared with.
+
+        There are as many strokes as with the plugin, with a brush of the same size.
+        """
         from qtpy.QtWidgets import QWidget
+
+        from napari_unet.widgets.annotate.annotation import usual_brush_size
 
         empty = QWidget()
         empty.setMinimumWidth(_DOCK_WIDTH)
@@ -229,13 +233,14 @@ class Session:
         self._fit_window()
         shape = self.scene.truth.shape
         layers = [self.viewer.add_labels(np.zeros(shape, np.uint8), name=f"empty {number}") for number in (1, 2)]
-        layers[1].mode, layers[1].brush_size = "paint", 10
+        width = usual_brush_size(shape)
+        layers[1].mode, layers[1].brush_size = "paint", width
         self.person.wait(0.3)
         frames = self._frames_per_second()
         box = self._view()
         with self.heartbeat.counting():
-            for number in range(_PLAIN_STROKES):
-                self.person.paint_class(number % 2, box, 10, choose=False)
+            for number in range(strokes):
+                self.person.paint_class(number % 2, box, width, choose=False)
                 self.person.wait(0.3)
         longest, usual = self.heartbeat.blocks_ms()
         for layer in layers:

@@ -35,6 +35,7 @@ __all__ = [
     "next_object_label",
     "select_label",
     "tell_other_shape",
+    "usual_brush_size",
 ]
 
 ROLE = "strokes"
@@ -73,7 +74,7 @@ def ensure_strokes_layer(
         **alignment_of(image, source.label_dims),
     )
     mark_layer(layer, ROLE, image)
-    layer.brush_size = _brush_size(source.layout.frame_shape)
+    layer.brush_size = usual_brush_size(source.layout.frame_shape)
     colour_strokes(layer, colours, task)
     viewer.layers.selection.active = viewer.add_layer(layer)
     layer.selected_label = 1
@@ -81,7 +82,7 @@ def ensure_strokes_layer(
     return layer
 
 
-def _brush_size(frame_shape: Sequence[int]) -> int:
+def usual_brush_size(frame_shape: Sequence[int]) -> int:
     """Choose a brush that is visible and still smaller than a cell: about one part in 80 of the image's height."""
     return int(np.clip(round(min(frame_shape[-2:]) / 80), 3, 20))
 
