@@ -244,8 +244,8 @@ class LiveDesk(QObject):
 
     def _on_turn(self) -> None:
         volume = self.panel.dims.isVisibleTo(self.panel) and self.panel.dims.value == "3"
-        painted, resting = len(self.dock.desk.painted) > 1, not self._hand.moves()
-        if resting and self._waiting.look(self._learner, is_painted=painted, is_volume=volume):
+        rests, learner = not self._hand.moves(), self._learner
+        if rests and self._waiting.look(learner, is_painted=len(self.dock.desk.painted) > 1, is_volume=volume):
             self._show()
         if self._learner is None or self._feed is None:
             return
@@ -271,7 +271,7 @@ class LiveDesk(QObject):
             if self._note and (self.training or self.dock.desk.painted):
                 self.dock.message.note(self._note)
                 self._note = ""
-        if self.training and resting and time.monotonic() - self._plotted > _PLOT_SECONDS:
+        if self.training and rests and time.monotonic() - self._plotted > _PLOT_SECONDS:
             self._show()
 
     def _begin_anew(self) -> None:
@@ -396,6 +396,5 @@ class LiveDesk(QObject):
             words.append(self.resting)
         self.panel.shown.setText("\n".join(word for word in words if word))
         self.panel.shown.setVisible(any(words))
-        if not self.training:
-            return
-        self.runner.show_progress()
+        if self.training:
+            self.runner.show_progress()
