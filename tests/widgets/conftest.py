@@ -21,7 +21,7 @@ from napari_unet.widgets.parts import worker
 from napari_unet.widgets.parts.scrolling_dock import ScrollingDock
 from napari_unet.widgets.segment.dock import SegmentDock
 
-WAIT_MS = 60_000  # for what must come: on a machine that others keep busy it may take long
+WAIT_MS = 120_000  # for what must come: on a machine that others keep busy it may take long
 
 
 class PatientBot(QtBot):

@@ -286,7 +286,7 @@ def test_a_volume_goes_through_the_window(
     paint_like_a_person(hand, truth, (middle,))
     assert dock.strokes is not None
     assert np.flatnonzero(dock.strokes.data.any(axis=(1, 2))).tolist() == [middle]
-    train_steps(dock, hand, qtbot, 100)
+    train_steps(dock, hand, qtbot, 30)
 
     assert dock.message.text() == ""
     assert dock.runner.model is not None
@@ -307,7 +307,7 @@ def test_a_colour_image_goes_through_the_window(
     narrow(dock)
     dock.panel.task.buttons["classes"].click()
     paint_like_a_person(hand, truth)
-    train_steps(dock, hand, qtbot, 100)
+    train_steps(dock, hand, qtbot, 30)
 
     assert dock.message.text() == ""
     assert dock.runner.model is not None
