@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.few_strokes.plot import main as draw
 from benchmarks.few_strokes.race import main
+from tests.widgets.window_steps import own_application
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
 NAMES = ["architectures", "augmentation", "isbi", "large_images", "prediction", "training", "weights"]
@@ -57,7 +58,8 @@ def test_the_benchmark_of_where_to_paint_runs(real_data: Any, tmp_path: Path) ->
 @pytest.mark.window
 def test_the_benchmark_of_the_window_runs(tmp_path: Path) -> None:
     module = importlib.import_module("benchmarks.window_prediction")
-    module.main(["--quick", "--device", "cpu", "--threads", "2", "--out", str(tmp_path)])
+    with own_application("benchmark of the window"):
+        module.main(["--quick", "--device", "cpu", "--threads", "2", "--out", str(tmp_path)])
     rows = json.loads((tmp_path / "window_prediction.json").read_text())["rows"]
     assert rows[0]["what"] == "the view is predicted"
     assert rows[-1]["what"].startswith("Predict again")
@@ -68,7 +70,8 @@ def test_the_benchmark_of_the_window_runs(tmp_path: Path) -> None:
 @pytest.mark.window
 def test_the_benchmark_of_a_person_who_paints_runs(tmp_path: Path) -> None:
     module = importlib.import_module("benchmarks.live.__main__")
-    module.main(["--quick", "--device", "cpu", "--threads", "2", "--out", str(tmp_path)])
+    with own_application("benchmark of the live loop"):
+        module.main(["--quick", "--device", "cpu", "--threads", "2", "--out", str(tmp_path)])
     rows = json.loads((tmp_path / "live.json").read_text())["rows"]
     figures = {row["what"]: row["synthetic"] for row in rows}
     assert figures["first result (s)"] > 0

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
-from pytestqt.qtbot import QtBot
+if TYPE_CHECKING:
+    from pytestqt.qtbot import QtBot
+
+
+@contextmanager
+def own_application(name: str) -> Iterator[None]:
+    """Let windows have an application of their own, as those of napari's fixture have, whatever was opened before."""
+    from app_model import Application
+    from napari._app_model._app import NapariApplication, _napari_names
+    from napari._qt._qapp_model.qactions import init_qactions
+    from napari.plugins import _initialize_plugins
+
+    application = NapariApplication(name)
+    application.injection_store.namespace = _napari_names
+    _initialize_plugins.cache_clear()
+    init_qactions.cache_clear()
+    with patch.object(NapariApplication, "get_app_model", return_value=application):
+        try:
+            yield
+        finally:
+            Application.destroy(name)
+            _initialize_plugins.cache_clear()
+            init_qactions.cache_clear()
+            gc.collect()  # napari's fixture refuses to open a window while a closed one is alive
 
 
 def until_laid_out(viewer: Any, qtbot: QtBot) -> None:

@@ -15,6 +15,7 @@ from superqt.utils import GeneratorWorker
 
 from napari_unet.widgets.segment.dock import SegmentDock
 from tests.widgets.live_steps import begin, close_window, is_open, open_dock, open_window
+from tests.widgets.window_steps import own_application
 
 
 @pytest.fixture
@@ -50,10 +51,12 @@ def live(
 def window(qapp: QApplication) -> Iterator[Any]:
     if os.environ.get("QT_QPA_PLATFORM") in {"offscreen", "minimal"}:
         pytest.skip("needs a display with OpenGL, or Xvfb")
-    viewer = open_window()
-    yield viewer
-    close_window(viewer)
-    GeneratorWorker.await_workers(30_000)
+    with own_application("window of the live loop"):
+        viewer = open_window()
+        yield viewer
+        close_window(viewer)
+        GeneratorWorker.await_workers(30_000)
+        del viewer
 
 
 @pytest.fixture(scope="module")
