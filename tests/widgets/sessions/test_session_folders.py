@@ -46,6 +46,7 @@ def test_a_saved_session_opens_from_another_folder(
 ) -> None:
     strokes = painted_session.strokes
     assert strokes is not None
+    painted_session.panel.window_form.set_values({"answers": False})  # which would tell how the model is adapted
     painted_session.runner.adopt(tiny_model(), "mine.unet.safetensors")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "mine.unet-session"), ""))
     painted_session.panel.session.save.click()
