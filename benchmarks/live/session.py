@@ -221,11 +221,10 @@ class Session:
     def _work_without_the_plugin(self, strokes: int) -> dict[str, Any]:
         """Pan and paint with two labels layers and an empty dock; returns what the plugin is compared with.
 
-        There are as many strokes as with the plugin, with a brush of the same size.
+        There are as many strokes as with the plugin, with a brush of the same size where that is 10 pixels or more:
+        with smaller ones, drawing by software crashes when the dock is taken away again.
         """
         from qtpy.QtWidgets import QWidget
-
-        from napari_unet.widgets.annotate.annotation import usual_brush_size
 
         empty = QWidget()
         empty.setMinimumWidth(_DOCK_WIDTH)
@@ -233,7 +232,7 @@ class Session:
         self._fit_window()
         shape = self.scene.truth.shape
         layers = [self.viewer.add_labels(np.zeros(shape, np.uint8), name=f"empty {number}") for number in (1, 2)]
-        width = usual_brush_size(shape)
+        width = int(np.clip(round(min(shape) / 80), 10, 20))
         layers[1].mode, layers[1].brush_size = "paint", width
         self.person.wait(0.3)
         frames = self._frames_per_second()
