@@ -8,6 +8,7 @@ import pytest
 from napari_unet.data.axes import ImageLayout
 from napari_unet.data.intensity import FrameReader, IntensityRange
 from napari_unet.data.place import PlaceLogits, place_basis, relative_places
+from napari_unet.errors import InputError
 
 
 def by_hand(shape: tuple[int, ...], centres: int) -> np.ndarray:
@@ -53,6 +54,14 @@ def test_places_go_from_0_to_1_and_on_beyond_the_frame(shape: tuple[int, ...]) -
     for pixel in [(0,) * len(shape), tuple(n - 1 for n in shape), tuple(n + 2 for n in shape)]:
         expected = [i / max(n - 1, 1) for i, n in zip(pixel, shape, strict=True)]
         assert places[(slice(None), *(i + 2 for i in pixel))] == pytest.approx(expected)
+
+
+def test_enclosure_that_counts_must_be_given() -> None:
+    logits = PlaceLogits(np.zeros((1, 3, 3), np.float32), np.array([[2.0, -1.0]], np.float32))
+    enclosed = np.stack([np.full((2, 3), 0.5, np.float32), np.full((2, 3), 0.25, np.float32)])
+    np.testing.assert_allclose(logits.box((0, 0), (2, 3), (9, 9), enclosed), np.full((1, 2, 3), 0.75))
+    with pytest.raises(InputError, match="was not given"):
+        logits.box((0, 0), (2, 3), (9, 9))
 
 
 def test_a_reader_gives_places_as_further_channels() -> None:

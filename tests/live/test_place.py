@@ -129,6 +129,18 @@ def test_it_counts_only_on_the_features_of_a_better_network(monkeypatch: pytest.
     assert not of(events, Problem)
 
 
+def test_a_large_image_is_not_read_whole_to_see_what_is_enclosed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_unet.data.intensity._LARGE", SHAPE[0] * SHAPE[1] - 1)
+    monkeypatch.setattr("napari_unet.data.intensity.EnclosureMap", lambda *_: pytest.fail("it was read"))
+    learner = make_learner()
+    paint(learner, 5)
+    learner.start_training()
+    events = run(learner, until=took(5))
+    assert not of(events, Problem)
+    assert of(events, Scored)
+    assert place_of(learner._answers.network_for_score("closed form")) is not None
+
+
 def test_it_does_not_count_where_it_is_not_wanted() -> None:
     learner = make_learner(place_may_count=False)
     paint(learner, 5)

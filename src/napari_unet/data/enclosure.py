@@ -116,8 +116,7 @@ class EnclosureMap:
 
     def __init__(self, read: Callable[[tuple[slice, ...]], FloatArray], shape: tuple[int, ...]) -> None:
         self.shape = shape
-        many = math.sqrt(math.prod(shape) / _MOST_COPIED)
-        self.factor = math.ceil(max(*shape[-2:], many * _LONGEST_SIDE) / _LONGEST_SIDE)
+        self.factor = math.ceil(max(max(shape[-2:]) / _LONGEST_SIDE, math.sqrt(math.prod(shape) / _MOST_COPIED)))
         self.values = measure_enclosure(shrink_frame(read, shape, self.factor))
 
     def box(self, spans: list[npt.NDArray[np.intp]]) -> FloatArray:

@@ -24,7 +24,7 @@ _MAX_SAMPLED = 4_000_000
 _MAX_SEARCHED = 16_000_000  # pixels that are looked through where the sampled ones are all alike
 _BLOCK = 256
 _MOST_ENCLOSURES = 32  # frames of which it is remembered how far pixels are enclosed
-_LARGE = 64_000_000  # pixels of a frame that is not read as a whole to see whether that is worth while
+_LARGE = 64_000_000  # pixels of a frame above which it is not read whole to see what is enclosed
 _LIMIT = 10.0  # grey values further out than this many ranges are outliers that would only unsettle a network
 
 
@@ -229,7 +229,7 @@ class FrameReader:
         if self.surroundings:
             parts.append(relative_places(start, stop, self.layout.frame_shape))
         if self.surroundings > self.layout.ndim:
-            parts.append(self.enclosed_box(position, start, stop))
+            parts.append(self._enclosure(position).box(spans))
         return np.concatenate(parts) if len(parts) > 1 else np.ascontiguousarray(block)
 
     def places(
@@ -256,9 +256,14 @@ class FrameReader:
         basis = place_basis(pixels, self.layout.frame_shape, CENTRES[self.layout.ndim])
         if not enclosed:
             return basis
-        large = np.prod(self.layout.frame_shape, dtype=np.float64) > _LARGE
-        depths = np.zeros((len(pixels), ENCLOSURES), np.float32) if large else self._enclosure(position).at(pixels)
-        return np.concatenate([basis, depths], axis=1)
+        if self.is_large:
+            return np.pad(basis, ((0, 0), (0, ENCLOSURES)))
+        return np.concatenate([basis, self._enclosure(position).at(pixels)], axis=1)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a frame has so many pixels that it is not read whole only to see what is enclosed."""
+        return bool(np.prod(self.layout.frame_shape, dtype=np.float64) > _LARGE)
 
     def enclosed_box(
         self, position: tuple[int, ...], start: tuple[int, ...], stop: tuple[int, ...]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_unet.errors import InputError
+
 __all__ = ["CENTRES", "PlaceLogits", "place_basis", "relative_places"]
 
 CENTRES = {2: 7, 3: 5}  # along each axis, by dimensions
@@ -119,11 +121,18 @@ class PlaceLogits:
         -------
         numpy.ndarray
             (K, \\*(stop - start)) float32.
+
+        Raises
+        ------
+        InputError
+            If it counts how far the pixels are enclosed, but that is not given.
         """
         logits = self.coefficients
         for a, b, size in zip(start, stop, shape, strict=True):
             bumps = _bumps(np.arange(a, b), size, logits.shape[1])
             logits = np.tensordot(logits, bumps, axes=(1, 1))  # the axis that is done goes to the end
-        if self.enclosure is not None and enclosed is not None:
+        if self.enclosure is not None and self.looks_at_enclosure:
+            if enclosed is None:
+                raise InputError("How far pixels are enclosed counts for this network, but it was not given.")
             logits = logits + np.tensordot(self.enclosure, enclosed, axes=1)
         return np.ascontiguousarray(logits, np.float32)

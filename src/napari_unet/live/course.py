@@ -88,8 +88,11 @@ class Course:
     def _scorer(self) -> Scorer | None:
         if not self._frames.score:
             return None
-        most = len(self.plan.crop) + ENCLOSURES  # what is solved after any change may look at all of it
-        frames = tell_place(self._frames.score, most) if self._place_may_count else self._frames.score
+        told = self._told
+        if self._place_may_count:  # what is solved after any change may look at all that can be chosen
+            large = all(frame.reader.is_large for frame in self._frames.score)
+            told = max(told, len(self.plan.crop) + (0 if large else ENCLOSURES))
+        frames = tell_place(self._frames.score, told)
         return Scorer(frames, self.plan.crop, self.plan.reach, self._classes, self.device)
 
     def can_take(self, frames: TrainingFrames, start: nn.Module) -> bool:

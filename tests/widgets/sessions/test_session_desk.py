@@ -240,12 +240,17 @@ def test_a_removed_strokes_layer_can_be_brought_back(
     assert dock.session.watch.state().document.stroke_count == 3
 
 
+def save_and_crash(dock: SegmentDock, qtbot: QtBot, folder: Path) -> None:
+    """Save the session to a folder, and leave it unfinished, too."""
+    dock.session.save_to(folder)
+    wait_idle(dock, qtbot)
+    crash(dock)
+
+
 def test_what_is_asked_for_while_sessions_are_looked_for_is_done_then(
     painted_session: SegmentDock, viewer: Any, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    painted_session.session.save_to(tmp_path / "mine")
-    wait_idle(painted_session, qtbot)
-    crash(painted_session)
+    save_and_crash(painted_session, qtbot, tmp_path / "mine")
     unfinished, go_on = SessionLibrary.unfinished, threading.Event()
 
     def look(library: SessionLibrary) -> Any:
@@ -271,9 +276,7 @@ def test_what_is_asked_for_while_sessions_are_looked_for_is_done_then(
 def test_what_is_asked_for_before_sessions_are_looked_for_comes_first(
     painted_session: SegmentDock, viewer: Any, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    painted_session.session.save_to(tmp_path / "mine")
-    wait_idle(painted_session, qtbot)
-    crash(painted_session)
+    save_and_crash(painted_session, qtbot, tmp_path / "mine")
     load, go_on = session_desk.load_session, threading.Event()
 
     def load_slowly(*arguments: Any, **options: Any) -> Any:
