@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from napari_unet.session.document import ImageEntry, SessionDocument, StrokesEntry, read_document
-from napari_unet.session.packs import fill_from_packs
-from napari_unet.session.writer import SessionState, pack_paths
+from napari_unet.session.packs import fill_from_packs, pack_paths
+from napari_unet.session.state import SessionState
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from napari_unet.session.document import DOCUMENT_NAME, read_document
-from napari_unet.session.packs import fill_from_packs
-from napari_unet.session.writer import SessionWriter, held_key, pack_paths
+from napari_unet.session.packs import fill_from_packs, pack_paths
+from napari_unet.session.state import held_key
+from napari_unet.session.writer import SessionWriter
 
 KEY = held_key("s1")
 

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from napari_unet.session.library import KeptSession, SessionLibrary
-from napari_unet.session.packs import fill_from_packs
-from napari_unet.session.writer import pack_paths
+from napari_unet.session.packs import fill_from_packs, pack_paths
 from tests.quickness import Attempts, Bound
 
 KILLS = 20
@@ -29,7 +28,8 @@ import numpy as np
 from napari_unet.session.document import SessionDocument, StrokesEntry
 from napari_unet.session.library import SessionLibrary
 from napari_unet.session.recorder import Recorder
-from napari_unet.session.writer import SessionState, SessionWriter
+from napari_unet.session.state import SessionState
+from napari_unet.session.writer import SessionWriter
 
 def paint(number):
     labels = np.zeros((600, 1100), np.uint16)

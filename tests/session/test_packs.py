@@ -12,7 +12,6 @@ import pytest
 from napari_unet.errors import SessionError
 from napari_unet.session.packs import fill_from_packs, merge_packs, packs_to_merge, read_pack, write_pack
 from napari_unet.session.tiles import TILE, TileWatch
-from napari_unet.session.writer import never
 
 
 def write_history(folder: Path, rng: np.random.Generator, count: int) -> tuple[np.ndarray, list[Path]]:
@@ -51,7 +50,7 @@ def test_nothing_to_write_makes_no_file(tmp_path: Path) -> None:
 def test_merged_packs_hold_the_same(tmp_path: Path, rng: np.random.Generator) -> None:
     labels, paths = write_history(tmp_path, rng, 12)
     target = tmp_path / "merged.npz"
-    assert merge_packs(target, paths[4:], 3, labels.dtype, never)
+    assert merge_packs(target, paths[4:], 3, labels.dtype, lambda: False)
     found = np.zeros_like(labels)
     assert fill_from_packs(found, [*paths[:4], target]) == []
     np.testing.assert_array_equal(found, labels)

@@ -17,7 +17,8 @@ from napari_unet.session import recorder as recorder_module
 from napari_unet.session.document import read_document
 from napari_unet.session.lock import is_locked
 from napari_unet.session.recorder import Recorder, RecorderEvent
-from napari_unet.session.writer import ModelToKeep, SessionWriter
+from napari_unet.session.state import ModelToKeep
+from napari_unet.session.writer import SessionWriter
 from tests.quickness import Attempts, Bound
 
 

@@ -59,8 +59,6 @@ def test_what_was_not_stored_is_yielded_again() -> None:
     assert len(list(watch.look())) == 1
     watch.commit()
     assert list(watch.look()) == []
-    watch.forget_all()
-    assert len(list(watch.look())) == 1
 
 
 def test_a_change_outside_the_regions_is_found_by_the_next_full_look() -> None:

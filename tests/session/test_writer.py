@@ -14,10 +14,11 @@ import pytest
 
 import napari_unet.data.storage as storage
 from napari_unet.errors import SessionError
-from napari_unet.session.document import read_document
+from napari_unet.session.document import mark_closed, read_document
 from napari_unet.session.images import read_copy
 from napari_unet.session.lock import is_locked
-from napari_unet.session.writer import ModelToKeep, SessionWriter, mark_closed
+from napari_unet.session.state import ModelToKeep
+from napari_unet.session.writer import SessionWriter
 
 
 class Killed(BaseException):
@@ -74,6 +75,19 @@ def test_an_array_that_was_exchanged_is_written_anew(tmp_path: Path, state_of: A
         found = on_disk(tmp_path)["s1"]
         assert found.dtype == other.dtype
         np.testing.assert_array_equal(found, other)
+
+
+@pytest.mark.parametrize("regions", [{}, None])
+def test_strokes_that_went_and_came_back_are_on_the_disk(
+    tmp_path: Path, state_of: Any, on_disk: Any, regions: dict[str, Any] | None
+) -> None:
+    labels = {key: np.full((40, 40), 3, np.uint8) for key in ("s1", "s2")}
+    writer = SessionWriter(tmp_path)
+    writer.save(state_of(labels))
+    writer.save(state_of({"s2": labels["s2"]}), {})
+    writer.tidy()
+    writer.save(state_of(labels), regions)
+    np.testing.assert_array_equal(on_disk(tmp_path)["s1"], labels["s1"])
 
 
 def test_a_kill_at_any_step_leaves_a_whole_session(

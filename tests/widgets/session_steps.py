@@ -10,8 +10,7 @@ from napari.layers._source import layer_source
 from pytestqt.qtbot import QtBot
 
 from napari_unet.session.document import read_document
-from napari_unet.session.packs import fill_from_packs
-from napari_unet.session.writer import pack_paths
+from napari_unet.session.packs import fill_from_packs, pack_paths
 from napari_unet.widgets.segment.dock import SegmentDock
 
 

@@ -13,7 +13,15 @@ import napari_unet
 from napari_unet.data.storage import atomic_path
 from napari_unet.errors import SessionError
 
-__all__ = ["DOCUMENT_NAME", "ImageEntry", "SessionDocument", "StrokesEntry", "read_document", "write_document"]
+__all__ = [
+    "DOCUMENT_NAME",
+    "ImageEntry",
+    "SessionDocument",
+    "StrokesEntry",
+    "mark_closed",
+    "read_document",
+    "write_document",
+]
 
 DOCUMENT_NAME = "session.json"
 
@@ -220,6 +228,19 @@ def read_document(folder: Path) -> SessionDocument:
         return _parse(content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SessionError(f"The session {folder} is damaged: its {DOCUMENT_NAME} makes no sense ({error}).") from error
+
+
+def mark_closed(folder: Path) -> None:
+    """Note in a session that it came to its end and need not be offered again.
+
+    Raises
+    ------
+    UNetError
+        If it can't be read or written.
+    """
+    document = read_document(folder)
+    if not document.closed:
+        write_document(folder, replace(document, closed=True))
 
 
 def _parse(content: Mapping[str, Any]) -> SessionDocument:

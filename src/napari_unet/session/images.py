@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from napari_unet.data.storage import atomic_path
 from napari_unet.errors import SessionError
 from napari_unet.session.document import ImageEntry
 
-__all__ = ["candidate_paths", "copy_image", "fingerprint", "read_copy"]
+__all__ = ["IMAGES_FOLDER", "candidate_paths", "copy_image", "fingerprint", "read_copy"]
+
+IMAGES_FOLDER = "images"  # in the folder of a session
 
 _PATCH = 32
 _PATCHES_A_SIDE = 3
@@ -92,7 +94,7 @@ def candidate_paths(entry: ImageEntry, folder: Path) -> list[str]:
     return list(dict.fromkeys(str(place) for place in places if place.exists()))
 
 
-def copy_image(image: Any, target: Path, should_stop: Callable[[], bool] = lambda: False) -> bool:
+def copy_image(image: Any, target: Path) -> None:
     r"""Write a copy of an image as an npy file, in one step and a few megabytes at a time.
 
     Parameters
@@ -101,13 +103,6 @@ def copy_image(image: Any, target: Path, should_stop: Callable[[], bool] = lambd
         (\*axes) at full resolution.
     target : pathlib.Path
         The file.
-    should_stop : callable
-        Asked now and then.
-
-    Returns
-    -------
-    bool
-        Whether it was written; False if `should_stop` ended it.
 
     Raises
     ------
@@ -117,21 +112,11 @@ def copy_image(image: Any, target: Path, should_stop: Callable[[], bool] = lambd
     shape, dtype = tuple(int(n) for n in image.shape), np.dtype(image.dtype)
     row = max(1, int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize)
     rows = max(1, _COPY_BYTES // row)
-    try:
-        with atomic_path(target) as temporary, open(temporary, "wb") as stream:
-            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(stream, header)
-            for start in range(0, shape[0], rows):
-                if should_stop():
-                    raise _Stopped
-                stream.write(np.ascontiguousarray(image[start : start + rows]).data)
-    except _Stopped:
-        return False
-    return True
-
-
-class _Stopped(Exception):
-    """Copying was told to stop."""
+    with atomic_path(target) as temporary, open(temporary, "wb") as stream:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for start in range(0, shape[0], rows):
+            stream.write(np.ascontiguousarray(image[start : start + rows]).data)
 
 
 def read_copy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:

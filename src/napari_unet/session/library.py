@@ -13,9 +13,8 @@ from pathlib import Path
 import platformdirs
 
 from napari_unet.errors import UNetError
-from napari_unet.session.document import DOCUMENT_NAME, SessionDocument, read_document
+from napari_unet.session.document import DOCUMENT_NAME, SessionDocument, mark_closed, read_document
 from napari_unet.session.lock import is_locked
-from napari_unet.session.writer import mark_closed
 
 __all__ = ["KeptSession", "SessionLibrary", "default_folder"]
 

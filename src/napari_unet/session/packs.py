@@ -22,12 +22,27 @@ from napari_unet.data.storage import atomic_path
 from napari_unet.errors import SessionError
 from napari_unet.session.tiles import TILE, Origin
 
-__all__ = ["fill_from_packs", "merge_packs", "packs_to_merge", "read_pack", "write_pack"]
+__all__ = [
+    "STROKES_FOLDER",
+    "fill_from_packs",
+    "merge_packs",
+    "pack_paths",
+    "packs_to_merge",
+    "read_pack",
+    "write_pack",
+]
+
+STROKES_FOLDER = "strokes"  # in the folder of a session
 
 _HEADER_BYTES = 1024
 _MANY_PACKS = 16
 _ENTRY = re.compile(r"\d+(_\d+)+\.npy")
 _DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError, KeyError, NotImplementedError)
+
+
+def pack_paths(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Return where packs of a session are, in order."""
+    return [folder / STROKES_FOLDER / name for name in names]
 
 
 def write_pack(path: Path, tiles: Iterable[tuple[Origin, npt.NDArray[Any]]]) -> int:

@@ -18,8 +18,9 @@ import numpy as np
 
 from napari_unet.errors import UNetError
 from napari_unet.session.lock import keep_young
+from napari_unet.session.state import SessionState
 from napari_unet.session.tiles import Box, joined
-from napari_unet.session.writer import SessionState, SessionWriter
+from napari_unet.session.writer import SessionWriter
 
 __all__ = ["Recorder", "RecorderEvent"]
 

@@ -55,11 +55,6 @@ class TileWatch:
         self._new_tiles: dict[Origin, int | None] = {}
 
     @property
-    def filled(self) -> frozenset[Origin]:
-        """The tiles that hold something, as of the last `commit`."""
-        return frozenset(self._tiles)
-
-    @property
     def is_empty(self) -> bool:
         """Whether no tile holds anything, with what the last look found."""
         kept = len(self._tiles.keys() - self._new_tiles.keys())
@@ -101,11 +96,6 @@ class TileWatch:
     def forget_look(self) -> None:
         """Take the last look for not made; what it yielded will be yielded again."""
         self._new_rows, self._new_tiles = {}, {}
-
-    def forget_all(self) -> None:
-        """Take nothing for stored; the next look yields every tile that holds something."""
-        self.forget_look()
-        self._rows, self._tiles = {}, {}
 
     def _in_changed_rows(self) -> Iterator[Origin]:
         steps = [range(n) for n in self.shape[:-2]] + [range(0, self.shape[-2], TILE)]

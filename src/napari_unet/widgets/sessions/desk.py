@@ -16,7 +16,8 @@ from napari_unet.errors import InputError
 from napari_unet.session.document import DOCUMENT_NAME, ImageEntry, SessionDocument
 from napari_unet.session.library import KeptSession, SessionLibrary
 from napari_unet.session.recorder import RecorderEvent
-from napari_unet.session.writer import SessionState, SessionWriter
+from napari_unet.session.state import SessionState
+from napari_unet.session.writer import SessionWriter
 from napari_unet.widgets.parts.worker import Job, StopCheck, Work
 from napari_unet.widgets.results.layers import usable_as_source
 from napari_unet.widgets.sessions.bring_in import Brought, bring_in, put_under

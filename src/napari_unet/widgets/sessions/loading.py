@@ -12,9 +12,8 @@ import numpy as np
 
 from napari_unet.errors import SessionError, UNetError
 from napari_unet.session.document import ImageEntry, SessionDocument, StrokesEntry, read_document
-from napari_unet.session.images import candidate_paths, fingerprint, read_copy
-from napari_unet.session.packs import fill_from_packs
-from napari_unet.session.writer import IMAGES_FOLDER, pack_paths
+from napari_unet.session.images import IMAGES_FOLDER, candidate_paths, fingerprint, read_copy
+from napari_unet.session.packs import fill_from_packs, pack_paths
 from napari_unet.widgets.annotate.label_storage import new_label_array
 from napari_unet.widgets.parts.torch_loading import load_torch
 from napari_unet.widgets.parts.worker import StopCheck

@@ -17,8 +17,9 @@ from qtpy.QtCore import QTimer
 from napari_unet.session.document import ImageEntry, SessionDocument, StrokesEntry
 from napari_unet.session.library import SessionLibrary
 from napari_unet.session.recorder import Recorder, RecorderEvent
+from napari_unet.session.state import ModelToKeep, SessionState, held_key
 from napari_unet.session.tiles import Box
-from napari_unet.session.writer import ModelToKeep, SessionState, SessionWriter, held_key
+from napari_unet.session.writer import SessionWriter
 from napari_unet.widgets.annotate.annotation import ROLE
 from napari_unet.widgets.parts.layer_tools import read_mark
 from napari_unet.widgets.parts.worker import let_window_go_first
