@@ -17,7 +17,7 @@ from napari_unet.session.library import SessionLibrary
 from napari_unet.widgets.segment.dock import SegmentDock
 from napari_unet.widgets.sessions import desk as session_desk
 from napari_unet.widgets.sessions import watch as session_watch
-from tests.widgets.session_steps import close, crash, image_on_disk, paint, tiny_model, wait_idle
+from tests.widgets.session_steps import close, crash, image_on_disk, paint, strokes_on_disk, tiny_model, wait_idle
 
 
 def test_a_session_is_offered_after_a_crash_and_comes_back_whole(
@@ -238,6 +238,37 @@ def test_a_removed_strokes_layer_can_be_brought_back(
     np.testing.assert_array_equal(strokes.data, before)
     assert dock.panel.session.bring_back.isHidden()
     assert dock.session.watch.state().document.stroke_count == 3
+
+
+def test_strokes_that_were_brought_back_are_painted_on_and_saved_again(
+    painted_session: SegmentDock, other_dock: Any, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, sessions: Path
+) -> None:
+    monkeypatch.setattr(session_watch, "_CLOSING_SECONDS", 0.0)
+    dock = painted_session
+    strokes = dock.strokes
+    assert strokes is not None
+    before = strokes.data.copy()
+    qtbot.waitUntil(lambda: strokes_on_disk(sessions)[1] == 3)
+    dock.viewer.layers.remove(strokes)
+    qtbot.waitUntil(lambda: dock.strokes is None)
+    dock.desk.choose_class(0)  # makes a new layer
+    assert dock.strokes is not None
+    assert dock.strokes is not strokes
+    dock.session.watch.look()
+    paint(dock, 1, 5)
+    qtbot.waitUntil(lambda: strokes_on_disk(sessions)[1] == 1)
+    dock.panel.session.bring_back.click()
+    assert dock.strokes is strokes
+    assert dock.strokes_chooser.layer is strokes
+    paint(dock, 2, 50)
+    crash(dock)
+
+    after = other_dock()
+    after.panel.offer.yes.click()
+    wait_idle(after, qtbot)
+    brought = next(layer for layer in after.viewer.layers if layer.name.startswith(strokes.name))
+    assert (before > 0).sum() < (strokes.data > 0).sum()
+    np.testing.assert_array_equal(brought.data, strokes.data)
 
 
 def save_and_crash(dock: SegmentDock, qtbot: QtBot, folder: Path) -> None:

@@ -227,6 +227,7 @@ class SessionDesk:
         removed = self.watch.removed.pop()
         self.dock.viewer.add_layer(removed.layer)
         if isinstance(removed.image, Image) and removed.image in self.dock.viewer.layers:
+            self.dock.notes.set_strokes(removed.image, removed.layer)  # also where others were begun meanwhile
             self.dock.image_chooser.choose(removed.image)
             self.dock.update_image()
         self.message.clear_message()
