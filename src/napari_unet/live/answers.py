@@ -40,8 +40,6 @@ class Answers:
         Where the network runs.
     max_bytes : int
         Memory for the features.
-    before : Answers or None
-        Whose knowledge of the images' grey values is taken over.
     place_may_count : bool
         See `napari_unet.adapt`.
 
@@ -53,21 +51,25 @@ class Answers:
         Source -> held-out score, where it was measured on the present strokes.
     """
 
-    def __init__(
-        self, model: Model, device: str, max_bytes: int, before: Answers | None = None, *, place_may_count: bool = True
-    ) -> None:
+    def __init__(self, model: Model, device: str, max_bytes: int, *, place_may_count: bool = True) -> None:
         network = copy.deepcopy(model.network)
         if not place_may_count:
             cast("SegmentationNetwork", network).set_place(None)
         self.model = Model(model.config, network, model.task, model.spacing, dict(model.history), model.closed_form)
         self.adapter = Adapter(self.model, device, cache=FeatureCache(max_bytes), place_may_count=place_may_count)
-        if before is not None:
-            self.adapter.cache.share_images(before.adapter.cache)
         self.trained = bool(model.history.get("steps"))
         self.scores: dict[Source, float] = {}
+        self._device = device
         self._own = get_head(network)
         self._solved: SolvedHead | None = None
         self._solve_without_held: Callable[[], SolvedHead] | None = None
+
+    def with_model(self, model: Model) -> Answers:
+        """Return the same for another model; what is known of the images' grey values is shared."""
+        adapter = self.adapter
+        other = Answers(model, self._device, adapter.cache.max_bytes, place_may_count=adapter.place_may_count)
+        other.adapter.cache.share_images(adapter.cache)
+        return other
 
     @property
     def is_solved(self) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,6 +12,7 @@ from napari_unet.data.sample import Sample
 from napari_unet.errors import InputError
 from napari_unet.learn.config import TrainConfig
 from napari_unet.live.answers import Answers
+from napari_unet.live.calls import Calls
 from napari_unet.live.curves import Curves
 from napari_unet.live.events import (
     Idle,
@@ -25,11 +24,10 @@ from napari_unet.live.events import (
     StrokesMissing,
 )
 from napari_unet.live.images import AnnotatedImages, PaintedImage
-from napari_unet.live.missing import words_for_answer, words_for_score
+from napari_unet.live.missing import Missing, find_missing
 from napari_unet.live.painted import ReadStrokes
 from napari_unet.live.problems import problem_of
 from napari_unet.live.schooling import Schooling
-from napari_unet.live.stable_holdout import strokes_lacking
 from napari_unet.live.view import View
 from napari_unet.models.adapt import Adapter
 from napari_unet.models.model import Model
@@ -101,14 +99,12 @@ class LiveLearner:
         self.shown: Source = "closed form"
         self.idle = True
         self.change = 0
-        self._device, self._feature_bytes = device, feature_bytes
-        self._calls: deque[Callable[[], None]] = deque()
-        self._called = threading.Event()
+        self._calls = Calls()
         self._out: list[LiveEvent] = []
         self._images = AnnotatedImages(self.config, read_strokes)
         self._view = View()
-        self._unsolved = self._answer_failed = self._unanswered = self._wanted = False
-        self._told: tuple[str, bool] = ("", False)
+        self._unsolved = self._answer_failed = self._wanted = False
+        self._missing = Missing()
         self._answers = Answers(model, device, feature_bytes, place_may_count=self.config.place_may_count)
         self._answers.model.task = self.config.task
         self._behind = False  # whether the closed form scored clearly less than the network when both were scored last
@@ -131,35 +127,31 @@ class LiveLearner:
         changed : tuple of slice or None
             The part of the annotation that changed; None: all of it is compared.
         """
-        self._call(partial(self._put, key, sample, changed))
+        self._calls.put(partial(self._put, key, sample, changed))
 
     def remove_image(self, key: Hashable) -> None:
         """Let go of an image and its strokes."""
-        self._call(partial(self._remove, key))
+        self._calls.put(partial(self._remove, key))
 
     def set_classes(self, names: tuple[str, ...]) -> None:
         """Rename, add or remove classes, background first; give annotations whose labels mean others now, too."""
-        self._call(partial(self._set_classes, tuple(names)))
+        self._calls.put(partial(self._set_classes, tuple(names)))
 
     def look_at(self, key: Hashable, region: Box | None = None) -> None:
         """Say which part of which image is visible, one slice for each of its axes but the channels; None: all."""
-        self._call(partial(self._look_at, key, region))
+        self._calls.put(partial(self._look_at, key, region))
 
     def start_training(self) -> None:
         """Train from now on, whenever there is something to learn."""
-        self._call(partial(self._want, True))
+        self._calls.put(partial(self._want, True))
 
     def stop_training(self) -> None:
         """Train no more; what was learnt stays."""
-        self._call(partial(self._want, False))
+        self._calls.put(partial(self._want, False))
 
     def wait(self, seconds: float) -> bool:
         """Wait for the next call, at most so long; returns whether there is one."""
-        return self._called.wait(seconds)
-
-    def _call(self, call: Callable[[], None]) -> None:
-        self._calls.append(call)
-        self._called.set()
+        return self._calls.wait(seconds)
 
     # ---- what the stepping thread does
 
@@ -179,7 +171,8 @@ class LiveLearner:
         and a part of a training step. Errors become `Problem` events.
         """
         self.idle = False
-        self._take_calls()
+        for call in self._calls.take():
+            self._trying("strokes", call)
         if self._unsolved:
             self._unsolved = False
             self._trying("answer", self._answer)
@@ -189,14 +182,14 @@ class LiveLearner:
             completes = self._work is not None and self._work is self._completing
             looks_ahead = not self._answers.is_solved
             self._trying("answer" if completes or looks_ahead else "training", self._learn)
-        self._unanswered = self._unsolved or self._view.due
+        self._calls.unanswered = self._unsolved or self._view.due
         out, self._out = tuple(self._out), []
         return out
 
     @property
     def is_behind(self) -> bool:
         """Whether calls have come that are not answered yet; may be asked from any thread."""
-        return bool(self._calls) or self._unanswered
+        return self._calls.is_behind
 
     @property
     def is_solved(self) -> bool:
@@ -231,12 +224,6 @@ class LiveLearner:
         if image is None or not self._answers.is_solved:
             return None
         return self._answers.adapter_of(self.shown), image.sample
-
-    def _take_calls(self) -> None:
-        self._called.clear()
-        while self._calls:
-            self._unanswered = True
-            self._trying("strokes", self._calls.popleft())
 
     def _trying(self, during: Part, work: Callable[[], None]) -> None:
         """Do something; what goes wrong is told, and leaves this usable."""
@@ -289,8 +276,7 @@ class LiveLearner:
             self._answers.model.config = config
         else:
             moved = transfer(self._answers.copy_model("network"), config, seed=self.config.seed).model
-            may = self.config.place_may_count
-            self._answers = Answers(moved, self._device, self._feature_bytes, self._answers, place_may_count=may)
+            self._answers = self._answers.with_model(moved)
             self._schooling.begin_anew()
             self._images.decode_anew()
         self._changed()
@@ -324,22 +310,16 @@ class LiveLearner:
         answers.forget_strokes()
         names = answers.model.config.classes
         self._images.divide(len(names))
-        painted = [names[kind - 1] for kind in sorted(self._images.lacking)]
-        if len(painted) < 2:
-            self._tell_missing(words_for_answer(painted, names), for_answer=True)
-            return
-        answers.solve(self._images)
-        self._schooling.ready = True
-        keeps = self.shown == "network" and self._behind and self._schooling.own_head_counts
-        self._change_source("network" if keeps else "closed form")
-        self._show()
-        counts = strokes_lacking(self._images.lacking, names) if self.config.holdout > 0 else ()
-        self._tell_missing(words_for_score(counts) if counts else "", for_answer=False, counts=counts)
-
-    def _tell_missing(self, text: str, *, for_answer: bool, counts: tuple[tuple[str, int], ...] = ()) -> None:
-        if self._told != (text, for_answer):
-            self._told = text, for_answer
-            self._out.append(StrokesMissing(*self.now, text, counts, for_answer))
+        missing = find_missing(self._images.lacking, names, for_score=self.config.holdout > 0)
+        if not missing.for_answer:
+            answers.solve(self._images)
+            self._schooling.ready = True
+            keeps = self.shown == "network" and self._behind and self._schooling.own_head_counts
+            self._change_source("network" if keeps else "closed form")
+            self._show()
+        if missing != self._missing:
+            self._missing = missing
+            self._out.append(StrokesMissing(*self.now, missing.text, missing.counts, missing.for_answer))
 
     def _show(self) -> None:
         """Answer what is in view; where its features are not known yet, a part of it first."""
@@ -387,8 +367,7 @@ class LiveLearner:
     def _follow(self) -> None:
         """Bring a better network's features into view, and show what scores best."""
         if self._schooling.renewal is None and self._schooling.found is not None and self._work is None:
-            view = self._view.find(self._images.images)
-            self._schooling.begin_renewal(self._answers, view, self._device, self._feature_bytes)
+            self._schooling.begin_renewal(self._answers, self._view.find(self._images.images))
         renewed = self._schooling.take_renewed()
         if renewed is not None:
             self._answers = renewed

@@ -244,9 +244,7 @@ class Schooling:
 
     # ---- a better network comes into view
 
-    def begin_renewal(
-        self, answers: Answers, view: tuple[PaintedImage, Box] | None, device: str, feature_bytes: int
-    ) -> None:
+    def begin_renewal(self, answers: Answers, view: tuple[PaintedImage, Box] | None) -> None:
         """Let a better network make its features of what is in view and of what is painted."""
         assert self.found is not None
         model = answers.copy_model("network")
@@ -254,7 +252,7 @@ class Schooling:
         model.history["steps"] = self._steps_before + self.steps
         self.found, self._renewed, self._seen = None, False, view
         self._renewal_is_current = True
-        self.renewal = Answers(model, device, feature_bytes, answers, place_may_count=self.config.place_may_count)
+        self.renewal = answers.with_model(model)
 
     def _renew(self, images: AnnotatedImages) -> Work:
         renewal = self.renewal

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_unet.live.painted import FREE, HELD, LEARNT, PaintedPart
 
-__all__ = ["divide_strokes", "strokes_lacking"]
+__all__ = ["divide_strokes"]
 
 
 @dataclass
@@ -57,18 +57,6 @@ def divide_strokes(parts: Sequence[PaintedPart], share: float, rng: np.random.Ge
                 fates[stroke.number] = stroke.fate
         part.fate = fates[part.strokes]
     return lacking
-
-
-def strokes_lacking(lacking: dict[int, int], names: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """Say by name which classes need how many strokes more; of one that is not painted at all two.
-
-    Examples
-    --------
-    >>> strokes_lacking({1: 0, 2: 1}, ("background", "cell", "debris"))
-    (('cell', 1), ('debris', 2))
-    """
-    counts = [(name, lacking.get(kind, 2)) for kind, name in enumerate(names, start=1)]
-    return tuple((name, count) for name, count in counts if count)
 
 
 def _list_strokes(part: PaintedPart) -> list[_Stroke]:
