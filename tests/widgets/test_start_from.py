@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from napari.components import ViewerModel
 
 from napari_unet.widgets.segment.dock import SegmentDock
 
@@ -24,6 +27,23 @@ def test_another_network_is_trained_from_scratch_and_that_is_said(painted: Segme
     assert painted.runner.model is not None
     assert painted.runner.model.closed_form is None
     assert "Training from scratch" in painted.message.text()
+
+
+def test_a_volume_after_slices_begins_a_new_model_and_says_why(
+    viewer: ViewerModel, make_dock: Callable[[], SegmentDock], spots: Callable[..., Any], do: Any
+) -> None:
+    image, truth = spots((16, 32, 32), count=6, radius=6.0)
+    viewer.add_image(image, name="spots")
+    dock = make_dock()
+    do.paint(dock, truth)
+    do.run(dock)
+    first = dock.runner.model
+    dock.panel.dims.buttons["3"].click()
+    dock.panel.window_form.set_values({"predict_after": False})
+    do.run(dock)
+    assert dock.runner.model is not None
+    assert dock.runner.model is not first
+    assert "the one before reads single slices, and can't read whole volumes" in dock.message.text()
 
 
 def test_nothing_as_a_start_needs_no_words(painted: SegmentDock, do: Any) -> None:

@@ -6,7 +6,7 @@ from pytestqt.qtbot import QtBot
 
 from napari_unet.learn.events import FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
 from napari_unet.widgets.training.plot import TrainingPlot
-from napari_unet.widgets.training.status import Curve, TrainingStatus
+from napari_unet.widgets.training.status import Curve, TrainingStatus, describe_training
 
 
 def trained() -> TrainingStatus:
@@ -21,6 +21,14 @@ def trained() -> TrainingStatus:
 
 def test_the_headline_says_score_best_and_time() -> None:
     assert trained().headline == "score 0.87 (held out), best 0.91 · 0:42, 0:18 left"
+
+
+def test_what_was_stopped_before_its_first_score_promises_none() -> None:
+    status = TrainingStatus()
+    status.take(FitStarted(0, 0.5, "CPU, 1 thread", held_out=True))
+    status.take(FitProgress(3, 4.0, 0.8, None, None))
+    assert status.headline == "first score follows · 0:04"
+    assert describe_training(status, None) == "no score yet · 0:04"
 
 
 def test_at_the_end_only_the_best_counts() -> None:

@@ -43,6 +43,21 @@ def test_layers_are_renamed(live: SegmentDock, viewer: ViewerModel, qtbot: QtBot
     assert do.messages() == []
 
 
+def test_nothing_is_said_of_an_image_that_was_put_away(
+    live: SegmentDock, viewer: ViewerModel, qtbot: QtBot, do: Any
+) -> None:
+    answered(live, qtbot)
+    qtbot.waitUntil(lambda: "object" in live.panel.status.text())
+    assert "Shown: " in live.panel.shown.text()
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: live.image is None)
+    other = viewer.add_image(np.zeros((70, 90), np.float32), name="other")
+    qtbot.waitUntil(lambda: live.image is other)
+    assert "object" not in live.panel.status.text()
+    assert "Shown: " not in live.panel.shown.text()
+    assert do.messages() == []
+
+
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16, np.float64, ">f4"])
 def test_the_image_is_given_in_another_data_type(
     live: SegmentDock, viewer: ViewerModel, qtbot: QtBot, do: Any, kind: Any

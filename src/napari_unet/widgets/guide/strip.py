@@ -33,7 +33,7 @@ STEPS = {
     "class": Step("paint a class", "Click the next class in the list, or press its key, and paint on a few objects."),
     "train": Step("train", "Press Train. The result gets better while you look at it and paint on; Stop ends it."),
     "correct": Step("correct", "Look for a mistake, and paint a stroke of the right class there."),
-    "segment": Step("segment all", "Stop the training; choose how much beside Predict, and press Predict."),
+    "segment": Step("segment all", "Press Stop if it still trains. Choose how much beside Predict, and press Predict."),
 }
 
 

@@ -12,7 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_unet.data.axes import Box
 from napari_unet.errors import UNetError
-from napari_unet.widgets.live.feed import StrokesFeed
+from napari_unet.widgets.live.feed import StrokesFeed, key_of
 from napari_unet.widgets.live.gaze import Gaze
 from napari_unet.widgets.live.hand import Hand
 from napari_unet.widgets.live.problems import Problems
@@ -143,6 +143,7 @@ class LiveDesk(QObject):
         else:
             self._turn = 0
             self._on_turn()
+            self._show()
 
     def restart(self) -> None:
         """Begin anew, after the model was replaced or put away."""
@@ -167,8 +168,7 @@ class LiveDesk(QObject):
     def close(self) -> None:
         """End, and follow the window no more."""
         self.runner.on_train = self.runner.on_model = self.runner.on_warm = None
-        self._closed = True
-        self.training = False
+        self._closed, self.training = True, False
         if self._job is not None:
             self._job.abort()
         self._let_go()
@@ -311,7 +311,7 @@ class LiveDesk(QObject):
             self.dock.update_hint()
             self._on_settings()
         elif isinstance(event, PredictSummary):
-            self._tell_found(event.text)
+            self.tell_found(event.text)
         else:
             self._take(event)
             self.told.emit(event)
@@ -342,10 +342,10 @@ class LiveDesk(QObject):
             show_answer(self.dock.viewer.layers, target.image)
         self.answer = ShownAnswer(str(event.key), event.source, event.change, event.step, time.perf_counter())
         self._show()
-        self._tell_found("")
+        self.tell_found("")
         self.refreshed.emit(self.answer)
 
-    def _tell_found(self, summary: str) -> None:
+    def tell_found(self, summary: str) -> None:
         """Say how many objects there are; nothing while the answer is of the view alone."""
         if summary != self.runner.summary and self.runner.kind != "predict":
             self.runner.summary = summary
@@ -379,6 +379,7 @@ class LiveDesk(QObject):
             status.last_score, status.best_score = event.score, event.best
         elif isinstance(event, events.StrokesMissing):
             self.missing = event.text
+            self._scores = {} if event.text else self._scores  # none of before holds
         elif isinstance(event, events.Idle):
             self.resting, status.waits = event.reason, True
         elif isinstance(event, events.Recovered):
@@ -390,11 +391,10 @@ class LiveDesk(QObject):
 
     def _show(self) -> None:
         self._plotted = time.monotonic()
-        words = [self._waiting.words, describe_answer(self.answer, self._scores), self.missing]
-        words = words if self._job is not None else []
-        if self.training:
-            words.append(self.resting)
-        self.panel.shown.setText("\n".join(word for word in words if word))
-        self.panel.shown.setVisible(any(words))
+        image, resting = self.dock.image, self.resting if self.training else ""
+        key = None if image is None or self._job is None else key_of(image)
+        words = [self._waiting.words, describe_answer(self.answer, self._scores, key), self.missing, resting]
+        self.panel.shown.setText("" if key is None else "\n".join(filter(None, words)))
+        self.panel.shown.setVisible(self.panel.shown.text() != "")
         if self.training:
             self.runner.show_progress()

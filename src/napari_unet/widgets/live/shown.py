@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 __all__ = ["ShownAnswer", "describe_answer"]
@@ -36,15 +36,17 @@ class ShownAnswer:
     at: float
 
 
-def describe_answer(answer: ShownAnswer | None, scores: Mapping[str, float]) -> str:
-    """Say whose result is shown, and the scores of both on the strokes that are held out; nothing for None.
+def describe_answer(answer: ShownAnswer | None, scores: Mapping[str, float], image: Hashable) -> str:
+    """Say whose result is shown, and the scores of both on the strokes that are held out.
+
+    Nothing is said without an answer, nor of the answer for another layer than that with the id `image`.
 
     Examples
     --------
-    >>> describe_answer(ShownAnswer("a", "network", 4, 20, 0.0), {"closed form": 0.9, "network": 0.954})
+    >>> describe_answer(ShownAnswer("a", "network", 4, 20, 0.0), {"closed form": 0.9, "network": 0.954}, "a")
     'Shown: by the trained network (held-out score at once 0.90, trained 0.95)'
     """
-    if answer is None:
+    if answer is None or answer.image != image:
         return ""
     each = [f"{_SHORT[source]} {score:.2f}" for source, score in sorted(scores.items())]
     return f"Shown: {_SOURCES[answer.source]}" + (f" (held-out score {', '.join(each)})" if each else "")

@@ -114,6 +114,8 @@ def was_trained(status: TrainingStatus, model: Model | None) -> bool:
 
 def describe_training(status: TrainingStatus, model: Model | None) -> str:
     """Say in one line how far the training is, or that a model was trained before."""
+    if status.steps and status.last_score is None and status.held_out:
+        return f"no score yet · {status.time_text}"
     if status.steps:
         return status.headline
     if model is None or not was_trained(status, model):

@@ -182,7 +182,7 @@ def model_for(request: TrainRequest) -> ModelMade:
             moved = transfer(known, alike, seed=seed)
             return ModelMade(moved.model, f"The model is adapted: {moved.note}")
         except InputError:
-            note = "A new model is trained: no layer of the old one fits what is asked for now."
+            note = f"A new model is begun: {_why_not(known.config, wanted)}."
     wanted = request.model_config
     if request.starting_weights and not request.own_network:
         return ModelMade(Model.pretrained(wanted.in_channels, wanted.ndim, wanted.classes), note)
@@ -192,6 +192,14 @@ def model_for(request: TrainRequest) -> ModelMade:
         on_gpu = choose_device(request.device).torch_device.type != "cpu"
         wanted = replace(wanted, features=_FEATURES_GPU if on_gpu else _FEATURES_CPU)
     return ModelMade(Model.create(wanted, seed=seed), note)
+
+
+def _why_not(known: ModelConfig, wanted: ModelConfig) -> str:
+    """Say why nothing of a model can be kept."""
+    if known.ndim != wanted.ndim:
+        kinds = {2: "single slices", 3: "whole volumes"}
+        return f"the one before reads {kinds[known.ndim]}, and can't read {kinds[wanted.ndim]}"
+    return "no part of the one before fits the network that is asked for now"
 
 
 @contextmanager
