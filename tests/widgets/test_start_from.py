@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from napari.components import ViewerModel
 
+from napari_unet.models.model import Model
 from napari_unet.widgets.segment.dock import SegmentDock
 
 
@@ -27,6 +29,25 @@ def test_another_network_is_trained_from_scratch_and_that_is_said(painted: Segme
     assert painted.runner.model is not None
     assert painted.runner.model.closed_form is None
     assert "Training from scratch" in painted.message.text()
+
+
+def test_after_a_model_was_opened_and_put_away_a_new_one_begins_with_the_starting_weights(
+    painted: SegmentDock, tmp_path: Path, do: Any
+) -> None:
+    model = Model.pretrained(1)
+    model.save(tmp_path / "model.unet.safetensors")
+    painted.panel.model_form.set_values({"features": None, "depth": 4})
+    painted.open_model_from(tmp_path / "model.unet.safetensors")
+    do.wait(painted)
+    opened = painted.runner.model
+    do.run(painted)
+    assert painted.runner.model is opened
+    painted.panel.start_over.click()
+    do.run(painted)
+    assert painted.runner.model is not None
+    assert painted.runner.model is not opened
+    assert painted.runner.model.history["start"]["pretrained"] is True
+    assert "scratch" not in painted.message.text()
 
 
 def test_a_volume_after_slices_begins_a_new_model_and_says_why(

@@ -6,7 +6,6 @@ and where results go (`ResultLayers`). All long work is in a worker; the dock on
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +44,7 @@ from napari_unet.widgets.segment.requests import (
     check_channels,
     choose_extent,
     may_join_slices,
+    network_fields,
     predict_request,
     train_request,
 )
@@ -339,7 +339,7 @@ class SegmentDock(ScrollingDock):
 
     def take_model(self, model: Model) -> None:
         """Show the classes, the task and the network of a model that was opened."""
-        self.panel.model_form.set_values({**asdict(model.config), "features": None})
+        self.panel.model_form.set_values(network_fields(model))
         self.classes.table.replace_all(model.config.classes)
         self.panel.dims.value = str(model.config.ndim)
         self.choose_task(model.task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from napari_unet.data.axes import Box
@@ -30,6 +31,7 @@ __all__ = [
     "choose_extent",
     "default_threads",
     "may_join_slices",
+    "network_fields",
     "predict_request",
     "train_request",
 ]
@@ -38,6 +40,16 @@ NO_IMAGE = "There is no image: open one with File > Open, or try one of File > O
 
 _NETWORK_DEFAULTS = {info.name: info.default for info in describe_settings(ModelConfig)} | {"features": None}
 _LARGE_FRAME = 64_000_000  # pixels above which only the view is predicted after a training
+
+
+def network_fields(model: Model) -> dict[str, Any]:
+    """Return what the fields of a new model's network hold for a model that was opened.
+
+    For one built as the starting weights are, that is what they hold at first: with them the next new model begins.
+    """
+    fields = {**asdict(model.config), "features": None}
+    chosen = {name for name, value in _NETWORK_DEFAULTS.items() if fields.get(name) != value}
+    return dict(_NETWORK_DEFAULTS) if chosen <= {"ndim", "in_channels", "classes", "last_features"} else fields
 
 
 def default_threads() -> int:
