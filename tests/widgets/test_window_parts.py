@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
+from napari.settings import get_settings
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
@@ -23,6 +24,7 @@ from napari_unet.errors import InputError
 from napari_unet.widgets.parts.layer_chooser import LayerChooser
 from napari_unet.widgets.parts.memory_pauses import MemoryPauses
 from napari_unet.widgets.parts.messages import MessageLine, in_words
+from napari_unet.widgets.segment.dock import SegmentDock
 from napari_unet.widgets.training.warm_up import is_warm, warm_up
 
 
@@ -169,3 +171,29 @@ def test_everything_that_the_manifest_names_is_there() -> None:
     assert "U-Net: Segment" in [widget.display_name for widget in manifest.contributions.widgets]
     assert len(manifest.contributions.sample_data or []) == 4
     assert "napari/layers/segment" in manifest.contributions.menus
+
+
+def test_letters_follow_the_size_that_is_set_in_napari(viewer: ViewerModel, qtbot: QtBot) -> None:
+    dock = SegmentDock(viewer)  # type: ignore[arg-type]
+    panel = dock.panel
+    labels = [
+        panel.hint,
+        panel.info,
+        panel.guide.how,
+        panel.correct.how,
+        panel.session.status,
+        panel.classes.rows[0].name,
+    ]
+    labels = [*labels, panel.correct_section.heading]
+    settings = get_settings().appearance
+    before = settings.font_size
+    try:
+        settings.font_size = 10
+        small = [label.fontInfo().pointSizeF() for label in labels if label.ensurePolished() is None]
+        settings.font_size = 20
+        large = [label.fontInfo().pointSizeF() for label in labels if label.ensurePolished() is None]
+    finally:
+        settings.font_size = before
+        dock.close_dock()
+        dock.deleteLater()
+    np.testing.assert_allclose(large, 2 * np.array(small), rtol=0.15)  # of whole pixels

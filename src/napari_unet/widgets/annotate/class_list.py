@@ -10,12 +10,14 @@ from qtpy.QtWidgets import QColorDialog, QFrame, QHBoxLayout, QLabel, QLineEdit,
 
 from napari_unet.errors import InputError
 from napari_unet.widgets.annotate.class_table import ClassEntry, ClassTable
+from napari_unet.widgets.parts.text_size import TextSize
 
 __all__ = ["ClassList", "ClassRow"]
 
 _ROW_STYLE = """
-ClassRow {{ border-radius: 3px; border-left: 3px solid {edge}; background: {ground}; }}
-ClassRow QLabel, ClassRow QLineEdit, ClassRow QToolButton {{ background: transparent; }}
+ClassRow { border-radius: 3px; border-left: 3px solid EDGE; background: GROUND; }
+ClassRow QLabel, ClassRow QLineEdit, ClassRow QToolButton { background: transparent; }
+ClassRow QLineEdit { {size} }
 """
 _EDITING_STYLE = "background: rgba(128, 128, 128, 90);"
 
@@ -32,6 +34,7 @@ class ClassRow(QFrame):
         super().__init__()
         self.index = index
         self._current = False
+        self._size = TextSize(self)
         self.patch = QLabel()
         self.patch.setFixedSize(18, 18)
         self.patch.setStyleSheet(f"background: {colour}; border-radius: 3px;")
@@ -41,7 +44,7 @@ class ClassRow(QFrame):
         self.suffix = QLabel()
         self.suffix.setEnabled(False)
         self.key = QLabel(key)
-        self.key.setFixedWidth(22)
+        self.key.setMinimumWidth(22)
         self.key.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.key.setStyleSheet("border: 1px solid rgba(160, 160, 160, 120); border-radius: 3px;" if key else "")
         self.remove = QToolButton()
@@ -66,7 +69,7 @@ class ClassRow(QFrame):
         self._current = current
         ground = "rgba(128, 128, 128, 60)" if current else "transparent"
         edge = "rgba(200, 200, 200, 200)" if current else "transparent"
-        self.setStyleSheet(_ROW_STYLE.format(edge=edge, ground=ground))
+        self._size.set_style(_ROW_STYLE.replace("EDGE", edge).replace("GROUND", ground))
 
     @property
     def is_current(self) -> bool:
@@ -149,6 +152,7 @@ class ClassList(QWidget):
         self.add_button = QToolButton()
         self.add_button.setText("+ add class")
         self.add_button.setToolTip("Add a class. A double click on a name or colour changes it.")
+        TextSize(self.add_button)
         self.add_button.clicked.connect(self._on_add)
         self._layout.addWidget(self.add_button)
         self.rebuild()

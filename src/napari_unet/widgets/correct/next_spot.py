@@ -18,6 +18,7 @@ from napari_unet.widgets.correct.spot_job import SpotFinder, SpotRequest
 from napari_unet.widgets.parts.layer_tools import alignment_of
 from napari_unet.widgets.parts.messages import MessageLine
 from napari_unet.widgets.parts.source import ImageSource
+from napari_unet.widgets.parts.text_size import TextSize
 from napari_unet.widgets.parts.window_keys import WindowKeys
 from napari_unet.widgets.parts.worker import Job
 from napari_unet.widgets.results.layers import UncertaintyLayer
@@ -66,7 +67,7 @@ class SpotPanel(QWidget):
         )
         self.why = QLabel()
         self.why.setWordWrap(True)
-        self.why.setStyleSheet("font-size: 12px;")
+        TextSize(self.why)
         self.why.hide()
         row = QHBoxLayout()
         row.setSpacing(8)

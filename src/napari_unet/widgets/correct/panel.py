@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_unet.widgets.parts.text_size import TextSize
+
 __all__ = ["TOOLS", "CorrectPanel", "ToolInfo"]
 
 
@@ -88,7 +90,7 @@ class CorrectPanel(QWidget):
             self.buttons[name] = button
         self.how = QLabel()
         self.how.setWordWrap(True)
-        self.how.setStyleSheet("font-size: 12px;")
+        TextSize(self.how)
         column = QVBoxLayout(self)
         column.setContentsMargins(4, 0, 2, 4)
         column.setSpacing(5)

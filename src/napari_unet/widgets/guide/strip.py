@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QToolButton, QVBoxLayout
 
+from napari_unet.widgets.parts.text_size import TextSize
+
 __all__ = ["STEPS", "GuideStrip", "Step"]
 
 
@@ -53,8 +55,8 @@ class GuideStrip(QFrame):
         self.setObjectName("guide")
         self.setStyleSheet("#guide { border-left: 3px solid #2bb58a; background: rgba(128, 128, 128, 40); }")
         self.heading, self.how = QLabel(), QLabel()
-        self.heading.setStyleSheet("font-weight: 600; font-size: 12px;")
-        self.how.setStyleSheet("font-size: 12px;")
+        TextSize(self.heading, style="font-weight: 600; {size}")
+        TextSize(self.how)
         self.how.setWordWrap(True)
         self.how.setAccessibleName("First steps")
         self.put_away = QToolButton()

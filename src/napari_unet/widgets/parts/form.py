@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_unet.settings import SettingInfo, describe_settings
+from napari_unet.widgets.parts.text_size import TextSize
 
 __all__ = ["FoldedSection", "SettingsForm"]
 
@@ -59,7 +60,7 @@ class FoldedSection(QWidget):
         self.heading.setText(title)
         self.heading.setCheckable(True)
         self.heading.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.heading.setStyleSheet("QToolButton { border: none; background: transparent; padding: 3px 0px; }")
+        TextSize(self.heading, style="QToolButton { border: none; background: transparent; padding: 3px 0px; {size} }")
         self.heading.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.heading.toggled.connect(self.set_open)
         layout = QVBoxLayout(self)

@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from napari_unet.widgets.annotate.class_table import choose_keys
+from napari_unet.widgets.parts.text_size import SMALL, TextSize
 
 __all__ = ["KeyList", "WindowKeys", "taken_keys"]
 
@@ -81,11 +82,11 @@ class KeyList(QWidget):
         for row, (key, does) in enumerate(entries):
             shown = QLabel(key)
             shown.setAlignment(Qt.AlignmentFlag.AlignCenter)
-            shown.setStyleSheet(
-                "border: 1px solid rgba(160, 160, 160, 120); border-radius: 3px; padding: 0px 4px; font-size: 11px;"
+            TextSize(
+                shown, SMALL, "border: 1px solid rgba(160, 160, 160, 120); border-radius: 3px; padding: 0px 4px; {size}"
             )
             meaning = QLabel(does)
-            meaning.setStyleSheet("font-size: 11px;")
+            TextSize(meaning, SMALL)
             meaning.setWordWrap(True)
             self._grid.addWidget(shown, row, 0)
             self._grid.addWidget(meaning, row, 1)

@@ -31,6 +31,7 @@ from napari_unet.widgets.parts.form import FoldedSection, SettingsForm
 from napari_unet.widgets.parts.layer_chooser import LayerChooser
 from napari_unet.widgets.parts.messages import MessageLine
 from napari_unet.widgets.parts.progress_and_files import make_progress_bar
+from napari_unet.widgets.parts.text_size import SMALL, TextSize
 from napari_unet.widgets.parts.window_keys import KeyList
 from napari_unet.widgets.segment.window_config import WindowConfig
 from napari_unet.widgets.sessions.part import OfferLine, SessionPart
@@ -278,7 +279,7 @@ class SegmentPanel(QWidget):
 
 
 def _small(label: QLabel, *, muted: bool = True) -> QLabel:
-    label.setStyleSheet(f"font-size: 11px; color: {_MUTED};" if muted else "font-size: 12px;")
+    TextSize(label, SMALL if muted else 1.0, "{size} " + (f"color: {_MUTED};" if muted else ""))
     label.setTextInteractionFlags(Qt.TextInteractionFlag.NoTextInteraction)
     return label
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from qtpy.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_unet.widgets.parts.text_size import SMALL, TextSize
+
 __all__ = ["Offer", "OfferLine", "SessionPart"]
 
 
@@ -91,7 +93,7 @@ class SessionPart(QWidget):
         super().__init__()
         self.status = QLabel()
         self.status.setWordWrap(True)
-        self.status.setStyleSheet("font-size: 11px; color: rgb(140, 140, 145);")
+        TextSize(self.status, SMALL, "{size} color: rgb(140, 140, 145);")
         self.save = QPushButton("Save session…")
         self.save.setToolTip(
             "Save strokes, classes, settings and model as a folder, which you can copy to another computer."
