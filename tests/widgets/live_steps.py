@@ -18,7 +18,7 @@ def answered(dock: SegmentDock, qtbot: QtBot, after: int = 0) -> None:
     """Wait until what is in view shows more changes than so many, and all that the worker was told of."""
 
     def shows_all() -> bool:
-        answer, learner = dock.live.answer, dock.live._learner
+        answer, learner = dock.live.report.answer, dock.live._learner
         if answer is None or learner is None or learner.is_behind:
             return False
         return bool(answer.change > after and answer.change == learner.change)
@@ -43,7 +43,7 @@ def stop(dock: SegmentDock, qtbot: QtBot) -> None:
 
 def changes(dock: SegmentDock) -> int:
     """Return how many changes what is in view has taken in."""
-    return dock.live.answer.change if dock.live.answer is not None else 0
+    return dock.live.report.answer.change if dock.live.report.answer is not None else 0
 
 
 def stroke(layer: Labels, rows: slice, label: int, plane: tuple[int, ...] = ()) -> None:
@@ -109,7 +109,7 @@ def begin(dock: SegmentDock, image: np.ndarray, truth: np.ndarray, qtbot: QtBot,
     """Open an image, paint, and train."""
     layer = dock.viewer.add_image(image, name="spots")
     qtbot.waitUntil(lambda: dock.image is layer and dock.strokes is not None)
-    dock.live.answer = None  # that of the test before
+    dock.live.report.answer = None  # that of the test before
     do.paint(dock, truth)
     answered(dock, qtbot)
     train(dock, qtbot)

@@ -171,7 +171,7 @@ def test_images_of_other_sizes_are_learnt_from_together(
     train(live, qtbot)
     for image in images:
         live.image_chooser.choose(image)
-        qtbot.waitUntil(lambda: live.live.answer.image == str(live.image.unique_id))
+        qtbot.waitUntil(lambda: live.live.report.answer.image == str(live.image.unique_id))
         wanted = live.strokes.data
         qtbot.waitUntil(partial(knows, live, wanted))
         result = do.result_of(viewer, f"objects: {image.name}")

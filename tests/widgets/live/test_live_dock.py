@@ -21,7 +21,7 @@ from tests.widgets.live_steps import answered, changes, still_usable, stroke, tr
 def test_two_classes_are_answered_without_a_button(live: SegmentDock, qtbot: QtBot, do: Any) -> None:
     before = live.strokes.data.copy()
     answered(live, qtbot)
-    assert live.live.answer.source == "closed form"
+    assert live.live.report.answer.source == "closed form"
     assert set(np.unique(do.result_of(live.viewer).data)) != {0}
     assert "Shown: solved from your strokes" in live.panel.shown.text()
     assert not live.runner.is_running
@@ -117,7 +117,7 @@ def test_erasing_all_of_a_class_says_what_is_missing(live: SegmentDock, qtbot: Q
     train(live, qtbot)
     kept = live.strokes.data.copy()
     live.strokes.data_setitem(np.nonzero(kept == 2), 0)
-    qtbot.waitUntil(lambda: live.live.missing.startswith("Only background is painted"))
+    qtbot.waitUntil(lambda: live.live.report.missing.startswith("Only background is painted"))
     assert live.live.training
     seen = changes(live)
     live.strokes.undo()
@@ -158,7 +158,7 @@ def test_another_image_is_answered_with_the_strokes_of_both(
     qtbot.wait(20)
     live.image_chooser.choose(other)
     assert live.strokes is not first
-    qtbot.waitUntil(lambda: live.live.answer.image == str(other.unique_id))
+    qtbot.waitUntil(lambda: live.live.report.answer.image == str(other.unique_id))
     assert do.result_of(viewer, "objects: second").data.any()
     seen = changes(live)
     stroke(live.strokes, slice(10, 14), 1)
@@ -175,7 +175,7 @@ def test_the_strokes_layer_is_deleted_during_a_training(
     train(live, qtbot)
     strokes, kept = live.strokes, live.strokes.data.copy()
     viewer.layers.remove(strokes)
-    qtbot.waitUntil(lambda: "Paint a stroke" in live.live.missing)
+    qtbot.waitUntil(lambda: "Paint a stroke" in live.live.report.missing)
     np.testing.assert_array_equal(strokes.data, kept)
     assert live.live.training
     live.desk.choose_class(0)  # the person wants to paint again

@@ -178,7 +178,7 @@ def test_a_label_that_is_no_class(dock: SegmentDock, qtbot: QtBot, do: Any) -> N
     kept = strokes.data.copy()
     qtbot.waitUntil(lambda: len(do.messages()) == 1)
     assert "'spots': The annotation holds the value 7, but there are only 2 classes; add a class" in do.messages()[0]
-    qtbot.waitUntil(lambda: dock.live.resting == "The training waits until there is an answer.")
+    qtbot.waitUntil(lambda: dock.live.report.resting == "The training waits until there is an answer.")
     np.testing.assert_array_equal(strokes.data, kept)
     seen = changes(dock)
     strokes.undo()

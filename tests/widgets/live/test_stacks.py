@@ -118,7 +118,7 @@ def test_a_volume_is_answered_and_trained_as_a_whole(
     qtbot.wait(150)
     viewer.dims.ndisplay = 2
     steps = dock.runner.status.steps
-    qtbot.waitUntil(lambda: dock.runner.status.steps > steps or bool(dock.live.resting))
+    qtbot.waitUntil(lambda: dock.runner.status.steps > steps or bool(dock.live.report.resting))
     stop(dock, qtbot)
     assert dock.runner.model.config.ndim == 3
     assert do.messages() == []

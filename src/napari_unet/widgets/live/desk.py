@@ -15,16 +15,14 @@ from napari_unet.errors import UNetError
 from napari_unet.widgets.live.feed import StrokesFeed, key_of
 from napari_unet.widgets.live.gaze import Gaze
 from napari_unet.widgets.live.hand import Hand
-from napari_unet.widgets.live.problems import Problems
-from napari_unet.widgets.live.shown import ShownAnswer, describe_answer
+from napari_unet.widgets.live.report import LiveReport
+from napari_unet.widgets.live.shown import ShownAnswer
 from napari_unet.widgets.live.target import LiveTargets
-from napari_unet.widgets.live.waiting import Waiting
 from napari_unet.widgets.live.work import LearnerReady, LiveMail, ModelNow, RestPiece, ViewWritten, learn
 from napari_unet.widgets.parts.worker import Job
 from napari_unet.widgets.results.one_shown import show_answer
 from napari_unet.widgets.results.predict_job import PieceReady, PredictSummary
 from napari_unet.widgets.results.uncertainty_job import UncertaintyReady
-from napari_unet.widgets.training.status import TrainingStatus
 from napari_unet.widgets.training.train_job import TrainRequest
 from napari_unet.widgets.training.warm_up import is_warm
 
@@ -53,14 +51,10 @@ class LiveDesk(QObject):
         Emitted with a `ShownAnswer` when the result of what is in view was drawn anew.
     told : Signal
         Emitted with each event of the learner; see `napari_unet.live.events`.
-    answer : ShownAnswer or None
-        The last one.
     training : bool
         Whether it trains.
-    missing : str
-        What is still to be painted, in words; empty where nothing is.
-    resting : str
-        Why nothing goes on at the moment; empty while something does.
+    report : LiveReport
+        How things stand: the answer that is shown, what is missing, why nothing goes on.
     """
 
     refreshed = Signal(object)
@@ -69,9 +63,7 @@ class LiveDesk(QObject):
     def __init__(self, dock: SegmentDock) -> None:
         super().__init__()
         self.dock, self.runner, self.panel = dock, dock.runner, dock.panel
-        self.answer: ShownAnswer | None = None
         self.training = False
-        self.missing = self.resting = ""
         self._job: Job | None = None
         self._hand = Hand(dock.viewer)
         self._mail = LiveMail()
@@ -79,13 +71,10 @@ class LiveDesk(QObject):
         self._feed: StrokesFeed | None = None
         self._targets = LiveTargets(dock, self._mail)
         self._gaze = Gaze(self._targets, self._touch)
-        self._waiting = Waiting()
+        self.report = LiveReport(self.runner)
         self._note = ""  # of the model, said when it is used
         self._made_for: tuple[Any, ...] = ()
         self._turn = 0
-        self._began = self._plotted = 0.0
-        self._scores: dict[str, float] = {}
-        self._problems = Problems(self.dock.message)
         self._failed_with: tuple[Any, ...] | None = None  # what it was made for when it failed
         self._closed = False
         self._timer = QTimer()
@@ -168,7 +157,8 @@ class LiveDesk(QObject):
     def close(self) -> None:
         """End, and follow the window no more."""
         self.runner.on_train = self.runner.on_model = self.runner.on_warm = None
-        self._closed, self.training = True, False
+        self._closed = True
+        self.training = False
         if self._job is not None:
             self._job.abort()
         self._let_go()
@@ -199,7 +189,7 @@ class LiveDesk(QObject):
             )
             self._targets = LiveTargets(self.dock, self._mail)
             self._gaze = Gaze(self._targets, self._touch)
-            self.answer, self._scores, self.resting, self._waiting = None, {}, "", Waiting()
+            self.report.begin()
             self._job = Job(
                 partial(learn, request, self._mail),
                 on_event=self._on_event,
@@ -212,9 +202,7 @@ class LiveDesk(QObject):
     def _set_training(self, training: bool) -> None:
         self.training = training
         if training:
-            self._began = time.monotonic()
-            self.runner.status = TrainingStatus()
-            self.resting = ""
+            self.report.begin_training()
         if self._learner is not None:
             (self._learner.start_training if training else self._learner.stop_training)()
         self._mail.model_wanted = not training
@@ -245,7 +233,7 @@ class LiveDesk(QObject):
     def _on_turn(self) -> None:
         volume = self.panel.dims.isVisibleTo(self.panel) and self.panel.dims.value == "3"
         rests, learner = not self._hand.moves(), self._learner
-        if rests and self._waiting.look(learner, is_painted=len(self.dock.desk.painted) > 1, is_volume=volume):
+        if rests and self.report.waiting.look(learner, is_painted=len(self.dock.desk.painted) > 1, is_volume=volume):
             self._show()
         if self._learner is None or self._feed is None:
             return
@@ -271,7 +259,7 @@ class LiveDesk(QObject):
             if self._note and (self.training or self.dock.desk.painted):
                 self.dock.message.note(self._note)
                 self._note = ""
-        if self.training and rests and time.monotonic() - self._plotted > _PLOT_SECONDS:
+        if self.training and rests and self.report.age > _PLOT_SECONDS:
             self._show()
 
     def _begin_anew(self) -> None:
@@ -291,7 +279,7 @@ class LiveDesk(QObject):
         self._mail.strokes += 1
         self._gaze.focus = None if box is None else tuple((span.start + span.stop) / 2 for span in box)
         if self.training:
-            self.runner.status.marks.append(time.monotonic() - self._began)
+            self.report.mark_stroke()
 
     # ---- what the worker tells
 
@@ -303,7 +291,7 @@ class LiveDesk(QObject):
         elif isinstance(event, RestPiece):
             self._draw_rest(event)
         elif isinstance(event, ModelNow):
-            self._problems.go_well("model")
+            self.report.problems.go_well("model")
             if self.runner.model is not None and "start" in self.runner.model.history:
                 event.model.history.setdefault("start", self.runner.model.history["start"])
             self.runner.model, self.runner.model_name = event.model, ""
@@ -311,9 +299,10 @@ class LiveDesk(QObject):
             self.dock.update_hint()
             self._on_settings()
         elif isinstance(event, PredictSummary):
-            self.tell_found(event.text)
+            self.report.tell_found(event.text)
         else:
-            self._take(event)
+            if self.report.take(event):
+                self._show()
             self.told.emit(event)
 
     def _take_learner(self, event: LearnerReady) -> None:
@@ -336,23 +325,18 @@ class LiveDesk(QObject):
         position, _ = target.source.layout.split_box(event.box)
         target.layers.note(PieceReady(event.box, position, 1.0, None))
         target.layers.draw()
-        self._problems.go_well("strokes", "answer")
-        if self.answer is None or self.answer.change != event.change:
-            self.resting = ""  # a change wakes the training
+        self.report.problems.go_well("strokes", "answer")
+        if self.report.answer is None or self.report.answer.change != event.change:
+            self.report.resting = ""  # a change wakes the training
             show_answer(self.dock.viewer.layers, target.image)
-        self.answer = ShownAnswer(str(event.key), event.source, event.change, event.step, time.perf_counter())
+        answer = ShownAnswer(str(event.key), event.source, event.change, event.step, time.perf_counter())
+        self.report.answer = answer
         self._show()
-        self.tell_found("")
-        self.refreshed.emit(self.answer)
-
-    def tell_found(self, summary: str) -> None:
-        """Say how many objects there are; nothing while the answer is of the view alone."""
-        if summary != self.runner.summary and self.runner.kind != "predict":
-            self.runner.summary = summary
-            self.runner.show_progress()
+        self.report.tell_found("")
+        self.refreshed.emit(answer)
 
     def _draw_rest(self, event: RestPiece) -> None:
-        self._problems.go_well("uncertainty" if isinstance(event.piece, UncertaintyReady) else "rest")
+        self.report.problems.go_well("uncertainty" if isinstance(event.piece, UncertaintyReady) else "rest")
         target = self._targets.get(event.key, None if event.piece is None else event.piece.box)
         if target is None:
             return
@@ -362,39 +346,7 @@ class LiveDesk(QObject):
             target.layers.note(event.piece)
             target.layers.draw()
 
-    def _take(self, event: Any) -> None:
-        from napari_unet.live import events
-
-        status, seconds = self.runner.status, time.monotonic() - self._began
-        status.waits = False
-        if isinstance(event, events.StepTaken):
-            self.resting = ""
-            self._problems.go_well("training")
-            status.steps, status.seconds = event.step, seconds
-            status.loss.add(seconds, event.loss)
-        elif isinstance(event, events.Scored):
-            self._scores[event.source] = event.score
-            curve = status.score if event.source == "network" else status.closed_form
-            curve.add(seconds, event.score)
-            status.last_score, status.best_score = event.score, event.best
-        elif isinstance(event, events.StrokesMissing):
-            self.missing = event.text
-            self._scores = {} if event.text else self._scores  # none of before holds
-        elif isinstance(event, events.Idle):
-            self.resting, status.waits = event.reason, True
-        elif isinstance(event, events.Recovered):
-            self.dock.message.note(event.message)
-        elif isinstance(event, events.Problem):
-            self._problems.tell(event)
-        if not isinstance(event, events.StepTaken):
-            self._show()
-
     def _show(self) -> None:
-        self._plotted = time.monotonic()
-        image, resting = self.dock.image, self.resting if self.training else ""
-        key = None if image is None or self._job is None else key_of(image)
-        words = [self._waiting.words, describe_answer(self.answer, self._scores, key), self.missing, resting]
-        self.panel.shown.setText("" if key is None else "\n".join(filter(None, words)))
-        self.panel.shown.setVisible(self.panel.shown.text() != "")
-        if self.training:
-            self.runner.show_progress()
+        image = self.dock.image
+        shown = None if image is None or self._job is None else key_of(image)
+        self.report.show(shown, training=self.training)

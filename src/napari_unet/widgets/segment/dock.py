@@ -144,7 +144,7 @@ class SegmentDock(ScrollingDock):
 
     def _on_image_chosen(self, layer: Layer | None) -> None:
         self.message.clear_message()
-        self.live.tell_found("")  # nothing is known of this image yet
+        self.live.report.tell_found("")  # nothing is known of this image yet
         self.update_image()
 
     def _use_channels_first(self, image: Image) -> bool:
