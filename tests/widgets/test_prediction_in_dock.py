@@ -240,7 +240,7 @@ def test_the_time_point_that_is_looked_at_comes_next(
     dock.panel.extent.setCurrentIndex(dock.panel.extent.findData("all"))
     predict_some(dock, tiles, qtbot, 2)
     viewer.dims.set_current_step(0, 11)
-    qtbot.waitUntil(lambda: dock.runner._look.focus()[0] == 11)
+    qtbot.waitUntil(lambda: dock.runner._prediction.look.focus()[0] == 11)
     tiles.let(2)
     qtbot.waitUntil(lambda: len(tiles.boxes) == 4)
     assert [box[0].start for box in tiles.boxes] == [4, 3, 11, 10]

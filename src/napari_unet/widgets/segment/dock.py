@@ -39,6 +39,7 @@ from napari_unet.widgets.results.stored import goes_to_disk, stored_prediction, 
 from napari_unet.widgets.results.view_region import Look, choose_region, extents_for
 from napari_unet.widgets.segment.next_step import next_step
 from napari_unet.widgets.segment.panel import SegmentPanel
+from napari_unet.widgets.segment.prediction_run import Prediction
 from napari_unet.widgets.segment.requests import (
     NO_IMAGE,
     check_channels,
@@ -48,7 +49,7 @@ from napari_unet.widgets.segment.requests import (
     predict_request,
     train_request,
 )
-from napari_unet.widgets.segment.runner import Prediction, SegmentRunner
+from napari_unet.widgets.segment.runner import SegmentRunner
 from napari_unet.widgets.segment.tools import SegmentTools
 from napari_unet.widgets.sessions.desk import SessionDesk
 from napari_unet.widgets.training.train_job import TrainRequest

@@ -18,30 +18,17 @@ from napari_unet.widgets.parts.memory_pauses import MemoryPauses
 from napari_unet.widgets.parts.messages import MessageLine
 from napari_unet.widgets.parts.torch_loading import load_torch
 from napari_unet.widgets.parts.worker import Job, StopCheck, Work
-from napari_unet.widgets.results.layers import ResultLayers
-from napari_unet.widgets.results.predict_job import (
-    FindingObjects,
-    PieceReady,
-    PredictNote,
-    PredictRequest,
-    PredictSummary,
-)
-from napari_unet.widgets.results.store_job import StoreOpened, StoreRequest, predict_into_store
-from napari_unet.widgets.results.stored import StoredLayer
-from napari_unet.widgets.results.uncertainty_job import predict_with_uncertainty
-from napari_unet.widgets.results.view_region import Look
+from napari_unet.widgets.results.predict_job import PredictNote, PredictSummary
 from napari_unet.widgets.segment.panel import SegmentPanel
+from napari_unet.widgets.segment.prediction_run import Prediction, PredictionRun
 from napari_unet.widgets.training.status import TrainingStatus, describe_model, describe_training
 from napari_unet.widgets.training.train_job import ModelMade, TrainRequest, train
 from napari_unet.widgets.training.warm_up import WarmUp, is_warm
-from napari_unet.words import clock
 
 if TYPE_CHECKING:
     from napari_unet.models.model import Model
 
-__all__ = ["Prediction", "SegmentRunner", "Supplier"]
-
-Prediction = tuple[PredictRequest, ResultLayers] | tuple[StoreRequest, StoredLayer]
+__all__ = ["SegmentRunner", "Supplier"]
 
 _DRAW_MS = 100
 _LOOK_MS = 250
@@ -104,17 +91,12 @@ class SegmentRunner:
         self.on_train: Callable[[], bool] | None = None
         self.on_model: Callable[[], None] | None = None
         self.on_warm: Callable[[], None] | None = None
-        self.results: ResultLayers | StoredLayer | None = None
         self._job: Job | None = None
+        self._prediction: PredictionRun | None = None
         self._closed = self._failed = False
         self._warming: WarmUp | None = None
         self._then: Callable[[], None] | None = None
         self._in_training: Model | None = None
-        self._look: Look | None = None
-        self._doing = "predicting"
-        self._share = 0.0
-        self._wants_all = False
-        self._left: float | None = None
         self.summary = ""
         self.pauses = MemoryPauses()
         self._timer = QTimer()
@@ -164,11 +146,15 @@ class SegmentRunner:
             self.panel.train.setText("Stopping…")
         elif self.kind:
             self._then = self._start_training
-            self._wants_all = False
-            if self._job is not None:
-                self._job.stop()
+            self._stop()
         else:
             self._start_training()
+
+    def _stop(self) -> None:
+        if self._prediction is not None:
+            self._prediction.whole = False
+        if self._job is not None:
+            self._job.stop()
 
     def _start_training(self) -> None:
         with self.message.reporting("The training"):
@@ -205,8 +191,7 @@ class SegmentRunner:
     def toggle_prediction(self) -> None:
         """Start a prediction, or stop the one that runs."""
         if self.kind == "predict" and self._job is not None:
-            self._wants_all = False
-            self._job.stop()
+            self._stop()
         elif not self.kind:
             self._start_prediction()
 
@@ -215,43 +200,36 @@ class SegmentRunner:
             self.message.problem("There is no model yet: paint a few strokes and press Train, or open a saved model.")
             return
         with self.message.reporting("The prediction"):
-            request, self.results = self.supplier.prediction(self.model, after_training=after_training)
+            prediction = self.supplier.prediction(self.model, after_training=after_training)
             if not after_training:
                 self.message.clear_message()
-            self._look, self.summary = request.look, ""
-            self._wants_all = not after_training and self.panel.extent.currentData() != "view"
-            self._doing, self._share, self._left = "predicting", 0.0, None
-            run: Any = predict_into_store if isinstance(request, StoreRequest) else predict_with_uncertainty
-            self._start("predict", partial(run, request), self._on_predict_event, self._on_predict_finished)
+            whole = not after_training and self.panel.extent.currentData() != "view"
+            run = self._prediction = PredictionRun(prediction, whole=whole)
+            self.summary = ""
+            self._start("predict", run.work, self._on_predict_event, self._on_predict_finished)
 
     def _on_predict_event(self, event: Any) -> None:
-        if isinstance(event, PieceReady) and self.results is not None:
-            self.results.note(event)
-            self._doing, self._share, self._left = event.doing, event.share, event.seconds_left
-        elif isinstance(event, StoreOpened) and isinstance(self.results, StoredLayer):
-            self.results.open(event)
-        elif isinstance(event, FindingObjects):
-            self._doing, self._share, self._left = "finding objects", event.share, None
-        elif isinstance(event, PredictSummary):
+        if isinstance(event, PredictSummary):
             self.summary = event.text
         elif isinstance(event, PredictNote):
             self.message.note(event.text)
+        elif self._prediction is not None:
+            self._prediction.take(event)
 
     def _on_predict_finished(self) -> None:
-        results, self.results, self._look = self.results, None, None
-        if results is not None:
-            self._give_up_if_lost(results)
-            results.finish()
-            QTimer.singleShot(_DRAW_MS, partial(results.update_thumbnails))  # a timer alone would let go of them
-        self.predicted_all |= self._wants_all and not self._failed
+        run, self._prediction = self._prediction, None
+        if run is not None:
+            self._give_up_if_lost(run)
+            run.finish()
+            self.predicted_all |= run.whole and not self._failed
         self._end()
 
-    def _give_up_if_lost(self, results: ResultLayers | StoredLayer) -> None:
+    def _give_up_if_lost(self, run: PredictionRun) -> None:
         """Stop the prediction where its result is gone or has become the person's."""
-        if self._job is not None and results.lost:
-            self._wants_all = False
+        if self._job is not None and run.lost:
+            run.whole = False
             self._job.stop()
-            self.message.note(results.lost)
+            self.message.note(run.lost)
 
     # ---- model files
 
@@ -331,7 +309,7 @@ class SegmentRunner:
             self._job.abort()
         if self._warming is not None:
             self._warming.stop()
-        self._job, self._warming, self.kind, self.results = None, None, "", None
+        self._job, self._warming, self.kind, self._prediction = None, None, "", None
 
     def _start(self, kind: str, work: Work, on_event: Callable[[Any], None], on_finished: Callable[[], None]) -> None:
         self.kind = kind
@@ -360,10 +338,9 @@ class SegmentRunner:
 
     def _draw(self) -> None:
         began = time.perf_counter()
-        if self.results is not None and self._look is not None:
-            self._give_up_if_lost(self.results)
-            self._look.update()
-            self.results.draw()
+        if self._prediction is not None:
+            self._give_up_if_lost(self._prediction)
+            self._prediction.draw()
         self.show_progress()
         used = time.perf_counter() - began
         self._timer.setInterval(max(_DRAW_MS, int(1000 * used / _DRAW_SHARE)))
@@ -378,13 +355,9 @@ class SegmentRunner:
     def show_progress(self) -> None:
         """Show how far the running job is."""
         panel = self.panel
-        if self.kind == "predict":
-            panel.show_share(self._share)
-            words = [
-                f"{self._doing}, {100 * self._share:.0f} %",
-                *([f"{clock(self._left)} left"] if self._left else []),
-            ]
-            panel.status.setText(", ".join(words))
+        if self.kind == "predict" and self._prediction is not None:
+            panel.show_share(self._prediction.share)
+            panel.status.setText(self._prediction.words)
             return
         status = self.status
         if self.kind == "train":
