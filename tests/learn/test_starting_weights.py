@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 
 from napari_unet.data.sample import Sample
-from napari_unet.learn.anchor import Anchor, freeze_statistics, halfway, random_weights
+from napari_unet.learn.anchor import Anchor, halfway, random_weights
 from napari_unet.learn.closed_form import ClosedForm, solve_head
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.events import FitEvent, FitFinished, FitScored
 from napari_unet.learn.fit import fit
+from napari_unet.learn.normalisation import freeze_statistics
 from napari_unet.learn.painted_boxes import cover_with_boxes
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.solved_head import solve_from_boxes

@@ -20,7 +20,7 @@ from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.registry import build_network
 
-__all__ = ["Anchor", "freeze_statistics", "halfway", "mostly_unpainted", "random_weights"]
+__all__ = ["Anchor", "halfway", "mostly_unpainted", "random_weights"]
 
 _SPARSE = 0.5  # painted share of the frames below which starting weights know more of the rest than the strokes do
 
@@ -67,13 +67,6 @@ def mostly_unpainted(frames: Sequence[AnnotatedFrame]) -> bool:
     """Whether so little of the frames is painted that there is something to keep to."""
     painted = sum(int((frame.weights > 0).sum()) for frame in frames)
     return painted < _SPARSE * sum(math.prod(frame.reader.layout.frame_shape) for frame in frames)
-
-
-def freeze_statistics(network: nn.Module) -> None:
-    """Let a network in training normalise as it does in prediction; its weights are still learnt."""
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._NormBase):
-            module.eval()
 
 
 def random_weights(config: ModelConfig, seed: int) -> nn.Module:

@@ -15,14 +15,16 @@ from torch import nn
 from napari_unet.data.augment import AugmentConfig, Augmenter
 from napari_unet.data.crops import CropSampler
 from napari_unet.errors import UNetError
-from napari_unet.learn.anchor import Anchor, freeze_statistics, halfway
+from napari_unet.learn.anchor import Anchor, halfway
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.consistency import MeanTeacher
 from napari_unet.learn.distributed import ALONE, Processes
 from napari_unet.learn.losses import segmentation_loss
 from napari_unet.learn.moving_average import MovingAverage
+from napari_unet.learn.normalisation import freeze_statistics, measure_statistics
 from napari_unet.learn.optimizer_state import optimizer_state, optimizer_tensors
+from napari_unet.learn.private_random import PrivateRandom
 from napari_unet.learn.solved_in_training import SolvedInTraining
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
@@ -112,7 +114,7 @@ class Trainer:
         self._recoveries = 0
         self._seen: list[torch.Tensor] = []
         self._pending: list[torch.Tensor] = []
-        self._rng_state = torch.Generator().manual_seed(config.seed).get_state()
+        self._random = PrivateRandom(config.seed, device.torch_device, processes.rank)
         self._good = self._snapshot()
 
     def begin_at(self, start: nn.Module, *, anew: bool = False) -> None:
@@ -272,32 +274,10 @@ class Trainer:
         return halfway(self.anchor.network, self.averaged_network)
 
     def measure_statistics(self, batches: int = _STATISTICS_BATCHES) -> Iterator[None]:
-        """Measure the normalisation of the averaged network on the last batches of crops, with a pause after each.
-
-        All but the measuring is as in prediction: there is no dropout.
-        """
+        """Measure the normalisation of the averaged network on the last batches of crops, with a pause after each."""
         network = self.averaged_network
-        layers = [
-            module
-            for module in network.modules()
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.weight.requires_grad  # not frozen
-        ]
-        if not layers or not self._seen or self.anchor is not None:
-            return
-        momenta = [layer.momentum for layer in layers]
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # the plain mean over the batches
-            layer.train()
-        try:
-            for image in self._seen[-batches:]:
-                with torch.no_grad(), self.device.autocast():
-                    network(image)
-                yield
-        finally:
-            for layer, momentum in zip(layers, momenta, strict=True):
-                layer.momentum = momentum
-                layer.eval()
+        if self.anchor is None:
+            yield from measure_statistics(network, self._seen[-batches:], self.device)
 
     def draw_from(self, sampler: CropSampler, batch: int) -> None:
         """Go on with other crops, and let go of what the last step holds."""
@@ -315,7 +295,7 @@ class Trainer:
         tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
         tensors |= {f"average.{key}": value for key, value in self.average.state_dict().items()}
         tensors |= {f"optimizer.{key}": value for key, value in optimizer_tensors(self.optimizer).items()}
-        tensors["random.dropout"] = self._rng_state
+        tensors["random.dropout"] = self._random.generator.get_state()
         if self.augmenter is not None:
             tensors["random.augmentation"] = self.augmenter.generator.get_state()
         numbers = {
@@ -335,7 +315,7 @@ class Trainer:
 
         optimizer = optimizer_state(self.optimizer, part("optimizer."))
         self._restore({"network": part("network."), "average": part("average."), "optimizer": optimizer})
-        self._rng_state = tensors["random.dropout"]
+        self._random.generator.set_state(tensors["random.dropout"])
         if self.augmenter is not None:
             self.augmenter.generator.set_state(tensors["random.augmentation"])
         self.steps = int(numbers["steps"])
@@ -370,24 +350,7 @@ class Trainer:
     def _private_random(self) -> AbstractContextManager[None]:
         """Give dropout random numbers of its own, so that a seed means the same whatever else draws from PyTorch's."""
         dropout = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in self.network.modules())
-        return _PrivateRandom(self) if dropout else nullcontext()
-
-
-class _PrivateRandom(AbstractContextManager[None]):
-    def __init__(self, trainer: Trainer) -> None:
-        device = trainer.device.torch_device
-        self._trainer = trainer
-        self._fork = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
-
-    def __enter__(self) -> None:
-        self._fork.__enter__()
-        generator = torch.Generator()
-        generator.set_state(self._trainer._rng_state)
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)) + self._trainer.processes.rank)
-        self._trainer._rng_state = generator.get_state()
-
-    def __exit__(self, *details: object) -> None:
-        self._fork.__exit__(*details)  # type: ignore[arg-type]
+        return self._random.in_use() if dropout else nullcontext()
 
 
 def _make_augmenter(config: TrainConfig, ndim: int) -> Augmenter | None:
