@@ -280,3 +280,19 @@ def test_the_hint_leads_from_stroke_to_stroke(painted: SegmentDock, viewer: View
     strokes.selected_label = 2
     strokes.data_setitem((np.array([2]), np.array([2])), 2)
     assert painted.panel.hint.text().startswith("Press Train.")
+
+
+def test_channels_that_look_like_slices_are_asked_about(
+    viewer: ViewerModel, make_dock: Callable[[], SegmentDock]
+) -> None:
+    viewer.add_image(np.zeros((3, 40, 50), np.uint16), name="stained")
+    dock = make_dock()
+    assert dock.panel.info.text().endswith(
+        "3 slices, 1 channel. Are these channels? Then write CYX under Advanced > Axes."
+    )
+    dock.panel.window_form.set_values({"axes": "CYX"})
+    dock.panel.window_form.changed.emit()
+    assert dock.panel.info.text() == "2D 50 × 40, 3 channels"
+    dock.panel.window_form.set_values({"axes": "ZYX"})
+    dock.panel.window_form.changed.emit()
+    assert dock.panel.info.text() == "3D 50 × 40, 3 slices, 1 channel"

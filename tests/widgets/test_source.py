@@ -6,7 +6,7 @@ import pytest
 from napari.layers import Image
 
 from napari_unet.errors import InputError
-from napari_unet.widgets.parts.source import describe_source, guess_layer_axes, read_source
+from napari_unet.widgets.parts.source import describe_source, guess_layer_axes, may_be_channels, read_source
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,25 @@ def test_axes_are_those_that_the_reader_named_or_the_usual_ones(
     shape: tuple[int, ...], kwargs: dict[str, object], axes: str
 ) -> None:
     assert guess_layer_axes(Image(np.zeros(shape, np.uint8), **kwargs)) == axes
+
+
+@pytest.mark.parametrize(
+    ("shape", "kwargs", "may_be"),
+    [
+        ((3, 8, 9), {}, True),
+        ((6, 8, 9), {}, False),
+        ((3, 8, 9), {"scale": (2, 1, 1)}, False),
+        ((3, 8, 9), {"axis_labels": ("z", "y", "x")}, False),
+        ((3, 8, 9), {"axis_labels": ("c", "y", "x")}, False),
+        ((8, 9), {}, False),
+        ((3, 8, 9, 3), {"rgb": True}, False),
+    ],
+)
+def test_a_few_slices_of_which_nothing_is_known_may_be_channels(
+    shape: tuple[int, ...], kwargs: dict[str, object], may_be: bool
+) -> None:
+    layer = Image(np.zeros(shape, np.uint8), **kwargs)
+    assert may_be_channels(layer, read_source(layer)) is may_be
 
 
 def test_nothing_is_read_of_a_lazy_image() -> None:

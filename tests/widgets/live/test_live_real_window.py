@@ -222,10 +222,12 @@ def test_the_disk_becomes_full_and_has_space_again(
         qtbot.waitUntil(lambda: len(do.messages()) == 1)
         assert "can't be saved by itself" in do.messages()[0]
         assert "disk full; free some space" in do.messages()[0]
+        assert dock.panel.session.status.text().startswith("Not saved by itself since ")
         new_stroke(dock, qtbot, 42)
         assert dock.live.training
     qtbot.waitUntil(lambda: dock.message.text() == "The session is saved by itself again.")
     assert len(do.messages()) == 1
+    qtbot.waitUntil(lambda: dock.panel.session.status.text().startswith("Saved by itself "))
 
 
 def test_ctrl_z_takes_a_stroke_of_the_brush_back(

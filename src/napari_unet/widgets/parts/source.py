@@ -15,9 +15,10 @@ from napari_unet.data.axes import ImageLayout
 from napari_unet.errors import InputError
 from napari_unet.widgets.parts.layer_file import facts_of
 
-__all__ = ["ImageSource", "describe_source", "guess_layer_axes", "read_source"]
+__all__ = ["ImageSource", "describe_source", "guess_layer_axes", "may_be_channels", "read_source"]
 
 _GUESSES = {2: "YX", 3: "ZYX", 4: "TZYX", 5: "TCZYX"}
+_FEW_SLICES = 5
 _SHORT_UNITS = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "centimeter": "cm", "meter": "m"}
 
 
@@ -124,6 +125,22 @@ def read_source(layer: Image, *, ndim: int = 2, axes: str = "") -> ImageSource:
         spacing = None if facts is None else facts.spacing(layout.space_letters)
         short = "" if spacing is None else "µm"
     return ImageSource(array=array, layout=layout, spacing=spacing, unit=short, name=str(layer.name))
+
+
+def may_be_channels(layer: Image, source: ImageSource) -> bool:
+    """Whether what is read as a stack of a few slices is as likely an image of some channels: nothing tells which.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        The layer.
+    source : ImageSource
+        What was read off it, with guessed axes.
+    """
+    sizes = dict(zip(source.axes, source.layout.shape, strict=True))
+    named = any("Z" in str(label).upper() for label in layer.axis_labels)
+    told = named or any(step != 1 for step in layer.scale) or facts_of(layer) is not None
+    return source.axes == "ZYX" and sizes["Z"] <= _FEW_SLICES and not told
 
 
 def describe_source(source: ImageSource) -> str:

@@ -26,7 +26,13 @@ from napari_unet.widgets.live.desk import LiveDesk
 from napari_unet.widgets.parts.layer_chooser import LayerChooser
 from napari_unet.widgets.parts.progress_and_files import MODEL_FILES
 from napari_unet.widgets.parts.scrolling_dock import ScrollingDock
-from napari_unet.widgets.parts.source import ImageSource, describe_source, guess_layer_axes, read_source
+from napari_unet.widgets.parts.source import (
+    ImageSource,
+    describe_source,
+    guess_layer_axes,
+    may_be_channels,
+    read_source,
+)
 from napari_unet.widgets.parts.window_keys import WindowKeys
 from napari_unet.widgets.results.layers import (
     ResultLayers,
@@ -172,12 +178,18 @@ class SegmentDock(ScrollingDock):
                 if self._use_channels_first(image):
                     return
                 self._source = self.read_image(image)
-                self.panel.info.setText(describe_source(self._source))
+                self.panel.info.setText(self._describe(image, self._source))
                 self._make_layers(image, self._source)
                 self.panel.window_form.set_values({"axes": self.notes.axes_of(image)})
         self._show_extents()
         self.update_hint()
         self.live.look()
+
+    def _describe(self, image: Image, source: ImageSource) -> str:
+        words = describe_source(source)
+        if not self.notes.axes_of(image) and may_be_channels(image, source):
+            words += ". Are these channels? Then write CYX under Advanced > Axes."
+        return words
 
     def read_image(self, image: Image, ndim: int | None = None) -> ImageSource:
         """Describe an image as the network of the dock sees it."""

@@ -134,7 +134,8 @@ class SessionDesk:
             self.message.note("The session is saved by itself again.")
         elif event.kind == "saved":
             self._dismiss_restored()
-        self._show_status(f"Saved by itself at {datetime.now():%H:%M:%S}." if event.kind == "saved" else "")
+        words = {"saved": "Saved by itself at", "failed": "Not saved by itself since"}
+        self._show_status(f"{words[event.kind]} {datetime.now():%H:%M:%S}." if event.kind in words else "")
 
     def _show_status(self, text: str = "") -> None:
         if not autosave_wanted():
