@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from napari_unet.data.tile_array import Index
@@ -133,90 +133,88 @@ def predict_to_store(
         model, source, path, config, content, task or model.task,
         overwrite=overwrite, keep_probabilities=keep_probabilities, keep_entropy=keep_entropy,
     )  # fmt: skip
-    left = dict.fromkeys(store.unpredicted())
-    steps = 3 if store.record.seeks_objects else 1  # each tile is predicted, searched for objects, and labelled
-    progress = _Progress(began, math.prod(store.grid) * steps)
-    if left or store.missing():
-        progress.done = math.prod(store.grid) - len(left)
-    else:
-        progress.done = progress.total
+    work = _Completion(store, began)
     device = choose_device(config.device, precision=config.precision).description
-    yield PredictStarted(*progress.now(), store.record.result_shape, device)
-    tiles = OverlappingTiles(store) if left and store.record.overlap else store
-    wanted = list(left)
-    if isinstance(tiles, OverlappingTiles):
-        yield from _count(store, left, tiles.complete(wanted), progress)  # a kill came before this
-        wanted = tiles.unpredicted(left)
-    if left and client is not None:
-        written = predict_on_cluster(client, model, image, store, wanted, config, should_stop)
-        yield from _follow_cluster(store, tiles, left, written, progress)
-    elif left:
+    yield PredictStarted(*work.now(), store.record.result_shape, device)
+    wanted = yield from work.begin()
+    if work.left and client is not None:
+        yield from work.follow(predict_on_cluster(client, model, image, store, wanted, config, should_stop))
+    elif work.left:
         to_predict = set(wanted)
         events = predict_tiles(
             model, source.array, store.record.axes, replace(config, tile=store.record.tile),
-            focus=focus, skip=lambda box: tiles.index(box) not in to_predict, intensity=store.record.intensity,
+            focus=focus, skip=lambda box: work.tiles.index(box) not in to_predict, intensity=store.record.intensity,
             blended=False, should_stop=should_stop,
         )  # fmt: skip
         with share_freed_memory(), limit_freed_memory(model.network):
-            yield from _write_tiles(store, tiles, left, events, progress, settled)
-    stopped = bool(left)
-    if progress.done < progress.total and not stopped:
-        for index in label_stored_objects(store, should_stop, settled):
-            progress.done += 1
-            yield PredictEvent(*progress.now()) if index is None else TileStored(*progress.now(), store.box(index))
+            yield from work.write(events, settled)
+    stopped = bool(work.left)
+    if work.done < work.total and not stopped:
+        yield from work.label_objects(should_stop, settled)
         stopped = bool(store.missing())
     if not stopped:
         store.clean()
-    yield PredictFinished(*progress.now(), stopped=stopped)
+    yield PredictFinished(*work.now(), stopped=stopped)
 
 
-@dataclass
-class _Progress:
-    """Counts tiles and seconds."""
+class _Completion:
+    """A store that is being completed: the chunks that are still to be predicted, and how far it is."""
 
-    began: float
-    total: int
-    done: int = 0
+    def __init__(self, store: TileStore, began: float) -> None:
+        self.store = store
+        self.tiles: TileStore | OverlappingTiles = store  # what takes the tiles
+        self.left = dict.fromkeys(store.unpredicted())
+        count = math.prod(store.grid)
+        steps = 3 if store.record.seeks_objects else 1  # each tile is predicted, searched for objects, and labelled
+        self.total = count * steps
+        self.done = count - len(self.left) if self.left or store.missing() else self.total
+        self._began = began
 
     def now(self) -> tuple[int, int, float]:
-        return self.done, self.total, time.monotonic() - self.began
+        """Return the first fields of an event."""
+        return self.done, self.total, time.monotonic() - self._began
 
+    def begin(self) -> Generator[PredictEvent, None, list[Index]]:
+        """Complete what was predicted before a kill, and return the tiles that are to be predicted."""
+        if not self.left or not self.store.record.overlap:
+            return list(self.left)
+        overlapping = self.tiles = OverlappingTiles(self.store)
+        yield from self._count(overlapping.complete(list(self.left)))
+        return overlapping.unpredicted(self.left)
 
-def _write_tiles(
-    store: TileStore, tiles: TileStore | OverlappingTiles, left: dict[Index, None], events: Iterator[PredictEvent],
-    progress: _Progress, settled: SettledStrokes | None,
-) -> Iterator[PredictEvent]:  # fmt: skip
-    """Write what is predicted while the next tiles are predicted, and take the tiles that are done out of `left`."""
-    with TileWriter(tiles) as writer:
-        for event in events:
-            if isinstance(event, PredictRecovered):
-                yield PredictRecovered(*progress.now(), event.message)
-            elif isinstance(event, TilePredicted):
-                if settled is not None:
-                    task = "objects" if store.record.seeks_objects else "classes"
-                    event = replace(event, probabilities=settled.amend(event.probabilities, event.box, task))
-                writer.add(event)
-            written = writer.written(wait_for_all=isinstance(event, PredictFinished))
-            yield from _count(store, left, written, progress)
+    def write(self, events: Iterator[PredictEvent], settled: SettledStrokes | None) -> Iterator[PredictEvent]:
+        """Write what is predicted while the next tiles are predicted."""
+        with TileWriter(self.tiles) as writer:
+            for event in events:
+                if isinstance(event, PredictRecovered):
+                    yield PredictRecovered(*self.now(), event.message)
+                elif isinstance(event, TilePredicted):
+                    if settled is not None:
+                        task = "objects" if self.store.record.seeks_objects else "classes"
+                        event = replace(event, probabilities=settled.amend(event.probabilities, event.box, task))
+                    writer.add(event)
+                yield from self._count(writer.written(wait_for_all=isinstance(event, PredictFinished)))
 
+    def follow(self, written: Iterator[tuple[Index, tuple[str, ...]]]) -> Iterator[PredictEvent]:
+        """Tell of the tiles that the workers of a cluster have written."""
+        for index, messages in written:
+            for message in messages:
+                yield PredictRecovered(*self.now(), message)
+            tiles = self.tiles
+            whole = tiles.complete(tiles.around(index)) if isinstance(tiles, OverlappingTiles) else [index]
+            yield from self._count(whole)
 
-def _follow_cluster(
-    store: TileStore, tiles: TileStore | OverlappingTiles, left: dict[Index, None],
-    written: Iterator[tuple[Index, tuple[str, ...]]], progress: _Progress,
-) -> Iterator[PredictEvent]:  # fmt: skip
-    """Tell of the tiles that workers have written, and take them out of `left`."""
-    for index, messages in written:
-        for message in messages:
-            yield PredictRecovered(*progress.now(), message)
-        whole = tiles.complete(tiles.around(index)) if isinstance(tiles, OverlappingTiles) else [index]
-        yield from _count(store, left, whole, progress)
+    def label_objects(
+        self, should_stop: Callable[[], bool] | None, settled: SettledStrokes | None
+    ) -> Iterator[PredictEvent]:
+        """Find and label the objects, when all is predicted."""
+        for index in label_stored_objects(self.store, should_stop, settled):
+            self.done += 1
+            yield PredictEvent(*self.now()) if index is None else TileStored(*self.now(), self.store.box(index))
 
-
-def _count(
-    store: TileStore, left: dict[Index, None], written: Iterable[Index], progress: _Progress
-) -> Iterator[TileStored]:
-    """Tell of the chunks that are written, and take them out of `left`."""
-    for index in written:
-        del left[index]
-        progress.done += 1
-        yield TileStored(*progress.now(), store.box(index), labelled=not store.record.seeks_objects)
+    def _count(self, written: Iterable[Index]) -> Iterator[TileStored]:
+        """Tell of the chunks that are written, and take them out of those that are left."""
+        for index in written:
+            del self.left[index]
+            self.done += 1
+            yield TileStored(*self.now(), self.store.box(index), labelled=not self.store.record.seeks_objects)
