@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -32,6 +32,7 @@ _MOST_PIXELS: dict[Measure, int] = {
 }  # each of which is seen eight times
 
 Position = tuple[int, ...]
+Tiles = list[tuple[Position, list[int]]]  # numbers of tiles by the frame that they are in
 
 
 @dataclass(frozen=True)
@@ -124,37 +125,53 @@ def find_spot(
     )  # fmt: skip
     layout = image_layout(model, sample.image, sample.axes)
     seen = ImageUncertainty(adapter, sample.image, layout, measure, should_stop)
-    maps = seen.maps
-    parts: list[Candidates] = []
-    positions = []
     most = max(1, (_MOST_PIXELS[measure] if most_pixels is None else most_pixels) // seen.tile_pixels)
-    chosen = []
+    tiles: Tiles = []
     if stored is not None:
         from napari_unet.predict.stored_uncertainty import uncertainty_by_tile
 
-        by_tile = uncertainty_by_tile(stored, layout, maps.side, seed=len(visited), should_stop=should_stop)
-        chosen = _choose_uncertain(by_tile, layout, most)
-    looked_at = chosen or _choose_tiles(maps, layout, focus, most)
-    total = sum(len(numbers) for _, numbers in looked_at)
-    for position, numbers in looked_at:
-        for tile in seen.look(position, numbers):
-            yield seen.part(position, tile, (len(parts) + 1) / total)
-            painted = layout.read_labels(sample.annotation, position, tile.inner) > 0
-            doubt = tile.uncertainty if measure == "disagreement" else None
-            parts.append(make_candidates(tile.features, tile.probabilities, painted, tile.inner, doubt))
-            positions.append(np.tile(np.array(position, np.intp), (len(parts[-1].places), 1)))
-        if should_stop is not None and should_stop():
-            return
-    cells, stack = join(parts), np.concatenate(positions)
-    places = np.concatenate([stack, cells.places], axis=1)
-    order = [(layout.stack_letters + layout.space_letters).index(letter) for letter in layout.label_axes]
-    places = places[:, order]
-    closed = np.zeros(len(places), bool)
-    for place in visited:
-        closed |= (np.abs(places - np.array(place)) <= _VISITED_REACH).all(axis=1) & _same_frame(places, place, layout)
+        by_tile = uncertainty_by_tile(stored, layout, seen.maps.side, seed=len(visited), should_stop=should_stop)
+        tiles = _choose_uncertain(by_tile, layout, most)
+    gathered = yield from _look_at(tiles or _choose_tiles(seen.maps, layout, focus, most), seen, sample, should_stop)
+    if gathered is None:
+        return
+    cells, places = gathered
+    closed = _near_visited(places, visited, layout)
     found = choose(experience, cells, closed, measure, seed=len(strokes.classes) + len(visited))
     if found is not None:
         yield Spot(tuple(places[found.number].tolist()), found.uncertainty, found.why)
+
+
+def _look_at(
+    tiles: Tiles, seen: ImageUncertainty, sample: Sample, should_stop: Callable[[], bool] | None
+) -> Generator[UncertainPart, None, tuple[Candidates, npt.NDArray[np.intp]] | None]:
+    """Gather candidates and the place of each, along the image's axes; returns None if it was stopped."""
+    layout = seen.layout
+    parts: list[Candidates] = []
+    positions = []
+    total = sum(len(numbers) for _, numbers in tiles)
+    for position, numbers in tiles:
+        for tile in seen.look(position, numbers):
+            yield seen.part(position, tile, (len(parts) + 1) / total)
+            painted = layout.read_labels(sample.annotation, position, tile.inner) > 0
+            doubt = tile.uncertainty if seen.measure == "disagreement" else None
+            parts.append(make_candidates(tile.features, tile.probabilities, painted, tile.inner, doubt))
+            positions.append(np.tile(np.array(position, np.intp), (len(parts[-1].places), 1)))
+        if should_stop is not None and should_stop():
+            return None
+    cells = join(parts)
+    places = np.concatenate([np.concatenate(positions), cells.places], axis=1)
+    order = [(layout.stack_letters + layout.space_letters).index(letter) for letter in layout.label_axes]
+    return cells, places[:, order]
+
+
+def _near_visited(
+    places: npt.NDArray[np.intp], visited: Sequence[tuple[int, ...]], layout: ImageLayout
+) -> npt.NDArray[np.bool_]:
+    near = np.zeros(len(places), bool)
+    for place in visited:
+        near |= (np.abs(places - np.array(place)) <= _VISITED_REACH).all(axis=1) & _same_frame(places, place, layout)
+    return near
 
 
 def _same_frame(places: npt.NDArray[np.intp], place: tuple[int, ...], layout: ImageLayout) -> npt.NDArray[np.bool_]:
@@ -163,9 +180,7 @@ def _same_frame(places: npt.NDArray[np.intp], place: tuple[int, ...], layout: Im
     return same
 
 
-def _choose_tiles(
-    maps: FeatureMaps, layout: ImageLayout, focus: Sequence[float] | None, most: int
-) -> list[tuple[Position, list[int]]]:
+def _choose_tiles(maps: FeatureMaps, layout: ImageLayout, focus: Sequence[float] | None, most: int) -> Tiles:
     """Choose what is looked at: tiles of the frame in focus, the nearest first, and tiles all over the stack."""
     tiles = maps.tiles
     middle = [size / 2 for size in layout.label_shape] if focus is None else list(focus)
@@ -184,9 +199,7 @@ def _choose_tiles(
     return _by_frame([*(first + near), *spread], layout, len(tiles))
 
 
-def _choose_uncertain(
-    doubt: npt.NDArray[np.float32], layout: ImageLayout, most: int
-) -> list[tuple[Position, list[int]]]:
+def _choose_uncertain(doubt: npt.NDArray[np.float32], layout: ImageLayout, most: int) -> Tiles:
     """Choose the tiles that are most uncertain, and as many of the others that are not certain."""
     order = [layout.label_axes.index(letter) for letter in layout.stack_letters + layout.space_letters]
     values = doubt.transpose(order).ravel()
@@ -197,7 +210,7 @@ def _choose_uncertain(
     return _by_frame(ranked.tolist(), layout, values.size // int(np.prod(layout.stack_shape, dtype=np.int64)))
 
 
-def _by_frame(places: Sequence[float], layout: ImageLayout, per_frame: int) -> list[tuple[Position, list[int]]]:
+def _by_frame(places: Sequence[float], layout: ImageLayout, per_frame: int) -> Tiles:
     """Sort tiles, which are numbered through all frames, by the frame that they are in."""
     chosen: dict[Position, set[int]] = {}
     for place in places:

@@ -183,6 +183,8 @@ class ImageUncertainty:
 
     Attributes
     ----------
+    layout, measure
+        As given.
     maps : FeatureMaps
         The feature maps of the image as it lies.
     tile_pixels : int
@@ -200,7 +202,7 @@ class ImageUncertainty:
         if measure not in MEASURES:
             raise InputError(f"Expected `measure` to be one of {', '.join(MEASURES)}, but got {measure!r}.")
         self.maps = adapter.maps(image, layout)
-        self._layout = layout
+        self.layout, self.measure = layout, measure
         self._turned = adapter.turned_maps(image, layout) if measure == "disagreement" else []
         self._should_stop = should_stop
         self.tile_pixels = int(np.prod(self.maps.side))
@@ -218,8 +220,8 @@ class ImageUncertainty:
 
     def part(self, position: Position, tile: SeenTile, share: float) -> UncertainPart:
         """Say how uncertain a tile is, along the image's axes; `share` of what was asked for is done with it."""
-        values = self._layout.to_label_order(tile.uncertainty[np.newaxis])[0]
-        return UncertainPart(self._layout.label_box(position, tile.inner), values, share)
+        values = self.layout.to_label_order(tile.uncertainty[np.newaxis])[0]
+        return UncertainPart(self.layout.label_box(position, tile.inner), values, share)
 
     def _look_at_once(self, position: Position, numbers: Sequence[int]) -> list[SeenTile]:
         straight = dict(self.maps.read(position, numbers))
