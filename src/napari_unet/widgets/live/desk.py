@@ -97,7 +97,7 @@ class LiveDesk(QObject):
     # ---- what the person does
 
     def on_train(self) -> bool:
-        """Start or stop the training; returns False where a single training is wanted instead."""
+        """Start or stop the training; returns False where a single one is wanted or something else ends first."""
         if self.training:
             self._set_training(False)
             return True
@@ -109,12 +109,13 @@ class LiveDesk(QObject):
             return False
         self._failed_with = None
         self.dock.message.clear_message()
-        if self._job is not None and self._made_for != self._wish():
-            self.end()
-        if self._job is None:
-            self._start()
-        if self._job is not None:
-            self._set_training(True)
+        with self.dock.message.reporting("Learning"):
+            if self._job is not None and self._made_for != self._wish():
+                self.end()
+            if self._job is None:
+                self._start()
+            if self._job is not None:
+                self._set_training(True)
         return True
 
     def begin(self) -> None:

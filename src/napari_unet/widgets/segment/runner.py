@@ -137,7 +137,7 @@ class SegmentRunner:
             self.show_state()
 
     def toggle_training(self) -> None:
-        """Start a training, or bring the one that runs to a good end."""
+        """Start a training, or bring the one that runs to a good end; what else runs is ended before."""
         if self.on_train is not None and self.on_train():
             return
         if self.kind == "train" and self._job is not None:
@@ -145,8 +145,10 @@ class SegmentRunner:
             self.panel.train.setEnabled(False)
             self.panel.train.setText("Stopping…")
         elif self.kind:
-            self._then = self._start_training
+            self._then = self.toggle_training  # which is asked anew: what is chosen then counts
             self._stop()
+            what = "prediction has stopped" if self.kind == "predict" else "model file is done"
+            self.message.note(f"The training begins once the {what}.")
         else:
             self._start_training()
 
@@ -191,6 +193,9 @@ class SegmentRunner:
     def toggle_prediction(self) -> None:
         """Start a prediction, or stop the one that runs."""
         if self.kind == "predict" and self._job is not None:
+            if self._then is not None:
+                self._then = None  # a training that waits for the end is called off with it
+                self.message.clear_message()
             self._stop()
         elif not self.kind:
             self._start_prediction()
