@@ -282,6 +282,27 @@ def test_the_hint_leads_from_stroke_to_stroke(painted: SegmentDock, viewer: View
     assert painted.panel.hint.text().startswith("Press Train.")
 
 
+def test_the_hint_leads_back_to_painting_when_strokes_are_undone_or_erased(
+    painted: SegmentDock, qtbot: QtBot, do: Any
+) -> None:
+    do.run(painted)
+    strokes, hint = painted.strokes, painted.panel.hint
+    assert strokes is not None
+    assert hint.text().startswith("Where the result is wrong")
+    strokes.undo()
+    qtbot.waitUntil(lambda: hint.text() == "Now paint a few strokes of foreground (key W).")
+    strokes.undo()
+    qtbot.waitUntil(lambda: hint.text().startswith("Paint a few strokes of background (key Q) and of foreground"))
+    strokes.redo()
+    strokes.redo()
+    qtbot.waitUntil(lambda: hint.text().startswith("Where the result is wrong"))
+    strokes.selected_label = 0
+    strokes.data_setitem(np.nonzero(strokes.data), 0)
+    qtbot.waitUntil(lambda: hint.text().startswith("Paint a few strokes of background (key Q) and of foreground"))
+    assert painted.runner.model is not None
+    assert do.messages() == []
+
+
 def test_channels_that_look_like_slices_are_asked_about(
     viewer: ViewerModel, make_dock: Callable[[], SegmentDock]
 ) -> None:

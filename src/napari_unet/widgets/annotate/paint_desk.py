@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from qtpy.QtCore import QTimer
 
 from napari_unet.widgets.annotate.annotation import (
     FIRST_OBJECT,
@@ -31,6 +32,7 @@ __all__ = ["PaintDesk", "usable_for_strokes"]
 
 _NEXT_OBJECT = "N"
 _QUICK_LOOK = 2048**2  # pixels that are looked through in a few milliseconds
+_SOON_MS = 150  # after the layer was drawn anew: an undo tells nothing else
 
 
 class PaintDesk:
@@ -72,6 +74,9 @@ class PaintDesk:
         self.strokes_made = 0
         self._touched: WeakSet[Labels] = WeakSet()
         self._highest: WeakKeyDictionary[Labels, int] = WeakKeyDictionary()
+        self._soon = QTimer()
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._look_again)
         self.class_keys = choose_keys(taken_keys(viewer))
         for index, key in enumerate(self.class_keys):
             keys.bind(key, f"paint with class {index + 1}", partial(self.choose_class, index))
@@ -90,6 +95,7 @@ class PaintDesk:
                 layer.events.selected_label.connect(self._on_label)
                 layer.events.paint.connect(self._on_paint)
                 layer.events.data.connect(self._on_data)
+                layer.events.set_data.connect(self._on_set_data)
                 self._look()
         self._on_label()
 
@@ -169,6 +175,8 @@ class PaintDesk:
             self.layer.events.selected_label.disconnect(self._on_label)
             self.layer.events.paint.disconnect(self._on_paint)
             self.layer.events.data.disconnect(self._on_data)
+            self.layer.events.set_data.disconnect(self._on_set_data)
+        self._soon.stop()
         self.layer = None
 
     def _on_label(self, event: Any = None) -> None:
@@ -191,6 +199,7 @@ class PaintDesk:
         label = int(self.layer.selected_label)
         if label > 0:
             self.painted.add(min(label, FIRST_OBJECT) if self.task == "objects" else label)
+        self._soon.start(_SOON_MS)  # it may have erased a class, or painted over it
         self.on_painted()
 
     def _on_data(self, event: Any = None) -> None:
@@ -200,17 +209,34 @@ class PaintDesk:
             self._look()
             self.on_painted()
 
+    def _on_set_data(self, event: Any = None) -> None:
+        """Look at it when the hand rests: strokes may have been undone or erased."""
+        self._soon.start(_SOON_MS)
+
     def _look(self) -> None:
         """Find out which classes are in the layer, where a look is quick."""
+        found = self._find()
+        if found is None or self.layer is None or not self.layer.data.any():
+            return
+        self._touched.add(self.layer)
+        self.painted |= found
+
+    def _look_again(self) -> None:
+        """Find out which classes are in the layer still, where a look is quick."""
+        found = self._find()
+        if found is not None and found != self.painted:
+            self.painted = found
+            self.on_painted()
+
+    def _find(self) -> set[int] | None:
+        """Return the labels of the classes that are in the layer; None where a look takes long."""
         data = self.layer.data if self.layer is not None else None
         if not isinstance(data, np.ndarray) or data.size > _QUICK_LOOK:
-            return
-        if data.any() and self.layer is not None:
-            self._touched.add(self.layer)
-            found = {label for label in range(1, self.classes.shown + 1) if (data == label).any()}
-            if self.task == "objects" and (data >= FIRST_OBJECT).any():
-                found.add(FIRST_OBJECT)
-            self.painted |= found
+            return None
+        found = {label for label in range(1, self.classes.shown + 1) if (data == label).any()}
+        if self.task == "objects" and (data >= FIRST_OBJECT).any():
+            found.add(FIRST_OBJECT)
+        return found
 
 
 def usable_for_strokes(layer: Any) -> bool:
