@@ -15,9 +15,45 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Frames", "Heartbeat", "LateStacks", "Learning", "Shown", "memory_mb"]
+__all__ = ["Drawing", "Frames", "Heartbeat", "LateStacks", "Learning", "Shown", "memory_mb"]
 
 _BEAT_MS = 5
+
+
+class Drawing:
+    """Counts the seconds in which Qt draws the window and hands it to the screen, by the events of the application.
+
+    A request for an update is drawn at once, with all that it takes; the next event that is no part of it tells that it
+    is done.
+    """
+
+    def __init__(self) -> None:
+        from qtpy.QtCore import QEvent, QObject
+        from qtpy.QtWidgets import QApplication
+
+        self._seconds = 0.0
+        self._began: float | None = None
+        parts = (QEvent.Type.UpdateRequest, QEvent.Type.Paint, QEvent.Type.UpdateLater)
+        drawing = self
+
+        class Filter(QObject):
+            def eventFilter(self, receiver: QObject | None, event: QEvent | None) -> bool:
+                kind = None if event is None else event.type()
+                if kind not in parts:
+                    drawing.seconds()
+                elif drawing._began is None:
+                    drawing._began = time.perf_counter()
+                return False
+
+        self._filter = Filter()
+        QApplication.instance().installEventFilter(self._filter)
+
+    def seconds(self) -> float:
+        """Return the seconds so far; whoever asks is no part of the drawing."""
+        if self._began is not None:
+            self._seconds += time.perf_counter() - self._began
+            self._began = None
+        return self._seconds
 
 
 class Heartbeat:
@@ -27,6 +63,8 @@ class Heartbeat:
     ----------
     gaps : list of float
         Seconds between two turns while it was counted.
+    drawn : list of float
+        Seconds of each of them that were spent on drawing.
     last : float
         When the last turn was.
     is_on : bool
@@ -38,6 +76,9 @@ class Heartbeat:
 
         self.is_on = False
         self.gaps: list[float] = []
+        self.drawn: list[float] = []
+        self._drawing = Drawing()
+        self._drawn_before = 0.0
         self.last = time.perf_counter()
         self._timer = QTimer()
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -48,6 +89,7 @@ class Heartbeat:
     def counting(self) -> Iterator[None]:
         """Count while the block runs."""
         self.last = time.perf_counter()
+        self._drawn_before = self._drawing.seconds()
         self._timer.start()
         self.is_on = True
         try:
@@ -57,17 +99,21 @@ class Heartbeat:
             self._timer.stop()
             self._beat()
 
-    def blocks_ms(self) -> tuple[float, float]:
-        """Return the longest block and the 99th percentile of all turns, and begin anew."""
-        gaps, self.gaps = self.gaps, []
-        if not gaps:
-            return 0.0, 0.0
-        return 1000 * max(gaps), 1000 * float(np.percentile(gaps, 99))
+    def blocks_ms(self) -> dict[str, float]:
+        """Return the longest block and the 99th percentile of all turns, with drawing and without; and begin anew."""
+        gaps, drawn = np.array([*self.gaps, 0.0]), np.array([*self.drawn, 0.0])
+        self.gaps, self.drawn = [], []
+        found = {}
+        for what, seconds in (("", gaps), (", drawing apart", gaps - drawn)):
+            found[f"longest block{what} (ms)"] = 1000 * float(seconds.max())
+            found[f"99th percentile{what} (ms)"] = 1000 * float(np.percentile(seconds, 99))
+        return found
 
     def _beat(self) -> None:
-        now = time.perf_counter()
+        now, drawn = time.perf_counter(), self._drawing.seconds()
         self.gaps.append(now - self.last)
-        self.last = now
+        self.drawn.append(drawn - self._drawn_before)
+        self.last, self._drawn_before = now, drawn
 
 
 class LateStacks:

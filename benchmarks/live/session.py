@@ -74,7 +74,6 @@ class Session:
             for _ in range(rounds):
                 self._round()
             others = self.person.inputs - self.person.strokes - self.person.keys - before
-        longest, usual = self.heartbeat.blocks_ms()
         better = [self._seconds_until_shown(*pair) for pair in self.learning.better_networks()]
         found |= {
             "later strokes, median (s)": median(self.answers) if self.answers else None,
@@ -82,8 +81,7 @@ class Session:
             "better networks": len(better),
             "better network, median (s)": median(better) if better else None,
             "inputs a round but strokes and class keys": others / max(1, rounds),
-            "longest block (ms)": longest,
-            "99th percentile (ms)": usual,
+            **self.heartbeat.blocks_ms(),
             "frames per second in training": self._frames_per_second(),
             "problems": len(self.learning.problems()),
             "dice": self.dices,
@@ -241,7 +239,7 @@ class Session:
             for number in range(strokes):
                 self.person.paint_class(number % 2, box, width, choose=False)
                 self.person.wait(0.3)
-        longest, usual = self.heartbeat.blocks_ms()
+        blocks = {f"{what}, napari alone, painting": ms for what, ms in self.heartbeat.blocks_ms().items()}
         for layer in layers:
             self.viewer.layers.remove(layer)
         self.person.wait(0.3)  # a canvas that is resized while layers go may crash OpenGL
@@ -250,8 +248,7 @@ class Session:
         self.person.strokes = self.person.inputs = 0
         return {
             "the same with two empty labels layers and an empty dock": frames,
-            "longest block of napari alone, painting (ms)": longest,
-            "99th percentile of napari alone, painting (ms)": usual,
+            **blocks,
         }
 
     def _until(self, condition: Callable[[], bool], seconds: float) -> None:
