@@ -17,7 +17,7 @@ from napari_unet.learn import place_choice
 from napari_unet.learn.closed_form import ClosedForm, solve_head
 from napari_unet.learn.events import FitEvent, FitScored
 from napari_unet.learn.holdout import hold_out
-from napari_unet.learn.painted_boxes import cover_with_boxes
+from napari_unet.learn.painted_boxes import boxes_to_look_at, cover_with_boxes
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.solved_head import solve_from_boxes
 from napari_unet.learn.solved_in_training import SolvedInTraining
@@ -214,6 +214,7 @@ def test_the_choice_from_boxes_is_that_of_adapt() -> None:
     frames = prepare_frames([given], model.config, settings())
     boxes = cover_with_boxes(frames, (32, 32), (32, 32))
     assert len(boxes) > 2
+    boxes += boxes_to_look_at(frames, (32, 32), (32, 32))
     for _ in solve_from_boxes(model.network.eval(), boxes, ClosedForm(0.01, 3.0), CPU, place_may_count=True):
         pass
     nu.adapt(twin, [given], task="classes", device="cpu")
@@ -230,6 +231,7 @@ def test_what_is_kept_of_a_training_is_solved_from_all_strokes(monkeypatch: pyte
     split = hold_out(frames, 0.1, model.config.classes)
     assert split.score
     boxes = [box for part in (split.train, split.score) for box in cover_with_boxes(part, (32, 32), (32, 32))]
+    boxes += boxes_to_look_at(split.train, (32, 32), (32, 32))
     twin = copy.deepcopy(model.network)
     for _ in solve_from_boxes(twin, boxes, ClosedForm(0.01, 3.0), choose_device("cpu"), place_may_count=True):
         pass

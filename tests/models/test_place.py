@@ -16,7 +16,7 @@ from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.stroke_pixels import strokes_of_pixels
 from napari_unet.models.adapt import Adapter
 from napari_unet.nets.base import SegmentationNetwork
-from tests.place_task import organ
+from tests.place_task import body, organ
 
 CPU = nu.PredictConfig(device="cpu", precision="float32")
 
@@ -40,6 +40,30 @@ def test_an_organ_is_found_by_its_place_in_another_image_of_another_size(shape: 
     image, _, truth = organ((*shape[:-2], shape[-2] + 7, shape[-1] + 25), seed=5)
     found = nu.segment(model, image, "ZYX"[-len(shape) :], config=CPU) == 2
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.85
+
+
+def dice(found: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) -> float:
+    return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_what_is_around_a_body_is_told_from_its_cavities_without_a_stroke_on_it(*, trained: bool) -> None:
+    image, annotation, _ = body()
+    other, _, truth = body(shift=9)
+
+    def found(*, may_count: bool) -> npt.NDArray[np.bool_]:
+        model, samples = nu.Model.pretrained(), [nu.Sample(image, annotation)]
+        if trained:
+            config = nu.TrainConfig(task="classes", max_steps=1, crop=64, batch_size=2, place_may_count=may_count)
+            for _ in nu.fit(model, samples, config, device="cpu"):
+                pass
+        else:
+            nu.adapt(model, samples, task="classes", device="cpu", place_may_count=may_count)
+        labels: npt.NDArray[np.bool_] = nu.segment(model, other, config=CPU) == 2
+        return labels
+
+    assert dice(found(may_count=True), truth) > 0.9
+    assert dice(found(may_count=False), truth) < 0.7
 
 
 def test_it_does_not_count_where_it_is_not_wanted() -> None:

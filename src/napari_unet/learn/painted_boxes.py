@@ -1,16 +1,18 @@
-"""Boxes around what is painted, read once: what is scored, and what a last layer is solved from."""
+"""Boxes around what is painted, read once: what is scored, and what a last layer is solved from and looks at."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 
 from napari_unet.data.crops import AnnotatedFrame
+from napari_unet.learn.stroke_pixels import is_small
 
-__all__ = ["PaintedBox", "cover_with_boxes"]
+__all__ = ["PaintedBox", "boxes_to_look_at", "cover_with_boxes"]
 
 _MOST_BOXES = 24
 
@@ -77,4 +79,30 @@ def cover_with_boxes(
             part.append(slice(max(0, c - side // 2 - o), max(0, c - side // 2 + side - o)))
         left[tuple(part)] = False
         waiting.append((frame, left))
+    return boxes
+
+
+def boxes_to_look_at(
+    frames: Sequence[AnnotatedFrame], box: tuple[int, ...], reach: tuple[int, ...], most: int = _MOST_BOXES
+) -> list[PaintedBox]:
+    """Cover small frames (`is_small`) with boxes in which nothing counts as painted; of too many some, evenly spread.
+
+    Parameters
+    ----------
+    frames, box, reach, most
+        As in `cover_with_boxes`.
+    """
+    places = [
+        (frame, corner)
+        for frame in frames
+        if is_small(frame.reader.layout.frame_shape)
+        for corner in product(
+            *(range(0, n, side) for n, side in zip(frame.reader.layout.frame_shape, reach, strict=True))
+        )
+    ]
+    boxes = []
+    for frame, corner in places[:: max(1, -(-len(places) // most))]:
+        start = tuple(a - (side - inner) // 2 for a, side, inner in zip(corner, box, reach, strict=True))
+        image = frame.reader.read(frame.position, start, tuple(map(sum, zip(start, box, strict=True))))
+        boxes.append(PaintedBox(torch.from_numpy(image[None]), torch.full((1, *box), -1), frame, start))
     return boxes

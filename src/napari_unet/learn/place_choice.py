@@ -16,12 +16,13 @@ from napari_unet.learn.closed_form import ClosedForm
 __all__ = ["PlaceWeight", "SeenPixels", "SolvedHead", "choose_place_weight", "enough_strokes", "solve_with_place"]
 
 _PLACES = (1.0, 2.0, 4.0)  # what the functions of the place may count beside the features
-_ENCLOSURES = (4.0,)  # the same of how far a pixel is enclosed
+_ENCLOSURES = (12.0,)  # the same of how far a pixel is enclosed
 _FEWEST = 2  # strokes of a class below which those left out tell nothing,
 _FEWEST_FOR_PLACE = 5  # or nothing of the place, if they are in one image
 _MOST_FOLDS = 64
 _MOST_PIXELS = 200  # of a stroke
-_GAIN = 0.05  # by which the lift must rise for anything to count
+_GAIN = 0.12  # by which the lift must rise for anything to count
+_UNPAINTED = 0.5  # what all pixels around the strokes count at most, of what is painted as background
 _FLOOR = 0.01  # probability below which it matters no more how low it is
 
 
@@ -41,7 +42,7 @@ class PlaceWeight:
 
 @dataclass(frozen=True, eq=False)
 class SeenPixels:
-    """Pixels of the painted parts of images, painted or not, evenly spread: what a layer would make of the rest.
+    """Pixels of painted images, of parts of large ones, painted or not, evenly spread: what a layer makes of the rest.
 
     Attributes
     ----------
@@ -106,7 +107,8 @@ def solve_with_place(
     Air in a lung and around the body look alike; where they lie, and what is around them, tells them apart. Cells lie
     anywhere, and there the place would only mislead. So each stroke is left out in turn, or region of an image painted
     throughout (see `strokes_of_pixels`), or part of a stroke in a volume, and the place counts as much as tells those
-    left out best from all else, or not at all.
+    left out best from all else, or not at all. Where it counts, the pixels around the strokes count
+    as background, too, each as far as it looks so: no stroke may tell what is in other places.
 
     Parameters
     ----------
@@ -131,14 +133,29 @@ def solve_with_place(
         chosen = choose_place_weight(features, places, strokes, classes, count, seen, images=images, form=form)
     if chosen == PlaceWeight():
         return SolvedHead(*form.solve(features, classes, count, weights=weights))
-    basis, enclosed = _split(places.to(features.device))
-    both = torch.cat([features.float(), chosen.place * basis, chosen.enclosure * enclosed], dim=1)
+    scaling = _scaling(features, places, chosen)
+    both = scaling * torch.cat([features.float(), places.to(features.device)], dim=1)
     weight, bias = form.solve(both, classes, count, weights=weights)
-    own, of_place, of_enclosure = weight.split([features.shape[1], basis.shape[1], enclosed.shape[1]], dim=1)
-    parts = [chosen.place * of_place]
-    if chosen.enclosure:
-        parts.append(chosen.enclosure * of_enclosure)
-    return SolvedHead(own.contiguous(), bias, torch.cat(parts, dim=1), chosen)
+    if chosen.place and len(seen.places):
+        around = scaling * torch.cat(
+            [seen.features.to(features.device).float(), seen.places.to(features.device)], dim=1
+        )
+        weights = torch.ones(len(classes), device=features.device) if weights is None else weights
+        likely = (around @ weight.T + bias).softmax(dim=1)[:, 0]
+        likely = likely * (_UNPAINTED * weights[classes == 0].sum() / len(likely))
+        weight, bias = form.solve(
+            torch.cat([both, around]), torch.cat([classes, classes.new_zeros(len(likely))]), count,
+            weights=torch.cat([weights, likely.to(weights.dtype)]),
+        )  # fmt: skip
+    weight = weight * scaling
+    used = features.shape[1], places.shape[1] - (0 if chosen.enclosure else _enclosures(places))
+    return SolvedHead(weight[:, : used[0]].contiguous(), bias, weight[:, used[0] : sum(used)].contiguous(), chosen)
+
+
+def _scaling(features: torch.Tensor, places: torch.Tensor, chosen: PlaceWeight) -> torch.Tensor:
+    """Return (D + B,) what each column counts."""
+    sizes = torch.tensor([features.shape[1], places.shape[1] - _enclosures(places), _enclosures(places)])
+    return torch.tensor([1.0, chosen.place, chosen.enclosure]).repeat_interleave(sizes).to(features.device)
 
 
 def choose_place_weight(
@@ -156,9 +173,10 @@ def choose_place_weight(
 
     The lift of a stroke is the logarithm of how much more probable its class is on it than on the pixels seen as a
     whole: a layer that calls everything foreground has found nothing. Strokes of an organ tell that all that looks
-    like it elsewhere in the painted part is none; strokes of cells lie wherever the cells are, and the place brings
-    nothing. Each class counts the same, and each stroke the same within its class. Of a stroke at most 200 pixels are
-    used, and of more than 64 strokes several are left out together. First the enclosure is chosen, then the place.
+    like it elsewhere is none; strokes of cells lie wherever the cells are, and the place brings nothing. Of strokes of
+    the background it is the logarithm of their probability alone: most of an image may well be background. Each class
+    counts the same, and each stroke the same within its class. Of a stroke at most 200 pixels are used, and of more
+    than 64 strokes several are left out together. First the enclosure is chosen, then the place.
     """
     known = classes.cpu().numpy()
     if not enough_strokes(known, strokes):
@@ -166,7 +184,7 @@ def choose_place_weight(
     steps: list[tuple[str, tuple[float, ...]]] = [("enclosure", _ENCLOSURES)]
     if _tell_place(known, strokes, images):
         steps.append(("place", _PLACES))
-    basis, _ = _split(places)
+    basis = places[:, : places.shape[1] - _enclosures(places)]
     if basis.shape[1] == CENTRES[3] ** 3:  # strokes lie in few slices, and one slice would be unknown without its own
         strokes = strokes * basis.shape[1] + basis.argmax(dim=1).cpu().numpy()
     kinds, folds, rows = _draw_folds(known, strokes)
@@ -174,11 +192,9 @@ def choose_place_weight(
     z = _stack(features[here.to(features.device)], places[here])
     moments = _Moments(z, torch.from_numpy(kinds), torch.from_numpy(folds), count)
     around = _stack(seen.features, seen.places)
-    sizes = torch.tensor([features.shape[1], basis.shape[1], places.shape[1] - basis.shape[1]])
 
     def lift(weight: PlaceWeight) -> float:
-        scaling = z.new_tensor([1.0, weight.place, weight.enclosure]).repeat_interleave(sizes)
-        return moments.lift(scaling, around, form)
+        return moments.lift(_scaling(features, places, weight).to(z), around, form)
 
     best = PlaceWeight()
     highest = lift(best)
@@ -225,11 +241,9 @@ def _stack(features: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     return torch.cat([f, places.cpu().double(), f.new_ones(len(f), 1)], dim=1)
 
 
-def _split(places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the functions of the place, and how far a pixel is enclosed, if that is known."""
-    sizes = {CENTRES[ndim] ** ndim for ndim in CENTRES}
-    basis = places.shape[1] - (ENCLOSURES if places.shape[1] - ENCLOSURES in sizes else 0)
-    return places[:, :basis], places[:, basis:]
+def _enclosures(places: torch.Tensor) -> int:
+    """Return how many columns of (n, B) tell how far a pixel is enclosed; 0 if that is not known."""
+    return ENCLOSURES if places.shape[1] - ENCLOSURES in {CENTRES[ndim] ** ndim for ndim in CENTRES} else 0
 
 
 def _have_regions(kinds: npt.NDArray[np.int64], strokes: npt.NDArray[np.int64]) -> bool:
@@ -322,5 +336,6 @@ class _Moments:
             kinds = self.kinds[own]
             for kind in kinds.unique().tolist():
                 there = found[kinds == kind, kind].mean()
-                lifts.setdefault(kind, []).append(float(torch.log((there + _FLOOR) / (elsewhere[i, kind] + _FLOOR))))
+                usual = elsewhere[i, kind] if kind > 0 else 1.0
+                lifts.setdefault(kind, []).append(float(torch.log((there + _FLOOR) / (usual + _FLOOR))))
         return float(np.mean([np.mean(values) for values in lifts.values()]))

@@ -159,7 +159,8 @@ class Run:
             self._begin_at(start)
             return
         painted, held = self.strokes.boxes(self.plan)
-        self.painted = [*painted, *held]
+        around = self.strokes.boxes_around(self.plan) if self.config.place_may_count else []
+        self.painted = [*painted, *held, *around]
         whole, solved = copy.deepcopy(start), copy.deepcopy(start)
         may = self.config.place_may_count and (new or self.trainer.surroundings > 0)
         place = yield from self._solve(whole, self.painted, may)  # which those that are left can't tell

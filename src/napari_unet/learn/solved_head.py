@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -123,6 +124,7 @@ class _PaintedPlaces:
     _painted: list[tuple[AnnotatedFrame, Numbers]] = field(default_factory=list)
     _around: list[tuple[AnnotatedFrame, Numbers]] = field(default_factory=list)
     _features: list[torch.Tensor] = field(default_factory=list)
+    _left: dict[tuple[Any, ...], npt.NDArray[np.bool_]] = field(default_factory=dict)  # pixels of frames not known yet
     _frames: dict[int, tuple[AnnotatedFrame, Numbers, Numbers, Numbers]] = field(default_factory=dict)
     _count: int = 0
 
@@ -138,9 +140,12 @@ class _PaintedPlaces:
     def look_around(self, box: PaintedBox, rows: torch.Tensor, shape: tuple[int, ...]) -> None:
         """Take in the features (pixels, D) of the part (\\*shape) in the middle of a box, around the strokes."""
         *_, around = self._known_of(box.frame)
+        frame = box.frame.reader, box.frame.position
+        left = self._left.setdefault((id(frame[0]), frame[1]), np.ones(math.prod(frame[0].layout.frame_shape), bool))
         places = np.unravel_index(around, box.frame.reader.layout.frame_shape)
         local = np.stack([axis - a for axis, a in zip(places, self._corner(box, shape), strict=True)])
-        inside = ((local >= 0) & (local < np.array(shape)[:, None])).all(axis=0)
+        inside = left[around] & ((local >= 0) & (local < np.array(shape)[:, None])).all(axis=0)
+        left[around[inside]] = False  # boxes go into each other
         numbers = np.ravel_multi_index(tuple(local[:, inside]), shape)
         self._around.append((box.frame, around[inside]))
         self._features.append(rows[torch.from_numpy(numbers).to(rows.device)].float())

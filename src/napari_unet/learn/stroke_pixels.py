@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -9,12 +11,13 @@ from scipy import ndimage
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.learn.holdout import number_regions
 
-__all__ = ["choose_pixels", "painted_pixels", "pixels_around", "strokes_of_pixels"]
+__all__ = ["choose_pixels", "is_small", "painted_pixels", "pixels_around", "strokes_of_pixels"]
 
 _MOST_PIXELS = 10_000  # of one class in one frame
 _MOST_CELLS = 500_000  # of a frame in which strokes are told apart
 _THROUGHOUT = 0.5  # painted share of a frame above which it is told apart by regions, not by strokes
 _MOST_AROUND = 3_000  # pixels of a frame that are looked at around its strokes
+_SMALL = {2: 2**20, 3: 2**17}  # pixels of a frame, by its axes, of which all is looked at
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio: its multiples are evenly spread
 
 
@@ -105,13 +108,18 @@ def strokes_of_pixels(
     return number
 
 
+def is_small(shape: tuple[int, ...]) -> bool:
+    """Whether all of a frame is looked at, and not only what is around its strokes."""
+    return math.prod(shape) <= _SMALL[len(shape)]
+
+
 def pixels_around(
     pixels: npt.NDArray[np.int64], shape: tuple[int, ...], side: tuple[int, ...]
 ) -> npt.NDArray[np.int64]:
-    """Choose pixels in the painted part of a frame, whether they are painted or not.
+    """Choose pixels of a frame, whether they are painted or not: of all of a small one, else of its painted part.
 
-    They lie on a lattice that stays the same, or becomes twice as coarse, when strokes are added, inside of the box
-    around all strokes and of those tiles that hold one, whose features are known.
+    They lie on a lattice that stays the same, or becomes twice as coarse, when strokes are added; in a large frame
+    inside of the box around all strokes and of those tiles that hold one, whose features are known.
 
     Parameters
     ----------
@@ -129,11 +137,16 @@ def pixels_around(
 
     Examples
     --------
-    >>> pixels_around(np.array([1, 7]), (3, 5), (8, 8)).tolist()
-    [1, 2, 6, 7]
+    >>> pixels_around(np.array([1, 7]), (2, 3), (8, 8)).tolist()
+    [0, 1, 2, 3, 4, 5]
+    >>> pixels_around(np.array([1, 2_000_003]), (2_000, 2_000), (8, 8)).tolist()
+    [0]
     """
     if len(pixels) == 0:
         return np.zeros(0, np.int64)
+    if is_small(shape):
+        pixels = np.array([0, math.prod(shape) - 1])
+        side = shape
     places = np.stack(np.unravel_index(pixels, shape))
     low, high = places.min(axis=1), places.max(axis=1) + 1
     area = float(np.prod(high - low, dtype=np.float64))

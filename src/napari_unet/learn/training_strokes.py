@@ -8,7 +8,7 @@ from napari_unet.data.crops import CropSampler, tell_place
 from napari_unet.learn.crop_plan import CropPlan
 from napari_unet.learn.distributed import ALONE, Processes
 from napari_unet.learn.holdout import Holdout
-from napari_unet.learn.painted_boxes import PaintedBox, cover_with_boxes
+from napari_unet.learn.painted_boxes import PaintedBox, boxes_to_look_at, cover_with_boxes
 from napari_unet.learn.scoring import Scorer
 from napari_unet.nets.device import Device
 
@@ -59,3 +59,7 @@ class TrainingStrokes:
         """Return boxes round the strokes to train on, and round those that are held out."""
         train, held = (cover_with_boxes(part, plan.crop, plan.reach) for part in (self.split.train, self.split.score))
         return train, held
+
+    def boxes_around(self, plan: CropPlan) -> list[PaintedBox]:
+        """Return boxes of what is around the strokes, painted or not."""
+        return boxes_to_look_at(self.split.train, plan.crop, plan.reach)

@@ -208,7 +208,7 @@ class Adapter:
         features, places, around = [], [], []
         for frame, (pixels, *_) in zip(frames, chosen, strict=True):
             maps, position = self._maps(frame.reader), frame.position
-            near = pixels_around(pixels, maps.shape, maps.side) if self._place_counts else pixels[:0]
+            near = pixels_around(pixels, maps.shape, maps.side) if enclosed else pixels[:0]
             both = np.union1d(pixels, near)
             found = maps.gather(position, both)
             features.append(found[torch.from_numpy(np.searchsorted(both, pixels))])
