@@ -21,7 +21,7 @@ _FEWEST = 2  # strokes of a class below which those left out tell nothing,
 _FEWEST_FOR_PLACE = 5  # or nothing of the place, if they are in one image
 _MOST_FOLDS = 64
 _MOST_PIXELS = 200  # of a stroke
-_GAIN = 0.12  # by which the lift must rise for anything to count
+_GAIN = 0.17  # by which the lift must rise for anything to count
 _UNPAINTED = 0.5  # what all pixels around the strokes count at most, of what is painted as background
 _FLOOR = 0.01  # probability below which it matters no more how low it is
 

@@ -62,8 +62,10 @@ def test_nothing_is_said_of_an_image_that_was_put_away(
 def test_the_image_is_given_in_another_data_type(
     live: SegmentDock, viewer: ViewerModel, qtbot: QtBot, do: Any, kind: Any
 ) -> None:
+    kept, own = live.strokes.data.copy(), live.image.data
+    qtbot.waitUntil(partial(knows, live, kept))
     answered(live, qtbot)
-    kept, before, own = live.strokes.data.copy(), do.result_of(viewer).data > 0, live.image.data
+    before = do.result_of(viewer).data > 0
     other = (own * 200).clip(0, 255).astype(kind)
     for row, data in ((40, other), (41, own), (42, other.copy())):
         shown = live.live._gaze._looked
