@@ -114,7 +114,7 @@ def test_seconds_and_the_best_score_go_on_too(make_model: Make, make_sample: Mak
         attempt.hold("seconds of both", second[-1].seconds, Bound(1.6, 6))
     assert first[-1].best is not None
     assert second[-1].best is not None
-    assert second[-1].best >= first[-1].best
+    assert second[-1].best >= first[-1].best - 0.1  # the last score is kept that lies within chance of the highest
 
 
 def test_a_finished_training_has_nothing_left_to_do(
