@@ -16,7 +16,7 @@ from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.painted_boxes import PaintedBox
 from napari_unet.learn.place_choice import PlaceWeight, SeenPixels, SolvedHead, enough_strokes, solve_with_place
-from napari_unet.learn.stroke_pixels import painted_pixels, pixels_around, strokes_of_pixels
+from napari_unet.learn.stroke_pixels import is_small, painted_pixels, pixels_around, strokes_of_pixels
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
 
@@ -183,5 +183,5 @@ class _PaintedPlaces:
             pixels, kinds = painted_pixels(frame)
             strokes = self._count + strokes_of_pixels(pixels, kinds, shape)
             self._count = int(strokes.max(initial=self._count - 1)) + 1
-            self._frames[id(frame)] = frame, pixels, strokes, pixels_around(pixels, shape, shape)
+            self._frames[id(frame)] = frame, pixels, strokes, pixels_around(pixels, shape, shape, whole=is_small(shape))
         return self._frames[id(frame)][1:]

@@ -109,16 +109,16 @@ def strokes_of_pixels(
 
 
 def is_small(shape: tuple[int, ...]) -> bool:
-    """Whether all of a frame is looked at, and not only what is around its strokes."""
+    """Whether a frame is so small that all of it may be looked at, and not only what is around its strokes."""
     return math.prod(shape) <= _SMALL[len(shape)]
 
 
 def pixels_around(
-    pixels: npt.NDArray[np.int64], shape: tuple[int, ...], side: tuple[int, ...]
+    pixels: npt.NDArray[np.int64], shape: tuple[int, ...], side: tuple[int, ...], *, whole: bool
 ) -> npt.NDArray[np.int64]:
-    """Choose pixels of a frame, whether they are painted or not: of all of a small one, else of its painted part.
+    """Choose pixels of a frame, whether they are painted or not: of all of it, or of its painted part.
 
-    They lie on a lattice that stays the same, or becomes twice as coarse, when strokes are added; in a large frame
+    They lie on a lattice that stays the same, or becomes twice as coarse, when strokes are added; of the painted part
     inside of the box around all strokes and of those tiles that hold one, whose features are known.
 
     Parameters
@@ -129,6 +129,8 @@ def pixels_around(
         Size of the frame.
     side : tuple of int
         Size of a tile.
+    whole : bool
+        Whether all of the frame is looked at, see `is_small`.
 
     Returns
     -------
@@ -137,14 +139,14 @@ def pixels_around(
 
     Examples
     --------
-    >>> pixels_around(np.array([1, 7]), (2, 3), (8, 8)).tolist()
+    >>> pixels_around(np.array([1, 7]), (3, 5), (8, 8), whole=False).tolist()
+    [1, 2, 6, 7]
+    >>> pixels_around(np.array([1]), (2, 3), (8, 8), whole=True).tolist()
     [0, 1, 2, 3, 4, 5]
-    >>> pixels_around(np.array([1, 2_000_003]), (2_000, 2_000), (8, 8)).tolist()
-    [0]
     """
     if len(pixels) == 0:
         return np.zeros(0, np.int64)
-    if is_small(shape):
+    if whole:
         pixels = np.array([0, math.prod(shape) - 1])
         side = shape
     places = np.stack(np.unravel_index(pixels, shape))

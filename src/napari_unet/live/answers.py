@@ -82,7 +82,7 @@ class Answers:
 
     def solve(self, images: AnnotatedImages) -> None:
         """Solve the head from all strokes; without those held out it is only solved when that is asked for."""
-        strokes = self.adapter.gather(images.painted_frames(self.read))
+        strokes = self.adapter.gather(images.painted_frames(self.read), most_unknown=_TILES_AT_ONCE)
         held = images.held_pixels(strokes.pixels)
         solved = self._solved = self.adapter.solve(strokes)
         place = solved.counted  # which few strokes that are left can't tell
@@ -137,7 +137,7 @@ class Answers:
     def gather_parts(self, images: AnnotatedImages) -> Iterator[None]:
         """Compute the features of all strokes, frame by frame."""
         for frame in images.painted_frames(self.read):
-            self.adapter.gather([frame])
+            self.adapter.gather([frame], most_unknown=_TILES_AT_ONCE)
             yield
 
     def network_for_score(self, source: Source) -> nn.Module:

@@ -20,7 +20,7 @@ from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.place_choice import PlaceWeight, SeenPixels, SolvedHead, enough_strokes, solve_with_place
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.solved_head import set_head
-from napari_unet.learn.stroke_pixels import choose_pixels, pixels_around
+from napari_unet.learn.stroke_pixels import choose_pixels, is_small, pixels_around
 from napari_unet.models.head import apply_head
 from napari_unet.models.model import Model
 from napari_unet.nets.device import choose_device
@@ -193,8 +193,12 @@ class Adapter:
         frames = prepare_frames(samples, self.model.config, config, self.cache.reader)
         return self.gather(frames)
 
-    def gather(self, frames: Sequence[AnnotatedFrame]) -> StrokeFeatures:
-        """Return the features of what is painted on frames, which are read by what `FeatureCache.reader` returns."""
+    def gather(self, frames: Sequence[AnnotatedFrame], *, most_unknown: int | None = None) -> StrokeFeatures:
+        """Return the features of what is painted on frames, which are read by what `FeatureCache.reader` returns.
+
+        Small frames are looked at as a whole; with `most_unknown`, where a person waits, only if the features of no
+        more than so many tiles are still to be computed.
+        """
         self._place()
         chosen = [choose_pixels(frame, len(self.model.config.classes)) for frame in frames]
         strokes, known = [], 0
@@ -208,7 +212,8 @@ class Adapter:
         features, places, around = [], [], []
         for frame, (pixels, *_) in zip(frames, chosen, strict=True):
             maps, position = self._maps(frame.reader), frame.position
-            near = pixels_around(pixels, maps.shape, maps.side) if enclosed else pixels[:0]
+            whole = is_small(maps.shape) and (most_unknown is None or len(maps.unknown(position)) <= most_unknown)
+            near = pixels_around(pixels, maps.shape, maps.side, whole=whole) if enclosed else pixels[:0]
             both = np.union1d(pixels, near)
             found = maps.gather(position, both)
             features.append(found[torch.from_numpy(np.searchsorted(both, pixels))])
