@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -201,3 +202,27 @@ def test_model_file_survives_ten_kills_at_random_times(tmp_path: Path) -> None:
             rounds = reached
     model.save(path)
     assert [file.name for file in tmp_path.iterdir()] == ["m.safetensors"], "leftovers were not swept"
+
+
+def test_the_same_seed_gives_the_same_weights_while_others_make_networks() -> None:
+    config = ModelConfig(features=4, depth=2)
+    alone = weights_of(Model.create(config, seed=5))
+    stop = threading.Event()
+
+    def disturb() -> None:
+        while not stop.is_set():
+            Model.create(config, seed=1)
+
+    other = threading.Thread(target=disturb)
+    other.start()
+    try:
+        for _ in range(50):
+            found = weights_of(Model.create(config, seed=5))
+            assert all(torch.equal(found[key], value) for key, value in alone.items())
+    finally:
+        stop.set()
+        other.join()
+
+
+def weights_of(model: Model) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in model.network.state_dict().items()}

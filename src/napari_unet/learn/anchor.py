@@ -18,6 +18,7 @@ from torch import nn
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.config import ModelConfig
+from napari_unet.nets.random_state import seeded
 from napari_unet.nets.registry import build_network
 
 __all__ = ["Anchor", "halfway", "mostly_unpainted", "random_weights"]
@@ -75,8 +76,7 @@ def random_weights(config: ModelConfig, seed: int) -> nn.Module:
     A training that is free to leave starting weights learns faster from random ones if the former see little more than
     a few smoothed grey values, however many channels they have (Ash and Adams 2020, arXiv 1910.08475).
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         return build_network(config)
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from napari_unet.nets.random_state import seeded
+
 __all__ = ["PrivateRandom"]
 
 
@@ -44,6 +46,5 @@ class PrivateRandom:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Draw from these numbers; afterwards PyTorch's are as they were."""
-        with torch.random.fork_rng(devices=self._devices):
-            torch.manual_seed(int(torch.randint(2**62, (), generator=self.generator)) + self._rank)
+        with seeded(int(torch.randint(2**62, (), generator=self.generator)) + self._rank, self._devices):
             yield

@@ -18,6 +18,7 @@ from napari_unet.data.place import CENTRES
 from napari_unet.errors import InputError, ModelFileError
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.nets.config import ModelConfig
+from napari_unet.nets.random_state import seeded
 from napari_unet.nets.registry import build_network
 from napari_unet.nets.tensor_file import load_tensors, save_tensors
 
@@ -179,8 +180,7 @@ class Model:
 
 
 def _build(config: ModelConfig, seed: int) -> torch.nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         return build_network(config)
 
 
