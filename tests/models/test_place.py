@@ -13,6 +13,7 @@ import torch
 import napari_unet as nu
 from napari_unet.errors import InputError, ModelFileError
 from napari_unet.learn.closed_form import ClosedForm
+from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.stroke_pixels import strokes_of_pixels
 from napari_unet.models.adapt import Adapter
 from napari_unet.nets.base import SegmentationNetwork
@@ -168,3 +169,15 @@ def test_an_image_painted_throughout_falls_into_regions() -> None:
     assert numbers[0, :8].tolist() == [0] * 8
     assert numbers[0, 8:].tolist() == [1] * 4
     assert np.unique(numbers).tolist() == list(range(6))
+
+
+def test_while_a_person_waits_only_what_is_known_is_looked_at_beyond_the_strokes() -> None:
+    image, annotation, _ = body()
+    adapter = Adapter(nu.Model.create(nu.ModelConfig(features=4, depth=1)), "cpu")
+    config = nu.TrainConfig(task="classes")
+    frames = prepare_frames([nu.Sample(image, annotation)], adapter.model.config, config, adapter.cache.reader)
+    around = len(adapter.gather(frames, most_unknown=0).seen.places)
+    adapter.cache.clear()
+    whole = len(adapter.gather(frames).seen.places)
+    assert 0 < around < whole
+    assert len(adapter.gather(frames, most_unknown=0).seen.places) == whole  # its features are known now
