@@ -68,8 +68,8 @@ def test_the_view_comes_first_and_the_prediction_follows_the_look(
     viewer: Any = dock.viewer
     hand = hand_for(viewer)
     labels = next(layer for layer in viewer.layers if layer.name == "areas: slide")
-    for attempt in Attempts():
-        dock.runner.model = Model.create(ModelConfig(features=16))  # another one, so that it begins anew
+    for seed, attempt in enumerate(Attempts(), start=1):
+        dock.runner.model = Model.create(ModelConfig(features=16), seed)  # another one, so that it begins anew
         labels.data[:] = 0
         view = look_at(dock, qtbot, 4000, 4000)
         qtbot.wait(500)
