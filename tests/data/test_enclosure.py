@@ -104,7 +104,7 @@ def test_the_copy_of_a_volume_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_frames_are_measured_once_and_the_oldest_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_unet.data.intensity._MOST_ENCLOSURES", 2)
+    monkeypatch.setattr("napari_unet.data.intensity._ENCLOSURE_BYTES", 2 * (2 * 8 * 9 * 4))  # those of two frames
     seen = []
     plain = enclosure.measure_enclosure
     monkeypatch.setattr(enclosure, "measure_enclosure", lambda image: seen.append(image) or plain(image))

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import napari_unet as nu
+from napari_unet.data import enclosure
 from napari_unet.errors import InputError, ModelFileError
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.prepare import prepare_frames
@@ -181,3 +182,22 @@ def test_while_a_person_waits_only_what_is_known_is_looked_at_beyond_the_strokes
     whole = len(adapter.gather(frames).seen.places)
     assert 0 < around < whole
     assert len(adapter.gather(frames, most_unknown=0).seen.places) == whole  # its features are known now
+
+
+def test_the_more_slices_are_painted_the_less_is_looked_at_in_each_and_all_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image, annotation, _ = body()
+    count, measured = 40, []
+    measure = enclosure.measure_enclosure
+    monkeypatch.setattr(enclosure, "measure_enclosure", lambda plane: measured.append(1) or measure(plane))
+    adapter = Adapter(nu.Model.create(nu.ModelConfig(features=4, depth=1)), "cpu")
+    sample = nu.Sample(np.stack([image] * count), np.stack([annotation] * count), "TYX")
+    config = nu.TrainConfig(task="classes")
+    frames = prepare_frames([sample], adapter.model.config, config, adapter.cache.reader)
+    few, many = adapter.gather(frames[:4]), adapter.gather(frames)
+    assert len(few.seen.places) <= 12_000
+    assert len(few.seen.places) / 4 > len(many.seen.places) / count > 12_000 / count / 4
+    assert len(many.seen.places) <= 12_000
+    adapter.gather(frames)
+    assert len(measured) == count

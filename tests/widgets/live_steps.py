@@ -60,10 +60,10 @@ def known_strokes(dock: SegmentDock, image: Image) -> np.ndarray | None:
     if painted is None:
         return None
     found = np.zeros(painted.layout.label_shape, np.int64)
-    for position, part in painted.parts.items():
-        inside = tuple(slice(o, o + n) for o, n in zip(part.origin, part.labels.shape, strict=True))
-        box = painted.layout.label_box(position, inside)
-        found[box] = painted.layout.to_label_order(part.labels[np.newaxis])[0]
+    for position, parts in painted.parts.items():
+        for part in parts:
+            box = painted.layout.label_box(position, part.box)
+            found[box] = painted.layout.to_label_order(part.labels[np.newaxis])[0]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from napari_unet.data.intensity import FrameReader
 from napari_unet.errors import AnnotationError
 
-__all__ = ["AnnotatedFrame", "Batch", "CropSampler", "tell_place"]
+__all__ = ["AnnotatedFrame", "Batch", "CropSampler", "keep_in_frames", "same_frames", "tell_place"]
 
 _MOST_PLACES = 100_000  # painted pixels of one class in one frame that crops are centred on
 
@@ -20,7 +21,9 @@ Places = dict[int, list[tuple[int, npt.NDArray[np.int64]]]]  # by class: number 
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedFrame:
-    """The painted part of one frame: what to learn there and how much each pixel counts.
+    """A painted part of one frame: what to learn there and how much each pixel counts.
+
+    Where what is painted lies far apart, a frame has several parts, with the same reader and position.
 
     Attributes
     ----------
@@ -41,6 +44,14 @@ class AnnotatedFrame:
     origin: tuple[int, ...]
     classes: npt.NDArray[np.uint8]
     weights: npt.NDArray[np.float32]
+
+    @cached_property
+    def painted(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        """The pixels that count: their numbers in the flattened frame (n,), sorted, and their classes (n,)."""
+        local = np.unravel_index(np.flatnonzero(self.weights != 0), self.weights.shape)
+        places = tuple(axis + begin for axis, begin in zip(local, self.origin, strict=True))
+        pixels = np.ravel_multi_index(places, self.reader.layout.frame_shape)
+        return np.asarray(pixels, np.int64), self.classes[local]
 
     def keep(self, mask: npt.NDArray[np.bool_]) -> AnnotatedFrame:
         """Return the frame with the weights outside of `mask` (\\*part) set to 0."""
@@ -64,6 +75,25 @@ class AnnotatedFrame:
         classes[tuple(inside)] = self.classes[tuple(part)]
         weights[tuple(inside)] = self.weights[tuple(part)]
         return self.reader.read(self.position, start, stop), classes, weights
+
+
+def same_frames(frames: Sequence[AnnotatedFrame]) -> list[list[int]]:
+    """Return the numbers of those that are parts of the same frame of an image, frame by frame."""
+    known: dict[tuple[int, tuple[int, ...]], list[int]] = {}
+    for number, frame in enumerate(frames):
+        known.setdefault((id(frame.reader), frame.position), []).append(number)
+    return list(known.values())
+
+
+def keep_in_frames(
+    frames: Sequence[AnnotatedFrame], masks: Sequence[npt.NDArray[np.bool_]]
+) -> tuple[AnnotatedFrame, ...]:
+    """Return frames with the weights outside of masks (\\*part) set to 0, without those of which nothing is left.
+
+    Of a frame with several parts all stay if anything is left in one: how large a stroke is depends on all of them.
+    """
+    kept = {i for group in same_frames(frames) if any(masks[i].any() for i in group) for i in group}
+    return tuple(frames[i].keep(masks[i]) for i in sorted(kept))
 
 
 def tell_place(frames: Sequence[AnnotatedFrame], surroundings: int) -> tuple[AnnotatedFrame, ...]:
@@ -121,6 +151,7 @@ class CropSampler:
         self.rng = np.random.default_rng(seed)
         self._frames = tuple(frames)
         self._readers = list({id(frame.reader): frame.reader for frame in self._frames}.values())
+        self._frame_of = {i: number for number, group in enumerate(same_frames(self._frames)) for i in group}
         narrow = min(reach[-2:])  # crops are turned in the YX plane
         self._jitter = tuple(int(0.35 * side) for side in (*reach[:-2], narrow, narrow))
         self._places = self._find_places([frame.weights > 0 for frame in self._frames])
@@ -158,7 +189,7 @@ class CropSampler:
         """Draw a frame and the start and stop of a crop in it."""
         places = self._choose_places()
         choices = places[int(self.rng.choice(sorted(places)))]
-        share = np.sqrt([flat.size for _, flat in choices])
+        share = self._shares(choices)
         number, flat = choices[int(self.rng.choice(len(choices), p=share / share.sum()))]
         frame = self._frames[number]
         pixel = np.unravel_index(int(self.rng.choice(flat)), frame.classes.shape)
@@ -168,6 +199,13 @@ class CropSampler:
             start.append(centre - side // 2)
         stop = tuple(a + side for a, side in zip(start, self.crop, strict=True))
         return frame, tuple(start), stop
+
+    def _shares(self, choices: Sequence[tuple[int, npt.NDArray[np.int64]]]) -> npt.NDArray[np.float64]:
+        """Return how often each part is drawn: a frame by the root of its pixels, whatever the number of its parts."""
+        sizes = np.array([flat.size for _, flat in choices])
+        whole = np.bincount([self._frame_of[number] for number, _ in choices], sizes)
+        whole = whole[[self._frame_of[number] for number, _ in choices]]
+        return np.asarray(np.sqrt(whole) * (sizes / whole))
 
     def _choose_places(self) -> Places:
         """Return what the next crop is drawn from."""

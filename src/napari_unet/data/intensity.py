@@ -23,7 +23,7 @@ __all__ = ["FrameReader", "IntensityRange", "measure_range", "mirror_index", "sp
 _MAX_SAMPLED = 4_000_000
 _MAX_SEARCHED = 16_000_000  # pixels that are looked through where the sampled ones are all alike
 _BLOCK = 256
-_MOST_ENCLOSURES = 32  # frames of which it is remembered how far pixels are enclosed
+_ENCLOSURE_BYTES = 256 * 2**20  # for how far pixels are enclosed in the last frames: up to half a MB for a plane
 _LARGE = 64_000_000  # pixels of a frame above which it is not read whole to see what is enclosed
 _LIMIT = 10.0  # grey values further out than this many ranges are outliers that would only unsettle a network
 
@@ -277,9 +277,11 @@ class FrameReader:
         found = self._enclosures.get(position)
         if found is None:
             found = EnclosureMap(partial(self._normalised, position), self.layout.frame_shape)
-            while len(self._enclosures) >= _MOST_ENCLOSURES:
-                self._enclosures.pop(next(iter(self._enclosures)), None)
             self._enclosures[position] = found
+            for oldest in list(self._enclosures):
+                if sum(known.values.nbytes for known in list(self._enclosures.values())) <= _ENCLOSURE_BYTES:
+                    break
+                self._enclosures.pop(oldest, None)
         return found
 
     def _normalised(self, position: tuple[int, ...], box: Box) -> npt.NDArray[np.float32]:

@@ -105,6 +105,8 @@ def separate_touching(objects: npt.NDArray[Any]) -> npt.NDArray[Any]:
         A copy in which no two objects touch. An object that would vanish keeps its pixels; two such objects, one pixel
         thin side by side, still touch.
     """
+    if not ((objects != 0) & (objects != objects.max(initial=0))).any():  # one object at most
+        return objects.copy()
     around = ndimage.generate_binary_structure(objects.ndim, objects.ndim)
     highest = ndimage.maximum_filter(objects, footprint=around, mode="nearest")
     ground = objects.max(initial=0)  # high enough not to be the lowest

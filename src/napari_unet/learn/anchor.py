@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from napari_unet.data.crops import AnnotatedFrame
+from napari_unet.data.crops import AnnotatedFrame, same_frames
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.random_state import seeded
@@ -67,7 +67,8 @@ class Anchor:
 def mostly_unpainted(frames: Sequence[AnnotatedFrame]) -> bool:
     """Whether so little of the frames is painted that there is something to keep to."""
     painted = sum(int((frame.weights > 0).sum()) for frame in frames)
-    return painted < _SPARSE * sum(math.prod(frame.reader.layout.frame_shape) for frame in frames)
+    each = [frames[group[0]].reader.layout for group in same_frames(frames)]
+    return painted < _SPARSE * sum(math.prod(layout.frame_shape) for layout in each)
 
 
 def random_weights(config: ModelConfig, seed: int) -> nn.Module:

@@ -6,7 +6,8 @@ when a whole image is annotated, it falls into square regions, and these are hel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from napari_unet.data.crops import AnnotatedFrame
+from napari_unet.data.crops import AnnotatedFrame, keep_in_frames, same_frames
 
 __all__ = ["Holdout", "count_strokes", "hold_out", "number_regions", "number_strokes"]
 
@@ -59,14 +60,12 @@ def hold_out(frames: Sequence[AnnotatedFrame], share: float, class_names: Sequen
         Every class that is painted stays in `train`. Nothing is held out where a class has only one stroke.
     """
     rng = np.random.default_rng(seed)
-    units = [_units(frame) for frame in frames]
-    held = [np.zeros(unit.shape, bool) for unit in units]
+    units = _units(frames)
+    held = [np.zeros(len(unit.places), bool) for unit in units]
     lacking = []
-    for index in sorted({int(i) for frame in frames for i in np.unique(frame.classes[frame.weights > 0])}):
+    for index in _painted_classes(units):
         strokes = [
-            (number, int(unit), int(count))
-            for number, frame in enumerate(frames)
-            for unit, count in _sizes(units[number], (frame.weights > 0) & (frame.classes == index))
+            (number, stroke, count) for number, unit in enumerate(units) for stroke, count in unit.strokes_of(index)
         ]
         if len(strokes) < 2:
             lacking.append(class_names[index])
@@ -74,10 +73,10 @@ def hold_out(frames: Sequence[AnnotatedFrame], share: float, class_names: Sequen
         total = sum(count for *_, count in strokes)
         wanted = share * total
         taken = 0
-        for number, unit, count in (strokes[i] for i in rng.permutation(len(strokes))):
+        for number, stroke, count in (strokes[i] for i in rng.permutation(len(strokes))):
             if taken + count > (1.5 * wanted if taken > 0 else 0.6 * total) or taken + count == total:
                 continue
-            held[number] |= (units[number] == unit) & (frames[number].classes == index)
+            held[number] |= (units[number].strokes == stroke) & (units[number].classes == index)
             taken += count
             if taken >= wanted:
                 break
@@ -90,9 +89,12 @@ def hold_out(frames: Sequence[AnnotatedFrame], share: float, class_names: Sequen
         return Holdout(
             tuple(frames), (), f"Too little to hold out a part for the score: paint one more stroke of {words}."
         )
-    train = tuple(frame.keep(~mask) for frame, mask in zip(frames, held, strict=True))
-    score = tuple(frame.keep(mask) for frame, mask in zip(frames, held, strict=True) if mask.any())
-    return Holdout(train, score)
+    masks = [np.zeros(frame.weights.shape, bool) for frame in frames]
+    for mask, unit, own in zip(masks, units, held, strict=True):
+        np.put(mask, unit.places[own], True)
+    return Holdout(
+        tuple(frame.keep(~mask) for frame, mask in zip(frames, masks, strict=True)), keep_in_frames(frames, masks)
+    )
 
 
 def count_strokes(frames: Sequence[AnnotatedFrame]) -> int:
@@ -103,61 +105,105 @@ def count_strokes(frames: Sequence[AnnotatedFrame]) -> int:
     >>> count_strokes([])
     0
     """
-    units = [(frame, _units(frame)) for frame in frames]
-    kinds = {int(kind) for frame in frames for kind in np.unique(frame.classes[frame.weights > 0])}
-    return min(
-        (
-            sum(len(_sizes(unit, (frame.weights > 0) & (frame.classes == kind))) for frame, unit in units)
-            for kind in kinds
-        ),
-        default=0,
-    )
+    units = _units(frames)
+    return min((sum(len(unit.strokes_of(kind)) for unit in units) for kind in _painted_classes(units)), default=0)
 
 
-def _units(frame: AnnotatedFrame) -> npt.NDArray[np.int64]:
-    """Give each stroke of a frame a number; large ones fall into regions. 0 = not painted."""
+@dataclass(frozen=True, eq=False)
+class _Units:
+    """The painted pixels of a part of a frame (n,): where each lies in the flattened part, its class and its stroke."""
+
+    places: npt.NDArray[np.intp]
+    classes: npt.NDArray[np.uint8]
+    strokes: npt.NDArray[np.int32]
+
+    def strokes_of(self, index: int) -> list[tuple[int, int]]:
+        """Return the number of each stroke of a class, and of its pixels."""
+        numbers, counts = np.unique(self.strokes[self.classes == index], return_counts=True)
+        return list(zip(numbers.tolist(), counts.tolist(), strict=True))
+
+
+def _painted_classes(units: Sequence[_Units]) -> list[int]:
+    return sorted({int(index) for unit in units for index in np.unique(unit.classes)})
+
+
+def _units(frames: Sequence[AnnotatedFrame]) -> list[_Units]:
+    """Find the strokes of frames; those that are large in the box around all that is painted on one fall into regions.
+
+    What is in several parts of a frame is not connected.
+    """
+    found: dict[int, _Units] = {}
+    for group in same_frames(frames):
+        low = np.min([frames[i].origin for i in group], axis=0)
+        high = np.max([np.add(frames[i].origin, frames[i].weights.shape) for i in group], axis=0)
+        shape = tuple((high - low).tolist())
+        for i in group:
+            found[i] = _units_of(frames[i], (np.array(frames[i].origin) - low).tolist(), shape)
+    return [found[i] for i in range(len(frames))]
+
+
+def _units_of(frame: AnnotatedFrame, corner: Sequence[int], whole: tuple[int, ...]) -> _Units:
     painted = frame.weights > 0
     kinds = np.where(painted, frame.classes + np.uint8(1), np.uint8(0))
-    return number_strokes(
-        kinds, _LARGE * painted.size, number_regions(np.indices(painted.shape, sparse=True), painted.shape)
-    )
+    places = np.flatnonzero(painted)
+
+    def regions(chosen: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+        local = np.unravel_index(chosen, painted.shape)
+        return number_regions([at + a for at, a in zip(local, corner, strict=True)], whole)
+
+    strokes = number_strokes(kinds, places, _LARGE * math.prod(whole), regions)
+    return _Units(places, frame.classes.ravel()[places], strokes)
 
 
 def number_strokes(
-    kinds: npt.NDArray[np.uint8], most_pixels: float, regions: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+    kinds: npt.NDArray[np.uint8],
+    places: npt.NDArray[np.intp],
+    most_pixels: float,
+    regions: Callable[[npt.NDArray[np.intp]], npt.NDArray[np.int64]],
+) -> npt.NDArray[np.int32]:
     """Give each stroke, connected pixels of one class, a number.
 
     Parameters
     ----------
     kinds : numpy.ndarray
         (\\*part) 0 = not painted, otherwise 1 more than the index of the class.
+    places : numpy.ndarray
+        (n,) numbers of the painted pixels in the flattened part, sorted.
     most_pixels : float
         A stroke of more pixels falls into its parts in each region.
-    regions : numpy.ndarray
-        (\\*part) number of the region of each pixel, from 0 on.
+    regions : callable
+        Takes some of `places` and returns the number of the region of each, from 0 on.
 
     Returns
     -------
     numpy.ndarray
-        (\\*part) int64; 0 = not painted.
+        (n,) the number of the stroke of each painted pixel, from 0 on.
 
     Examples
     --------
-    >>> number_strokes(np.array([[1, 1, 0, 2, 2, 2]], np.uint8), 2, np.array([[0, 0, 0, 0, 1, 1]])).tolist()
-    [[1, 1, 0, 5, 6, 6]]
+    >>> kinds = np.array([[1, 1, 0, 2, 2, 2]], np.uint8)
+    >>> number_strokes(kinds, np.flatnonzero(kinds), 2, lambda places: places // 4).tolist()
+    [0, 0, 1, 2, 2]
     """
     structure = ndimage.generate_binary_structure(kinds.ndim, kinds.ndim)
-    units = np.zeros(kinds.shape, np.int64)
-    offset = 0
-    for kind in np.unique(kinds[kinds > 0]):
-        strokes, count = ndimage.label(kinds == kind, structure)
-        sizes = np.bincount(strokes.ravel(), minlength=count + 1)
-        large = (sizes > most_pixels) & (np.arange(count + 1) > 0)
-        number = np.where(large[strokes], count + 1 + strokes * (regions.max() + 1) + regions, strokes)
-        units = np.where(strokes > 0, number + offset, units)
-        offset = int(units.max())
-    return units
+    own_kinds = kinds.ravel()[places]
+    numbers = np.zeros(len(places), np.int32)
+    known = 0
+    for kind in np.unique(own_kinds):
+        own = np.flatnonzero(own_kinds == kind)
+        axes = np.unravel_index(places[own], kinds.shape)
+        box = tuple(slice(int(axis.min()), int(axis.max()) + 1) for axis in axes)
+        labels, count = ndimage.label(kinds[box] == kind, structure)
+        found = labels[tuple(axis - part.start for axis, part in zip(axes, box, strict=True))].astype(np.int64) - 1
+        large = (np.bincount(found, minlength=count) > most_pixels)[found]
+        if large.any():  # after all others, in the order of strokes and regions
+            inside = regions(places[own[large]])
+            found[large] = count + found[large] * (inside.max() + 1) + inside
+            names, found = np.unique(found, return_inverse=True)
+            count = len(names)
+        numbers[own] = known + found
+        known += count
+    return numbers
 
 
 def number_regions(places: Sequence[npt.NDArray[np.integer[Any]]], shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
@@ -178,8 +224,3 @@ def number_regions(places: Sequence[npt.NDArray[np.integer[Any]]], shape: tuple[
     side = max(8, -(-max(shape) // _REGIONS))
     counts = tuple(-(-n // side) for n in shape)
     return np.asarray(np.ravel_multi_index(tuple(at // side for at in places), counts), np.int64)
-
-
-def _sizes(units: npt.NDArray[np.int64], mask: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    numbers, counts = np.unique(units[mask], return_counts=True)
-    return list(zip(numbers.tolist(), counts.tolist(), strict=True))

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from napari_unet.data.crops import AnnotatedFrame
+from napari_unet.data.crops import AnnotatedFrame, same_frames
 from napari_unet.learn.stroke_pixels import is_small
 
 __all__ = ["PaintedBox", "boxes_to_look_at", "cover_with_boxes"]
 
 _MOST_BOXES = 24
+
+_Mask = npt.NDArray[np.bool_]
+_Part = tuple[AnnotatedFrame, _Mask]  # with the pixels that are not covered yet
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +64,15 @@ def cover_with_boxes(
     """
     boxes: list[PaintedBox] = []
     rng = np.random.default_rng(0)
-    waiting = [(frames[i], frames[i].weights > 0) for i in rng.permutation(len(frames))]
-    waiting.sort(key=lambda pair: not pair[0].classes[pair[1]].any())
+    groups = same_frames(frames)
+    waiting = [[(frames[i], frames[i].weights > 0) for i in groups[number]] for number in rng.permutation(len(groups))]
+    waiting.sort(key=lambda parts: not any(frame.classes[left].any() for frame, left in parts))
     while waiting and len(boxes) < most:
-        frame, left = waiting.pop(0)
-        if not left.any():
+        parts = [(frame, left) for frame, left in waiting.pop(0) if left.any()]
+        if not parts:
             continue
-        index = rng.choice(np.unique(frame.classes[left]))  # a rare class is as likely as a common one
-        places = np.argwhere(left & (frame.classes == index))
-        pixel = places[int(rng.integers(len(places)))]
-        centre = [int(p) + o for p, o in zip(pixel, frame.origin, strict=True)]
+        frame, left, pixel = _draw_pixel(parts, rng)
+        centre = [p + o for p, o in zip(pixel, frame.origin, strict=True)]
         start = tuple(c - side // 2 for c, side in zip(centre, box, strict=True))
         image, classes, weights = frame.keep(left).read(start, tuple(map(sum, zip(start, box, strict=True))))
         known = np.where(weights > 0, classes, -1)
@@ -78,8 +81,20 @@ def cover_with_boxes(
         for c, o, side in zip(centre, frame.origin, reach, strict=True):
             part.append(slice(max(0, c - side // 2 - o), max(0, c - side // 2 + side - o)))
         left[tuple(part)] = False
-        waiting.append((frame, left))
+        waiting.append(parts)
     return boxes
+
+
+def _draw_pixel(parts: Sequence[_Part], rng: np.random.Generator) -> tuple[AnnotatedFrame, _Mask, tuple[int, ...]]:
+    """Draw one of the pixels that are left in the parts of a frame; a rare class is as likely as a common one."""
+    index = rng.choice(np.unique(np.concatenate([np.unique(frame.classes[left]) for frame, left in parts])))
+    places = [np.flatnonzero(left & (frame.classes == index)) for frame, left in parts]
+    number = int(rng.integers(sum(map(len, places))))
+    ends = np.cumsum([len(own) for own in places])
+    at = int(np.searchsorted(ends, number, side="right"))
+    frame, left = parts[at]
+    pixel = places[at][number - ends[at]]  # from behind
+    return frame, left, tuple(int(axis) for axis in np.unravel_index(pixel, left.shape))
 
 
 def boxes_to_look_at(

@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_unet.data.axes import ImageLayout
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.data.intensity import FrameReader
+from napari_unet.data.painted_area import boxes_apart
 from napari_unet.data.sample import Sample
 from napari_unet.data.strokes import decode_strokes
 from napari_unet.errors import AnnotationError, InputError
@@ -20,7 +20,7 @@ from napari_unet.learn.border_weights import border_weights
 from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
 
-__all__ = ["balance_classes", "bounding_box", "fit_shape", "prepare_frames", "relative_spacing"]
+__all__ = ["balance_classes", "fit_shape", "prepare_frames", "relative_spacing"]
 
 OpenImage = Callable[[Any, ImageLayout, ModelConfig], FrameReader]
 
@@ -32,7 +32,9 @@ def _open_image(image: Any, layout: ImageLayout, model: ModelConfig) -> FrameRea
 def prepare_frames(
     samples: Sequence[Sample], model: ModelConfig, config: TrainConfig, open_image: OpenImage = _open_image
 ) -> list[AnnotatedFrame]:
-    """Find the painted frames of all samples and weight their pixels.
+    """Find the painted parts of the frames of all samples and weight their pixels.
+
+    A frame has several where what is painted lies far apart, see `napari_unet.data.painted_area.boxes_apart`.
 
     An image without strokes gives nothing, or, where `TrainConfig.consistency` learns from the unpainted part, a frame
     that does not count.
@@ -85,16 +87,15 @@ def _prepare_sample(
     frames = []
     for position in layout.frames():
         painted = layout.read_labels(annotation, position)
-        if not painted.any():
-            continue
-        reader = reader or open_image(sample.image, layout, model)
-        box = bounding_box(painted != 0)
-        targets = decode_strokes(painted[box], config.task, len(model.classes))
-        weights = border_weights(
-            targets.objects, w0=config.w0, sigma=config.sigma, class_balance=False, valid=targets.valid, spacing=spacing
-        )
-        origin = tuple(part.start for part in box)
-        frames.append(AnnotatedFrame(reader, position, origin, targets.classes, weights))
+        for box in boxes_apart(painted):
+            reader = reader or open_image(sample.image, layout, model)
+            targets = decode_strokes(painted[box], config.task, len(model.classes))
+            weights = border_weights(
+                targets.objects, w0=config.w0, sigma=config.sigma, class_balance=False, valid=targets.valid,
+                spacing=spacing,
+            )  # fmt: skip
+            origin = tuple(part.start for part in box)
+            frames.append(AnnotatedFrame(reader, position, origin, targets.classes, weights))
     if not frames and config.consistency > 0:
         frames.append(_unpainted_frame(open_image(sample.image, layout, model)))
     return frames
@@ -133,15 +134,6 @@ def fit_shape(annotation: Any, layout: ImageLayout) -> Any:
     raise AnnotationError(
         f"The strokes have the shape {shape}, but the image needs {layout.label_shape} ({layout.label_axes})."
     )
-
-
-def bounding_box(mask: npt.NDArray[np.bool_]) -> tuple[slice, ...]:
-    """Return the smallest box that holds all pixels of a mask that has any."""
-    box = []
-    for axis in range(mask.ndim):
-        found = np.flatnonzero(mask.any(axis=tuple(i for i in range(mask.ndim) if i != axis)))
-        box.append(slice(int(found[0]), int(found[-1]) + 1))
-    return tuple(box)
 
 
 def balance_classes(frames: Sequence[AnnotatedFrame], names: tuple[str, ...]) -> list[AnnotatedFrame]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -16,7 +15,7 @@ from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.painted_boxes import PaintedBox
 from napari_unet.learn.place_choice import PlaceWeight, SeenPixels, SolvedHead, enough_strokes, solve_with_place
-from napari_unet.learn.stroke_pixels import is_small, painted_pixels, pixels_around, strokes_of_pixels
+from napari_unet.learn.stroke_pixels import is_small, pixels_around, strokes_of_pixels
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
 
@@ -124,7 +123,7 @@ class _PaintedPlaces:
     _painted: list[tuple[AnnotatedFrame, Numbers]] = field(default_factory=list)
     _around: list[tuple[AnnotatedFrame, Numbers]] = field(default_factory=list)
     _features: list[torch.Tensor] = field(default_factory=list)
-    _left: dict[tuple[Any, ...], npt.NDArray[np.bool_]] = field(default_factory=dict)  # pixels of frames not known yet
+    _taken: dict[tuple[Any, ...], Numbers] = field(default_factory=dict)  # pixels around that are known already
     _frames: dict[int, tuple[AnnotatedFrame, Numbers, Numbers, Numbers]] = field(default_factory=dict)
     _count: int = 0
 
@@ -140,12 +139,13 @@ class _PaintedPlaces:
     def look_around(self, box: PaintedBox, rows: torch.Tensor, shape: tuple[int, ...]) -> None:
         """Take in the features (pixels, D) of the part (\\*shape) in the middle of a box, around the strokes."""
         *_, around = self._known_of(box.frame)
-        frame = box.frame.reader, box.frame.position
-        left = self._left.setdefault((id(frame[0]), frame[1]), np.ones(math.prod(frame[0].layout.frame_shape), bool))
+        frame = id(box.frame.reader), box.frame.position
+        taken = self._taken.get(frame, around[:0])
         places = np.unravel_index(around, box.frame.reader.layout.frame_shape)
         local = np.stack([axis - a for axis, a in zip(places, self._corner(box, shape), strict=True)])
-        inside = left[around] & ((local >= 0) & (local < np.array(shape)[:, None])).all(axis=0)
-        left[around[inside]] = False  # boxes go into each other
+        inside = ((local >= 0) & (local < np.array(shape)[:, None])).all(axis=0)
+        inside &= ~np.isin(around, taken)  # boxes go into each other
+        self._taken[frame] = np.concatenate([taken, around[inside]])
         numbers = np.ravel_multi_index(tuple(local[:, inside]), shape)
         self._around.append((box.frame, around[inside]))
         self._features.append(rows[torch.from_numpy(numbers).to(rows.device)].float())
@@ -180,7 +180,7 @@ class _PaintedPlaces:
         """Return the painted pixels of a frame, sorted, the number of the stroke of each, and pixels around them."""
         if id(frame) not in self._frames:
             shape = frame.reader.layout.frame_shape
-            pixels, kinds = painted_pixels(frame)
+            pixels, kinds = frame.painted
             strokes = self._count + strokes_of_pixels(pixels, kinds, shape)
             self._count = int(strokes.max(initial=self._count - 1)) + 1
             self._frames[id(frame)] = frame, pixels, strokes, pixels_around(pixels, shape, shape, whole=is_small(shape))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,35 +13,44 @@ from scipy import ndimage
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.learn.holdout import number_regions
 
-__all__ = ["choose_pixels", "is_small", "painted_pixels", "pixels_around", "strokes_of_pixels"]
+__all__ = ["choose_pixels", "is_small", "most_around", "pixels_around", "strokes_of_pixels"]
 
 _MOST_PIXELS = 10_000  # of one class in one frame
 _MOST_CELLS = 500_000  # of a frame in which strokes are told apart
 _THROUGHOUT = 0.5  # painted share of a frame above which it is told apart by regions, not by strokes
-_MOST_AROUND = 3_000  # pixels of a frame that are looked at around its strokes
+_MOST_AROUND = 3_000  # pixels that are looked at around the strokes of a part of a frame,
+_MOST_AROUND_ALL = 12_000  # and of all parts together
 _SMALL = {2: 2**20, 3: 2**17}  # pixels of a frame, by its axes, of which all is looked at
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio: its multiples are evenly spread
 
 
 def choose_pixels(
-    frame: AnnotatedFrame, classes: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    parts: Sequence[AnnotatedFrame], classes: int
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]]:
     """Choose painted pixels of a frame, evenly spread where they are many.
 
     Those chosen before stay chosen, or go, when strokes are added, so that their features are known.
 
+    Parameters
+    ----------
+    parts : sequence of AnnotatedFrame
+        All that is painted on one frame.
+    classes : int
+        Number of classes.
+
     Returns
     -------
-    pixels : numpy.ndarray
-        (n,) numbers in the flattened frame, sorted.
-    kinds : numpy.ndarray
-        (n,) their classes.
-    weights : numpy.ndarray
-        (n,) how many painted pixels each stands for.
-    strokes : numpy.ndarray
-        (n,) which stroke of the frame each belongs to, see `strokes_of_pixels`.
+    list of tuple
+        For each part:
+
+        - pixels (n,) numbers in the flattened frame, sorted,
+        - kinds (n,) their classes,
+        - weights (n,) how many painted pixels each stands for,
+        - strokes (n,) which stroke of the frame each belongs to, see `strokes_of_pixels`.
     """
-    pixels, kinds = painted_pixels(frame)
+    painted = [part.painted for part in parts]
+    pixels = np.concatenate([own for own, _ in painted])
+    kinds = np.concatenate([own for _, own in painted]).astype(np.int64)
     rank = pixels.astype(np.uint64) * _SPREAD
     chosen, weights = [], np.ones(len(pixels), np.float32)
     for kind in range(classes):
@@ -49,20 +60,29 @@ def choose_pixels(
             own = own[np.argpartition(rank[own], _MOST_PIXELS)[:_MOST_PIXELS]]
         chosen.append(own)
     kept = np.sort(np.concatenate(chosen))
-    strokes = strokes_of_pixels(pixels, kinds, frame.reader.layout.frame_shape)
-    return pixels[kept], kinds[kept], weights[kept], strokes[kept]
+    strokes = _strokes_of_parts(painted, parts[0].reader.layout.frame_shape)
+    ends = np.cumsum([len(own) for own, _ in painted])
+    rows = np.split(kept, np.searchsorted(kept, ends[:-1]))
+    return [(pixels[own], kinds[own], weights[own], strokes[own]) for own in rows]
 
 
-def painted_pixels(frame: AnnotatedFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return all painted pixels, numbers in the flattened frame (n,) sorted, and their classes (n,)."""
-    local = np.nonzero(frame.weights)
-    places = tuple(axis + begin for axis, begin in zip(local, frame.origin, strict=True))
-    pixels = np.ravel_multi_index(places, frame.reader.layout.frame_shape)
-    return np.asarray(pixels, np.int64), frame.classes[local].astype(np.int64)
+def _strokes_of_parts(
+    painted: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]], shape: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
+    """Tell the strokes of a frame apart, whose parts (pixels, kinds) are far from each other."""
+    if sum(len(pixels) for pixels, _ in painted) > _THROUGHOUT * np.prod(shape, dtype=np.float64):
+        places = np.unravel_index(np.concatenate([pixels for pixels, _ in painted]), shape)
+        return number_regions(places, shape)
+    numbers: list[npt.NDArray[np.int64]] = []
+    known = 0
+    for pixels, kinds in painted:
+        numbers.append(known + strokes_of_pixels(pixels, kinds, shape))
+        known = int(numbers[-1].max(initial=known - 1)) + 1
+    return np.concatenate(numbers)
 
 
 def strokes_of_pixels(
-    pixels: npt.NDArray[np.int64], kinds: npt.NDArray[np.int64], shape: tuple[int, ...]
+    pixels: npt.NDArray[np.int64], kinds: npt.NDArray[np.integer[Any]], shape: tuple[int, ...]
 ) -> npt.NDArray[np.int64]:
     """Tell connected strokes of each class apart, in cells of some pixels where the frame is large.
 
@@ -113,9 +133,21 @@ def is_small(shape: tuple[int, ...]) -> bool:
     return math.prod(shape) <= _SMALL[len(shape)]
 
 
+def most_around(parts: int) -> int:
+    """Return how many pixels may be looked at around each of so many painted parts.
+
+    Examples
+    --------
+    >>> most_around(3), most_around(50)
+    (3000, 240)
+    """
+    return max(1, min(_MOST_AROUND, _MOST_AROUND_ALL // max(1, parts)))
+
+
 def pixels_around(
-    pixels: npt.NDArray[np.int64], shape: tuple[int, ...], side: tuple[int, ...], *, whole: bool
-) -> npt.NDArray[np.int64]:
+    pixels: npt.NDArray[np.int64], shape: tuple[int, ...], side: tuple[int, ...], *, whole: bool,
+    most: int = _MOST_AROUND,
+) -> npt.NDArray[np.int64]:  # fmt: skip
     """Choose pixels of a frame, whether they are painted or not: of all of it, or of its painted part.
 
     They lie on a lattice that stays the same, or becomes twice as coarse, when strokes are added; of the painted part
@@ -131,6 +163,8 @@ def pixels_around(
         Size of a tile.
     whole : bool
         Whether all of the frame is looked at, see `is_small`.
+    most : int
+        How many pixels at most, see `most_around`.
 
     Returns
     -------
@@ -153,7 +187,7 @@ def pixels_around(
     low, high = places.min(axis=1), places.max(axis=1) + 1
     area = float(np.prod(high - low, dtype=np.float64))
     step = 1
-    while area / step ** len(shape) > _MOST_AROUND:
+    while area / step ** len(shape) > most:
         step *= 2
     axes = [np.arange(-(-int(a) // step) * step, b, step) for a, b in zip(low, high, strict=True)]
     cells = np.array([-(-n // s) for n, s in zip(shape, side, strict=True)])

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from torch import nn
 
 from napari_unet.data.axes import Box
+from napari_unet.data.crops import same_frames
 from napari_unet.data.intensity import FrameReader
 from napari_unet.learn.place_choice import SolvedHead
 from napari_unet.learn.solved_head import get_head, set_head
@@ -136,8 +137,9 @@ class Answers:
 
     def gather_parts(self, images: AnnotatedImages) -> Iterator[None]:
         """Compute the features of all strokes, frame by frame."""
-        for frame in images.painted_frames(self.read):
-            self.adapter.gather([frame], most_unknown=_TILES_AT_ONCE)
+        frames = images.painted_frames(self.read)
+        for group in same_frames(frames):
+            self.adapter.gather([frames[i] for i in group], most_unknown=_TILES_AT_ONCE)
             yield
 
     def network_for_score(self, source: Source) -> nn.Module:

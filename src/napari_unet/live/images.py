@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_unet.data.axes import Box, ImageLayout
-from napari_unet.data.crops import AnnotatedFrame
+from napari_unet.data.crops import AnnotatedFrame, keep_in_frames
 from napari_unet.data.intensity import FrameReader
 from napari_unet.data.sample import Sample
+from napari_unet.data.strokes import Targets
 from napari_unet.errors import AnnotationError
 from napari_unet.learn.border_weights import border_weights
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.prepare import balance_classes, fit_shape, relative_spacing
-from napari_unet.live.painted import FREE, HELD, LEARNT, PaintedPart, ReadStrokes
+from napari_unet.live.painted import FREE, HELD, LEARNT, PaintedPart, ReadStrokes, put_into
 from napari_unet.live.stable_holdout import divide_strokes
 
 __all__ = ["AnnotatedImages", "PaintedImage", "TrainingFrames"]
@@ -30,7 +31,7 @@ _RECENT_CHANGES = 3  # strokes painted by the last of them are recent
 
 @dataclass(eq=False)
 class PaintedImage:
-    """An image and the painted part of each of its frames.
+    """An image and the painted parts of each of its frames.
 
     Attributes
     ----------
@@ -39,12 +40,12 @@ class PaintedImage:
     layout : ImageLayout
         Its axes.
     parts : dict
-        Position in the stack -> what is painted there; none is empty.
+        Position in the stack -> what is painted there, in boxes far apart, see `put_into`; none is empty.
     """
 
     sample: Sample
     layout: ImageLayout
-    parts: dict[Place, PaintedPart] = field(default_factory=dict)
+    parts: dict[Place, list[PaintedPart]] = field(default_factory=dict)
 
     def put(self, changed: Box | None, change: int) -> bool:
         """Read the strokes in a box of the annotation, or all; returns whether anything is different."""
@@ -54,10 +55,13 @@ class PaintedImage:
             return False
         different = False
         for position in places:
-            part = self.parts.setdefault(position, PaintedPart(layout.frame_shape))
-            different |= part.put(box, layout.read_labels(annotation, position, box), change)
-            if part.is_empty:
-                del self.parts[position]
+            block = layout.read_labels(annotation, position, box)
+            parts, other = put_into(self.parts.get(position, ()), layout.frame_shape, box, block, change)
+            different |= other
+            if parts:
+                self.parts[position] = parts
+            else:
+                self.parts.pop(position, None)
         return different
 
 
@@ -102,12 +106,14 @@ class AnnotatedImages:
         self.lacking: dict[int, int] = {}
         self._rng = np.random.default_rng(config.seed)
         self._weights: dict[PaintedPart, tuple[Any, npt.NDArray[np.float32]]] = {}
+        self._frames: dict[PaintedPart, tuple[Any, AnnotatedFrame]] = {}
 
     def parts(self) -> Iterator[tuple[PaintedImage, Place, PaintedPart]]:
         """Go through all that is painted."""
         for image in self.images.values():
             for position in sorted(image.parts):
-                yield image, position, image.parts[position]
+                for part in image.parts[position]:
+                    yield image, position, part
 
     def decode_anew(self) -> None:
         """Forget what labels mean, because the classes are others."""
@@ -131,13 +137,15 @@ class AnnotatedImages:
 
     def painted_frames(self, read: Read) -> list[AnnotatedFrame]:
         """Return all that is painted, each pixel with the weight 1; what `divide` was called for."""
-        return [
-            AnnotatedFrame(
-                read(image), position, part.origin,
-                cast("Any", part.targets).classes, (part.kinds > 0).astype(np.float32),
-            )
-            for image, position, part in self.parts()
-        ]  # fmt: skip
+        known, self._frames = self._frames, {}
+        for image, position, part in self.parts():
+            targets, reader = cast("Targets", part.targets), read(image)
+            found = known.get(part)
+            if found is None or found[0] is not targets or found[1].reader is not reader:
+                weights = targets.valid.astype(np.float32)
+                found = targets, AnnotatedFrame(reader, position, part.origin, targets.classes, weights)
+            self._frames[part] = found
+        return [frame for _, frame in self._frames.values()]
 
     def held_pixels(self, pixels: tuple[npt.NDArray[np.int64], ...]) -> npt.NDArray[np.bool_]:
         """Say of pixels, numbers in each of the flattened frames of `painted_frames`, whether they are held out."""
@@ -154,19 +162,17 @@ class AnnotatedImages:
         frames = balance_classes([self._weighted(*entry, read) for entry in parts], names)
         self._weights = {part: self._weights[part] for *_, part in parts}
         latest = max((int(part.born.max()) for *_, part in parts), default=0)
-        train, score, recent = [], [], []
-        scored = not any(self.lacking.values())
-        for (_, _, part), frame in zip(parts, frames, strict=True):
-            held = part.fate == HELD
-            part.fate[(part.kinds > 0) & ~held] = LEARNT
-            train.append(frame.keep(~held))
-            recent.append((part.born > max(0, latest - _RECENT_CHANGES)) & (part.fate != FREE) & ~held)
-            if scored and held.any():
-                score.append(frame.keep(held))
-        return TrainingFrames(tuple(train), tuple(score), tuple(recent))
+        held = [part.fate == HELD for *_, part in parts]
+        train, recent = [], []
+        for (_, _, part), frame, own in zip(parts, frames, held, strict=True):
+            part.fate[(part.kinds > 0) & ~own] = LEARNT
+            train.append(frame.keep(~own))
+            recent.append((part.born > max(0, latest - _RECENT_CHANGES)) & (part.fate != FREE) & ~own)
+        score = () if any(self.lacking.values()) else keep_in_frames(frames, held)
+        return TrainingFrames(tuple(train), score, tuple(recent))
 
     def _weighted(self, image: PaintedImage, position: Place, part: PaintedPart, read: Read) -> AnnotatedFrame:
-        targets = cast("Any", part.targets)
+        targets = cast("Targets", part.targets)
         known = self._weights.get(part)
         if known is None or known[0] is not targets:
             weights = border_weights(

@@ -14,8 +14,6 @@ __all__ = ["divide_strokes"]
 
 @dataclass
 class _Stroke:
-    part: PaintedPart
-    number: int
     kind: int
     pixels: int
     fate: int
@@ -43,40 +41,30 @@ def divide_strokes(parts: Sequence[PaintedPart], share: float, rng: np.random.Ge
         For each painted class, 1 more than its index: how many strokes are still to be painted until one of them can
         be held out; 0: one is.
     """
-    strokes = [stroke for part in parts for stroke in _list_strokes(part)]
+    listed = [_list_strokes(part) for part in parts]
+    strokes = [stroke for own in listed for stroke in own]
     lacking = {}
     for kind in sorted({stroke.kind for stroke in strokes}):
         own = [stroke for stroke in strokes if stroke.kind == kind]
         _divide_class(own, share, rng)
         held = any(stroke.fate == HELD for stroke in own)
         lacking[kind] = 0 if held else 1
-    for part in parts:
-        fates = np.zeros(int(part.strokes.max(initial=0)) + 1, np.uint8)
-        for stroke in strokes:
-            if stroke.part is part:
-                fates[stroke.number] = stroke.fate
-        part.fate = fates[part.strokes]
+    for part, own in zip(parts, listed, strict=True):
+        np.put(part.fate, part.places, np.array([stroke.fate for stroke in own], np.uint8)[part.strokes])
     return lacking
 
 
 def _list_strokes(part: PaintedPart) -> list[_Stroke]:
-    numbers = part.strokes.ravel()
-    count = int(numbers.max(initial=0)) + 1
-    pixels = np.bincount(numbers, minlength=count)
-    learnt = np.bincount(numbers[part.fate.ravel() == LEARNT], minlength=count)
-    held = np.bincount(numbers[part.fate.ravel() == HELD], minlength=count)
-    kinds = np.zeros(count, np.uint8)
-    kinds[numbers] = part.kinds.ravel()
+    pixels = np.bincount(part.strokes)
+    fates, kinds = part.fate.ravel()[part.places], np.zeros(len(pixels), np.uint8)
+    learnt = np.bincount(part.strokes[fates == LEARNT], minlength=len(pixels))
+    held = np.bincount(part.strokes[fates == HELD], minlength=len(pixels))
+    kinds[part.strokes] = part.kinds.ravel()[part.places]
     return [
-        _Stroke(
-            part,
-            number,
-            int(kinds[number]),
-            int(pixels[number]),
-            LEARNT if learnt[number] else HELD if held[number] else FREE,
+        _Stroke(kind, count, LEARNT if any_learnt else HELD if any_held else FREE)
+        for kind, count, any_learnt, any_held in zip(
+            kinds.tolist(), pixels.tolist(), learnt.tolist(), held.tolist(), strict=True
         )
-        for number in np.flatnonzero(pixels).tolist()
-        if number > 0
     ]
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from napari_unet.data.axes import Box, ImageLayout
-from napari_unet.data.crops import AnnotatedFrame
+from napari_unet.data.crops import AnnotatedFrame, same_frames
 from napari_unet.data.intensity import FrameReader
 from napari_unet.data.sample import Sample
 from napari_unet.errors import InputError
@@ -20,7 +20,7 @@ from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.place_choice import PlaceWeight, SeenPixels, SolvedHead, enough_strokes, solve_with_place
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.solved_head import set_head
-from napari_unet.learn.stroke_pixels import choose_pixels, is_small, pixels_around
+from napari_unet.learn.stroke_pixels import choose_pixels, is_small, most_around, pixels_around
 from napari_unet.models.head import apply_head
 from napari_unet.models.model import Model
 from napari_unet.nets.device import choose_device
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from napari_unet.nets.base import SegmentationNetwork
 
 __all__ = ["Adapter", "StrokeFeatures", "adapt"]
+
+Chosen = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
 
 def adapt(
@@ -98,6 +100,8 @@ def adapt(
 class StrokeFeatures:
     """What a network sees at painted pixels: of each class in each frame at most 10,000.
 
+    A frame counts once, also where what is painted lies in parts far from each other.
+
     Attributes
     ----------
     features : torch.Tensor
@@ -107,7 +111,7 @@ class StrokeFeatures:
     weights : numpy.ndarray
         (n,) float32, how many painted pixels each stands for.
     pixels : tuple of numpy.ndarray
-        For each frame the numbers of its pixels in the flattened frame.
+        For each painted part of a frame the numbers of its pixels in the flattened frame.
     strokes, images : numpy.ndarray
         (n,) int64, which connected stroke and which image each belongs to.
     places : torch.Tensor
@@ -200,31 +204,44 @@ class Adapter:
         more than so many tiles are still to be computed.
         """
         self._place()
-        chosen = [choose_pixels(frame, len(self.model.config.classes)) for frame in frames]
-        strokes, known = [], 0
-        for *_, own in chosen:
-            strokes.append(known + own)
-            known += int(own.max(initial=-1)) + 1
-        kinds, numbers = np.concatenate([part[1] for part in chosen]), np.concatenate(strokes)
-        readers = list({id(frame.reader): None for frame in frames})
-        images = np.repeat([readers.index(id(frame.reader)) for frame in frames], [len(part[0]) for part in chosen])
-        enclosed = self._place_counts and enough_strokes(kinds, numbers)
-        features, places, around = [], [], []
-        for frame, (pixels, *_) in zip(frames, chosen, strict=True):
-            maps, position = self._maps(frame.reader), frame.position
-            whole = is_small(maps.shape) and (most_unknown is None or len(maps.unknown(position)) <= most_unknown)
-            near = pixels_around(pixels, maps.shape, maps.side, whole=whole) if enclosed else pixels[:0]
-            both = np.union1d(pixels, near)
-            found = maps.gather(position, both)
-            features.append(found[torch.from_numpy(np.searchsorted(both, pixels))])
-            told = torch.from_numpy(frame.reader.places(position, both, enclosed=enclosed))
-            places.append(told[torch.from_numpy(np.searchsorted(both, pixels))])
+        groups = same_frames(frames)
+        chosen = self._choose(frames, groups)
+        kinds, numbers = np.concatenate([part[1] for part in chosen]), np.concatenate([part[3] for part in chosen])
+        readers = {id(frame.reader): frame.reader for frame in frames}
+        maps = {key: self._maps(reader) for key, reader in readers.items()}
+        images = np.repeat(
+            [list(readers).index(id(frame.reader)) for frame in frames], [len(part[0]) for part in chosen]
+        )
+        looked_at = most_around(len(frames)) if self._place_counts and enough_strokes(kinds, numbers) else 0
+        features: list[torch.Tensor] = [torch.empty(0)] * len(frames)
+        places, around = features.copy(), []
+        for group in groups:
+            reader, position = frames[group[0]].reader, frames[group[0]].position
+            pixels = [chosen[i][0] for i in group]
+            near = _look_around(maps[id(reader)], position, pixels, looked_at, most_unknown)
+            both = np.unique(np.concatenate([*pixels, near]))
+            found = maps[id(reader)].gather(position, both)
+            told = torch.from_numpy(reader.places(position, both, enclosed=looked_at > 0))
+            for i, own in zip(group, pixels, strict=True):
+                rows = torch.from_numpy(np.searchsorted(both, own))
+                features[i], places[i] = found[rows], told[rows]
             rows = torch.from_numpy(np.searchsorted(both, near))
             around.append(SeenPixels(found[rows], told[rows]))
         return StrokeFeatures(
             torch.cat(features), kinds, np.concatenate([part[2] for part in chosen]),
             tuple(part[0] for part in chosen), numbers, images, torch.cat(places), SeenPixels.join(around),
         )  # fmt: skip
+
+    def _choose(self, frames: Sequence[AnnotatedFrame], groups: list[list[int]]) -> list[Chosen]:
+        """Choose pixels of each frame, see `choose_pixels`, with numbers of strokes that are different in all."""
+        chosen: dict[int, Chosen] = {}
+        known = 0
+        for group in groups:
+            parts = choose_pixels([frames[i] for i in group], len(self.model.config.classes))
+            for i, (pixels, kinds, weights, own) in zip(group, parts, strict=True):
+                chosen[i] = pixels, kinds, weights, known + own
+            known = max((int(chosen[i][3].max(initial=known - 1)) for i in group), default=known - 1) + 1
+        return [chosen[i] for i in range(len(frames))]
 
     @property
     def _place_counts(self) -> bool:
@@ -337,6 +354,19 @@ class Adapter:
 
     def _maps(self, reader: FrameReader) -> FeatureMaps:
         return FeatureMaps(self.model, reader, self.device, self.cache)
+
+
+def _look_around(
+    maps: FeatureMaps, position: tuple[int, ...], painted: Sequence[npt.NDArray[np.int64]], most: int,
+    most_unknown: int | None,
+) -> npt.NDArray[np.int64]:  # fmt: skip
+    """Choose pixels around each of the painted parts of a frame; 0: none."""
+    if most == 0:
+        return painted[0][:0]
+    whole = is_small(maps.shape) and (most_unknown is None or len(maps.unknown(position)) <= most_unknown)
+    return np.unique(
+        np.concatenate([pixels_around(pixels, maps.shape, maps.side, whole=whole, most=most) for pixels in painted])
+    )
 
 
 def _complete(region: Box | None, layout: ImageLayout) -> Box:

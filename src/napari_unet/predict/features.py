@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +25,7 @@ from napari_unet.nets.registry import SegmentationModel
 from napari_unet.predict.budget import pixel_budget
 from napari_unet.predict.feature_cache import FeatureCache, Place
 from napari_unet.predict.runner import tile_geometry
-from napari_unet.predict.tiles import Tile, choose_tile, plan_tile, plan_tiles
+from napari_unet.predict.tiles import Tile, TileGeometry, choose_tile, plan_tile, plan_tiles
 from napari_unet.predict.turns import Turn
 
 __all__ = ["FeatureMaps"]
@@ -67,7 +68,7 @@ class FeatureMaps:
 
     Attributes
     ----------
-    tiles : list of Tile
+    tiles : tuple of Tile
         The tiles of a frame; their `inner` is what `read` returns the map of.
     overlap : int
         Pixels by which tiles go into each other.
@@ -87,9 +88,9 @@ class FeatureMaps:
         self.side = tuple(-(-part // self.geometry.divisor) * self.geometry.divisor for part in side)
         if turn is not None and self.geometry.margin is not None:  # what is before a box may come to lie behind it
             self.geometry = replace(self.geometry, halo=(max(self.geometry.halo),) * 2)
-        self.tiles = plan_tiles(shape, self.side, self.geometry)
+        self.tiles, self._low, self._high, largest = _lay_tiles(shape, self.side, self.geometry)
         self.grid = tuple(-(-size // part) for size, part in zip(shape, self.side, strict=True))
-        self.most = max(budget, int(_OVER_ONE_TILE * max(_outer_pixels(tile) for tile in self.tiles)))
+        self.most = max(budget, int(_OVER_ONE_TILE * largest))
         self.depth = int(cast("nn.Conv2d", model.network.head).in_channels)
 
     def touching(self, region: Box | None = None) -> list[int]:
@@ -97,11 +98,10 @@ class FeatureMaps:
         if region is None:
             return list(range(len(self.tiles)))
         spans = [slice(*part.indices(size)) for part, size in zip(region, self.shape, strict=True)]
-        return [
-            number
-            for number, tile in enumerate(self.tiles)
-            if all(max(a.start, b.start) < min(a.stop, b.stop) for a, b in zip(tile.inner, spans, strict=True))
-        ]
+        begin, end = (np.array([getattr(span, name) for span in spans]) for name in ("start", "stop"))
+        touches = (np.maximum(self._low, begin) < np.minimum(self._high, end)).all(axis=1)
+        numbers: list[int] = np.flatnonzero(touches).tolist()
+        return numbers
 
     def unknown(self, position: Place, region: Box | None = None) -> list[int]:
         """List the numbers of the tiles of a frame that touch a box and are not remembered."""
@@ -271,6 +271,16 @@ class FeatureMaps:
             largest = torch.finfo(dtype).max
             features = features.clamp(-largest, largest).to(dtype)
         return features
+
+
+@lru_cache(maxsize=8)
+def _lay_tiles(
+    shape: tuple[int, ...], side: tuple[int, ...], geometry: TileGeometry
+) -> tuple[tuple[Tile, ...], Cells, Cells, int]:
+    """Plan the tiles of a frame, of which a large one has thousands; also where they begin and end, and the largest."""
+    tiles = tuple(plan_tiles(shape, side, geometry))
+    low, high = (np.array([[getattr(part, name) for part in t.inner] for t in tiles]) for name in ("start", "stop"))
+    return tiles, low, high, max(_outer_pixels(tile) for tile in tiles)
 
 
 def _outer_pixels(tile: Tile) -> int:
