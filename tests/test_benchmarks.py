@@ -55,6 +55,16 @@ def test_the_benchmark_of_where_to_paint_runs(real_data: Any, tmp_path: Path) ->
     assert rows[0]["ratio, disagreement"] == rows[0]["needed, disagreement"] / rows[0]["needed, random"]
 
 
+def test_the_benchmark_of_corrections_runs(real_data: Any, tmp_path: Path) -> None:
+    real_data("nuclei_he_dsb2018")
+    module = importlib.import_module("benchmarks.corrections")
+    module.main(["--quick", "--device", "cpu", "--threads", str(torch.get_num_threads()), "--out", str(tmp_path)])
+    rows = json.loads((tmp_path / "corrections.json").read_text())["rows"]
+    assert [row["contender"] for row in rows] == 2 * ["closed form", "regression alone", "forest"]
+    assert rows[0]["last"] > 0.5
+    assert all(0 <= row["painted, but shown otherwise"] <= 1 for row in rows)
+
+
 @pytest.mark.window
 def test_the_benchmark_of_the_window_runs(tmp_path: Path) -> None:
     module = importlib.import_module("benchmarks.window_prediction")

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from napari_unet.data.simulated_strokes import stroke_path
 
-__all__ = ["Person", "largest_error"]
+__all__ = ["Person", "deepest", "largest_error"]
 
 _LENGTH = 40.0  # of a stroke, in pixels of the image
 _STRIDE = 3  # pixels of the image between two events of the mouse
@@ -159,16 +159,16 @@ def largest_error(
     if not count:
         return roomy_stroke(truth, 0, width, seed)
     piece = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-    place = _deepest(piece)
+    place = deepest(piece)
     kind = int(truth[place])
     return kind, stroke_path(truth, place, np.random.default_rng(seed), length=_LENGTH, width=width)
 
 
 def _stroke_at(part: npt.NDArray[np.bool_], truth: npt.NDArray[np.uint8], width: float, seed: int) -> Path:
-    return stroke_path(truth, _deepest(part), np.random.default_rng(seed), length=_LENGTH, width=width)
+    return stroke_path(truth, deepest(part), np.random.default_rng(seed), length=_LENGTH, width=width)
 
 
-def _deepest(part: npt.NDArray[np.bool_]) -> tuple[int, int]:
+def deepest(part: npt.NDArray[np.bool_]) -> tuple[int, int]:
     """Return the pixel that is farthest from the border of a part."""
     depth = ndimage.distance_transform_edt(np.pad(part, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)

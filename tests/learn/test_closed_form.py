@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 from sklearn.linear_model import Ridge
 
 from napari_unet.errors import InputError
-from napari_unet.learn.closed_form import ABSENT, ClosedForm, solve_head
+from napari_unet.learn.closed_form import _KEPT, _MOST_PIXELS, ABSENT, ClosedForm, follow_strokes, solve_head
 
 
 def make_strokes(rng: np.random.Generator, count: int, sizes: list[int], dim: int = 6) -> tuple[torch.Tensor, ...]:
@@ -122,3 +124,71 @@ def test_the_defaults_tell_apart_what_is_apart(rng: np.random.Generator) -> None
     default = ClosedForm()
     weight, bias = solve_head(features, classes, 2, ridge=default.ridge, scale=default.scale, offset=default.offset)
     assert ((features @ weight.T + bias).argmax(1) == classes).float().mean() > 0.95
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(2, [40, 7]), (3, [5, 100, 30])])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_following_strokes_is_the_minimum_that_scipy_finds(
+    count: int, sizes: list[int], weighted: bool, rng: np.random.Generator
+) -> None:
+    features, classes = make_strokes(rng, count, sizes)
+    classes[:3] = count - 1  # which no linear layer gets right
+    given = torch.from_numpy(rng.uniform(0.1, 2, len(classes)).astype(np.float32)) if weighted else None
+    start = ClosedForm().solve(features, classes, count, weights=given)
+    weight, bias = follow_strokes(features, classes, *start, weights=given)
+
+    y, own = classes.numpy(), np.ones(len(classes)) if given is None else given.numpy().astype(np.float64)
+    f = np.pad(features.double().numpy(), ((0, 0), (0, 1)), constant_values=1)
+    begin = torch.cat([start[0], start[1][:, None]], dim=1).double().numpy()
+
+    def loss(flat: np.ndarray) -> float:
+        layer = flat.reshape(count, -1)
+        logits = f @ layer.T
+        entropy = logsumexp(logits, axis=1) - logits[np.arange(len(y)), y]
+        by_class = [np.average(entropy[y == kind], weights=own[y == kind]) for kind in range(count)]
+        return float(np.mean(by_class) + _KEPT / 2 * ((layer - begin) ** 2).sum())
+
+    best = minimize(loss, begin.ravel(), method="BFGS", options={"gtol": 1e-6})
+    found = torch.cat([weight, bias[:, None]], dim=1).double().numpy()
+    assert loss(found.ravel()) == pytest.approx(best.fun, abs=1e-5)
+    assert best.fun < loss(begin.ravel()) - 1e-3
+    np.testing.assert_allclose(found, best.x.reshape(count, -1), atol=3e-3)
+    assert (weight.dtype, bias.dtype) == (torch.float32, torch.float32)
+
+
+def test_a_layer_that_is_sure_of_all_strokes_is_left_alone(rng: np.random.Generator) -> None:
+    classes = torch.arange(60) % 2
+    features = torch.from_numpy(rng.normal(0, 0.05, (60, 4)).astype(np.float32)) + 2.0 * classes[:, None]
+    start = solve_head(features, classes, 2, ridge=1e-3, scale=6.0, offset=0.0)
+    weight, bias = follow_strokes(features, classes, *start)
+    torch.testing.assert_close(weight, start[0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(bias, start[1], atol=1e-3, rtol=0)
+
+
+def test_a_correction_counts_where_a_regression_looks_at_what_is_far_off() -> None:
+    features = torch.tensor([0.0] * 20 + [2.0] * 60 + [10.0] * 20)[:, None]
+    classes = torch.tensor([0] * 20 + [1] * 80)
+    form = ClosedForm()
+    for layer, found in ((form.solve(features, classes, 2), 0), (form.solve_and_follow(features, classes, 2), 1)):
+        shown = (features @ layer[0].T + layer[1]).argmax(dim=1)
+        assert shown.tolist() == [0] * 20 + [found] * 60 + [1] * 20
+
+
+def test_following_strokes_leaves_a_class_without_strokes_as_it_is(rng: np.random.Generator) -> None:
+    features, classes = make_strokes(rng, 2, [20, 10])
+    form = ClosedForm()
+    two, three = (form.solve_and_follow(features, kinds, count) for kinds, count in ((classes, 2), (2 * classes, 3)))
+    torch.testing.assert_close(three[0][[0, 2]], two[0])
+    torch.testing.assert_close(three[1][[0, 2]], two[1])
+    assert not three[0][1].any()
+    assert three[1][1].item() == ABSENT
+
+
+def test_of_very_many_pixels_some_are_enough(rng: np.random.Generator) -> None:
+    features, classes = make_strokes(rng, 2, [300, 100])
+    start = ClosedForm().solve(features, classes, 2)
+    times = 4 * _MOST_PIXELS // 300
+    few = follow_strokes(features, classes, *start)
+    many = follow_strokes(features.repeat(times, 1), classes.repeat(times), *start)
+    for a, b in zip(few, many, strict=True):
+        torch.testing.assert_close(a, b, atol=0.02, rtol=0)

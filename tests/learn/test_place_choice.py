@@ -176,14 +176,13 @@ def test_the_solution_is_one_regression_on_both(informative: str, columns: int) 
     chosen = choose_place_weight(**given, form=FORM)
     scaling = torch.tensor([chosen.place] * 49 + [chosen.enclosure] * 2)
     both = torch.cat([given["features"], scaling * given["places"]], dim=1)
-    known = {"ridge": FORM.ridge, "scale": FORM.scale, "offset": FORM.offset}
-    head, bias = solve_head(both, given["classes"], 2, **known)
+    head, bias = FORM.solve_and_follow(both, given["classes"], 2)
     if informative == "place":  # what is unpainted counts as background as far as it looks so, half of what is painted
         around = both[::3]
         likely = (around @ head.T + bias).softmax(1)[:, 0]
         counts = torch.cat([torch.ones(len(both)), likely * 0.5 * (given["classes"] == 0).sum() / len(around)])
         kinds = torch.cat([given["classes"], torch.zeros(len(around), dtype=torch.int64)])
-        head, bias = solve_head(torch.cat([both, around]), kinds, 2, weights=counts, **known)
+        head, bias = FORM.solve_and_follow(torch.cat([both, around]), kinds, 2, weights=counts)
     assert solved.place is not None
     assert solved.place_columns == columns
     logits = given["features"] @ solved.weight.T + given["places"][:, :columns] @ solved.place.T + solved.bias

@@ -67,7 +67,7 @@ def test_it_trains_until_the_score_rises_no_more_and_wakes_at_a_stroke(person: P
 def test_the_network_takes_over_when_it_scores_better(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schooling, "_PATIENCE", 30)
     learner = make_learner(hold_on=0.0)
-    learner._answers.model.closed_form = ClosedForm(ridge=1e6, offset=2.0)  # sees background everywhere
+    learner._answers.model.closed_form = ClosedForm(ridge=1e6, offset=4.0)  # sees background everywhere
     painted(person, learner, 4)
     events = run(learner, until=lambda event: isinstance(event, SourceChanged))
     better, changed = of(events, BetterNetwork), of(events, SourceChanged)
@@ -245,7 +245,7 @@ def test_completely_painted_images_are_learnt_from_random_weights(
 
     monkeypatch.setattr(course_module, "random_weights", random_weights)
     model = nu.Model.create(nu.ModelConfig(features=4, depth=1), seed=5)
-    model.closed_form = ClosedForm(ridge=1e6, offset=2.0)  # sees background everywhere
+    model.closed_form = ClosedForm(ridge=1e6, offset=4.0)  # sees background everywhere
     learner = LiveLearner(model, nu.TrainConfig(**{**QUICK, "w0": 0.0}), device="cpu")
     painted(person, learner)
     run(learner, until=took(2))  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ import torch
 import napari_unet as nu
 from napari_unet.errors import AnnotationError, InputError
 from napari_unet.learn import stroke_pixels
-from napari_unet.learn.closed_form import ClosedForm
+from napari_unet.learn.closed_form import ClosedForm, follow_strokes
 from napari_unet.models.adapt import Adapter
 from napari_unet.nets.architectures import ARCHITECTURES
 from napari_unet.predict.feature_cache import FeatureCache
@@ -61,7 +61,7 @@ def test_every_network_can_be_adapted(name: str, ndim: int) -> None:
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
-def test_the_head_is_the_regression_on_the_features(norm: Any) -> None:
+def test_the_head_is_the_regression_on_the_features_led_to_the_strokes(norm: Any) -> None:
     from sklearn.linear_model import Ridge
 
     model = small(classes=("background", "a", "b"), norm=norm)
@@ -78,9 +78,11 @@ def test_the_head_is_the_regression_on_the_features(norm: Any) -> None:
     shares = 1 / (3 * np.bincount(kinds))[kinds]
     targets = np.where(kinds[:, None] == np.arange(3), 1.0, -1.0)
     reference = Ridge(alpha=0.3).fit(features, targets, sample_weight=shares)
+    solved = torch.from_numpy(2 * reference.coef_), torch.from_numpy(2 * reference.intercept_ + [0.25, 0, 0])
+    weight, bias = follow_strokes(torch.from_numpy(features), torch.from_numpy(kinds.astype(np.int64)), *solved)
     head: Any = model.network.head
-    np.testing.assert_allclose(head.weight.detach().flatten(1), 2 * reference.coef_, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(head.bias.detach(), 2 * reference.intercept_ + [0.25, 0, 0], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(head.weight.detach().flatten(1), weight, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(head.bias.detach(), bias, rtol=1e-3, atol=1e-5)
 
 
 def test_nothing_but_the_head_changes_and_the_model_says_what_it_learnt() -> None:

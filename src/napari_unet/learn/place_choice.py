@@ -132,10 +132,10 @@ def solve_with_place(
     if chosen is None:
         chosen = choose_place_weight(features, places, strokes, classes, count, seen, images=images, form=form)
     if chosen == PlaceWeight():
-        return SolvedHead(*form.solve(features, classes, count, weights=weights))
+        return SolvedHead(*form.solve_and_follow(features, classes, count, weights=weights))
     scaling = _scaling(features, places, chosen)
     both = scaling * torch.cat([features.float(), places.to(features.device)], dim=1)
-    weight, bias = form.solve(both, classes, count, weights=weights)
+    weight, bias = form.solve_and_follow(both, classes, count, weights=weights)
     if chosen.place and len(seen.places):
         around = scaling * torch.cat(
             [seen.features.to(features.device).float(), seen.places.to(features.device)], dim=1
@@ -143,7 +143,7 @@ def solve_with_place(
         weights = torch.ones(len(classes), device=features.device) if weights is None else weights
         likely = (around @ weight.T + bias).softmax(dim=1)[:, 0]
         likely = likely * (_UNPAINTED * weights[classes == 0].sum() / len(likely))
-        weight, bias = form.solve(
+        weight, bias = form.solve_and_follow(
             torch.cat([both, around]), torch.cat([classes, classes.new_zeros(len(likely))]), count,
             weights=torch.cat([weights, likely.to(weights.dtype)]),
         )  # fmt: skip

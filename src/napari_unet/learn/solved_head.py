@@ -107,7 +107,7 @@ def solve_from_boxes(
             rows, places, numbers, kinds, count, seen, images=images, weights=counts, chosen=place, form=form
         )
     else:
-        solved = SolvedHead(*form.solve(rows, kinds, count, weights=counts))
+        solved = SolvedHead(*form.solve_and_follow(rows, kinds, count, weights=counts))
     set_head(network, solved)
     return solved.counted
 

@@ -49,8 +49,8 @@ def adapt(
 ) -> None:
     """Make a model segment what is painted, without training: solve its last layer from the strokes.
 
-    The network's last feature map stays as it is; a ridge regression from it to the strokes becomes the head, in
-    milliseconds once the map is known. How well that works depends on the network: those of `Model.pretrained` were
+    The network's last feature map stays as it is; a ridge regression from it to the strokes, led on to strokes that it
+    gets wrong (`napari_unet.learn.closed_form.follow_strokes`), becomes the head, in milliseconds once the map is known. How well that works depends on the network: those of `Model.pretrained` were
     trained for it, and trained models have learnt features, too; on random weights it is poor.
 
     Borders between objects are not weighted, as they are in `fit`: the weights are for a network that can learn to
@@ -270,7 +270,7 @@ class Adapter:
         weights = torch.from_numpy(strokes.weights[kept]).to(device)
         count = len(self.model.config.classes)
         if not self._place_counts:
-            return SolvedHead(*form.solve(features, classes, count, weights=weights))
+            return SolvedHead(*form.solve_and_follow(features, classes, count, weights=weights))
         places = strokes.places[torch.from_numpy(kept)]
         numbers, images, seen = strokes.strokes[kept], strokes.images[kept], strokes.seen
         return solve_with_place(
