@@ -50,8 +50,9 @@ def adapt(
     """Make a model segment what is painted, without training: solve its last layer from the strokes.
 
     The network's last feature map stays as it is; a ridge regression from it to the strokes, led on to strokes that it
-    gets wrong (`napari_unet.learn.closed_form.follow_strokes`), becomes the head, in milliseconds once the map is known. How well that works depends on the network: those of `Model.pretrained` were
-    trained for it, and trained models have learnt features, too; on random weights it is poor.
+    gets wrong (`napari_unet.learn.closed_form.follow_strokes`), becomes the head, in milliseconds once the map is
+    known. How well that works depends on the network: those of `Model.pretrained` were trained for it, and trained
+    models have learnt features, too; on random weights it is poor.
 
     Borders between objects are not weighted, as they are in `fit`: the weights are for a network that can learn to
     see a gap; without training they would only move the threshold.
