@@ -117,8 +117,8 @@ def test_seconds_and_the_best_score_go_on_too(
         second = _run(make_model(), sample, config, path)
         assert isinstance(first[-1], FitFinished)
         assert isinstance(second[-1], FitFinished)
-        assert first[-1].seconds <= second[0].seconds
-        attempt.hold("seconds until it goes on", second[0].seconds - first[-1].seconds, Bound(0.5, 5))
+        assert first[-2].seconds <= second[0].seconds  # those that writing the checkpoint took are not in it
+        attempt.hold("seconds until it goes on", second[0].seconds - first[-2].seconds, Bound(0.5, 5))
         attempt.hold("seconds of both", second[-1].seconds, Bound(1.6, 6))
     assert first[-1].best is not None
     assert second[-1].best is not None
