@@ -192,3 +192,11 @@ def test_of_very_many_pixels_some_are_enough(rng: np.random.Generator) -> None:
     many = follow_strokes(features.repeat(times, 1), classes.repeat(times), *start)
     for a, b in zip(few, many, strict=True):
         torch.testing.assert_close(a, b, atol=0.02, rtol=0)
+
+
+def test_following_strokes_whose_features_are_no_numbers_is_no_error(rng: np.random.Generator) -> None:
+    features, classes = make_strokes(rng, 2, [20, 10])
+    features[3] = torch.nan
+    weight, bias = ClosedForm().solve_and_follow(features, classes, 2)
+    assert weight.isnan().all()
+    assert bias.isnan().all()

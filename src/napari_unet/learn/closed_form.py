@@ -13,7 +13,7 @@ from napari_unet.errors import InputError
 __all__ = ["ABSENT", "ClosedForm", "follow_strokes", "solve_head"]
 
 ABSENT = -30.0  # logit of a class without strokes: it is never chosen, and a training can still bring it back
-_KEPT = 2.0  # how strongly a solved layer is kept to while it is corrected, beside a mean cross entropy
+_KEPT = 2.0  # twice what the squared distance from a solved layer counts beside the mean cross entropy
 _CORRECTIONS = 30  # steps
 _MOST_PIXELS = 8_000  # of a class that a layer is corrected by
 
@@ -152,8 +152,9 @@ def follow_strokes(
     """Change a solved layer as little as it takes to get those strokes right that it gets wrong.
 
     A regression counts pixels that are far on the right side as much as those on the wrong one, so that a person who
-    corrects what is shown would paint in vain. This minimises the cross entropy of the painted pixels and the squared
-    distance from the layer that is given; it leaves a layer alone that is sure of all of them.
+    corrects what is shown would paint in vain. This minimises ``sum_i w_i CE_i + ||V - V0||**2`` with the cross entropy
+    ``CE_i`` of a painted pixel, the weights ``w_i`` of `solve_head`, the layer's weights and biases ``V``, and those
+    given, ``V0``; it leaves a layer alone that is sure of all strokes.
 
     Parameters
     ----------
@@ -195,13 +196,13 @@ def follow_strokes(
         present = sums > 0
         w = (share / sums.clamp(min=torch.finfo(exact).tiny)).sum(1, keepdim=True) / present.sum()
         start = torch.cat([weight, bias[:, None]], dim=1).to(exact).T
-        bound = 0.5 * f.T @ (w * f) + _KEPT * torch.eye(f.shape[1], device=f.device, dtype=exact)
-        factor = torch.linalg.cholesky(bound)
+        unit = torch.eye(f.shape[1], device=f.device, dtype=exact)
+        step, _ = torch.linalg.solve_ex(0.5 * f.T @ (w * f) + _KEPT * unit, unit)
         found = ahead = start
         pace = 1.0
         for _ in range(_CORRECTIONS):
             slope = f.T @ (w * ((f @ ahead).softmax(dim=1) - member)) + _KEPT * (ahead - start)
-            before, found = found, ahead - torch.cholesky_solve(slope * present, factor)
+            before, found = found, ahead - step @ slope * present
             pace, last = (1 + math.sqrt(1 + 4 * pace**2)) / 2, pace
             ahead = found + (last - 1) / pace * (found - before)
         corrected = found.T.to(torch.float32)
