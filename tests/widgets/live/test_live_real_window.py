@@ -23,13 +23,10 @@ from napari_unet.widgets.segment.dock import SegmentDock
 from tests.quickness import END_SECONDS, Attempts
 from tests.widgets.live_steps import (
     answered,
-    begin,
     changes,
-    close_window,
     known_strokes,
     new_stroke,
     open_dock,
-    open_window,
     still_usable,
     stop,
     stroke,
@@ -270,26 +267,3 @@ def test_the_dock_is_closed_and_opened_again(
         train(opened[0], qtbot)
     stop(opened[0], qtbot)
     assert do.messages() == []
-
-
-def test_of_two_windows_that_train_one_is_closed(
-    dock: SegmentDock, window: Any, spots: Callable[..., Any], qtbot: QtBot, do: Any
-) -> None:
-    for row, attempt in enumerate(Attempts(), start=40):
-        viewer = open_window()
-        other = open_dock(viewer, qtbot)
-        begin(other, *spots((48, 80), count=8, radius=6.0), qtbot, do)
-        strokes, worker = other.strokes, other.live._job
-        assert strokes is not None
-        assert worker is not None
-        new_stroke(other, qtbot, 40)
-        kept = strokes.data.copy()
-        new_stroke(dock, qtbot, row)
-        began = time.monotonic()
-        close_window(viewer)
-        qtbot.waitUntil(lambda worker=worker: not worker.is_running)
-        attempt.hold("seconds until its training ended", time.monotonic() - began, END_SECONDS)
-        np.testing.assert_array_equal(strokes.data, kept)
-        assert dock.live.training
-        new_stroke(dock, qtbot, row + 10)
-        assert do.messages() == []
