@@ -34,6 +34,7 @@ PREDICTION = nu.PredictConfig(device="cpu", precision="float32")
 @pytest.fixture(autouse=True)
 def few_strokes_tell_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place_choice, "_FEWEST_FOR_PLACE", 3)
+    monkeypatch.setattr(place_choice, "_WRONG", 1.0)  # of what random weights leave wrong the place tells no rest
 
 
 def settings(**other: Any) -> nu.TrainConfig:

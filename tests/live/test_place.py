@@ -28,6 +28,7 @@ SHAPE = (60, 72)
 def few_strokes_tell_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place_choice, "_FEWEST", 3)
     monkeypatch.setattr(place_choice, "_FEWEST_FOR_PLACE", 3)
+    monkeypatch.setattr(place_choice, "_WRONG", 1.0)  # of what random weights leave wrong the place tells no rest
 
 
 def make_learner(**settings: Any) -> LiveLearner:

@@ -66,7 +66,7 @@ def test_it_trains_until_the_score_rises_no_more_and_wakes_at_a_stroke(person: P
 
 def test_the_network_takes_over_when_it_scores_better(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schooling, "_PATIENCE", 30)
-    learner = make_learner(hold_on=0.0)
+    learner = make_learner(hold_on=0.0, place_may_count=False)
     learner._answers.model.closed_form = ClosedForm(ridge=1e6, offset=4.0)  # sees background everywhere
     painted(person, learner, 4)
     events = run(learner, until=lambda event: isinstance(event, SourceChanged))

@@ -68,7 +68,7 @@ def test_the_head_is_the_regression_on_the_features_led_to_the_strokes(norm: Any
     model.closed_form = ClosedForm(ridge=0.3, scale=2.0, offset=0.25)
     image, strokes = draw((40, 44))
     strokes[5:9, 20:26] = 3
-    adapter = Adapter(model, "cpu")
+    adapter = Adapter(model, "cpu", place_may_count=False)
     adapter.adapt([nu.Sample(image, strokes)], task="classes")
     reader = next(iter(adapter.cache._readers.values()))
     maps = FeatureMaps(model, reader, adapter.device, adapter.cache)
