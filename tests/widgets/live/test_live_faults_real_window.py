@@ -92,7 +92,9 @@ def meets(
             qtbot.waitUntil(lambda: dock.message.text() == said)
         np.testing.assert_array_equal(dock.strokes.data, kept)
         new_stroke(dock, qtbot, row - 20)
-        qtbot.waitUntil(lambda: pauses(dock) and dock.message.text() == "")  # it goes well again
+        problems = dock.live.report.problems
+        qtbot.waitUntil(lambda: pauses(dock) and not problems.any_left)  # all goes well again, the training, too
+        assert dock.message.text() == ""
         assert do.messages() == [said]
         notification_manager.records.clear()
 

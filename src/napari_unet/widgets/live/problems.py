@@ -29,6 +29,11 @@ class Problems:
         self._message = message
         self._told: dict[Part, Problem] = {}
 
+    @property
+    def any_left(self) -> bool:
+        """Whether anything that failed has not gone well since."""
+        return bool(self._told)
+
     def tell(self, problem: Problem) -> None:
         """Say what failed; quietly if that, or the same error elsewhere, was said and has not gone well since."""
         known = {told.message: repr(told.error) for told in self._told.values()}
