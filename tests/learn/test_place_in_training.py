@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import napari_unet as nu
-from napari_unet.learn import place_choice
+from napari_unet.learn import place_choice, second_opinion
 from napari_unet.learn.closed_form import ClosedForm, solve_head
 from napari_unet.learn.events import FitEvent, FitScored
 from napari_unet.learn.holdout import hold_out
@@ -34,7 +34,8 @@ PREDICTION = nu.PredictConfig(device="cpu", precision="float32")
 @pytest.fixture(autouse=True)
 def few_strokes_tell_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place_choice, "_FEWEST_FOR_PLACE", 3)
-    monkeypatch.setattr(place_choice, "_WRONG", 1.0)  # of what random weights leave wrong the place tells no rest
+    monkeypatch.setattr(place_choice, "_WRONG", 1.0)  # of what random weights leave wrong the place tells no rest,
+    monkeypatch.setattr(second_opinion, "_WRONG", 1.0)  # and trees are not asked
 
 
 def settings(**other: Any) -> nu.TrainConfig:
@@ -264,7 +265,7 @@ def test_each_half_is_segmented_by_the_other_with_the_same_place() -> None:
     form = ClosedForm()
     own, solved, _ = SolvedInTraining(network, form)(image, classes, torch.ones(2, 16, 16))
     torch.testing.assert_close(own, network(image))
-    place = network.logits_of_place(image, (16, 16))
+    place = network.given_logits(image, (16, 16))
     assert place is not None
     maps, given = network.features(image[:, :1]).movedim(1, -1), place.movedim(1, -1)
     weight, bias = form.solve(maps[0].flatten(0, 1), classes[0].flatten(), 2, given=given[0].flatten(0, 1))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import napari_unet as nu
-from napari_unet.learn import place_choice
+from napari_unet.learn import place_choice, second_opinion
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.scoring import Scorer
 from napari_unet.live.course import Course
@@ -28,7 +28,8 @@ SHAPE = (60, 72)
 def few_strokes_tell_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place_choice, "_FEWEST", 3)
     monkeypatch.setattr(place_choice, "_FEWEST_FOR_PLACE", 3)
-    monkeypatch.setattr(place_choice, "_WRONG", 1.0)  # of what random weights leave wrong the place tells no rest
+    monkeypatch.setattr(place_choice, "_WRONG", 1.0)  # of what random weights leave wrong the place tells no rest,
+    monkeypatch.setattr(second_opinion, "_WRONG", 1.0)  # and trees are not asked
 
 
 def make_learner(**settings: Any) -> LiveLearner:

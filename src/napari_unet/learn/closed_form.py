@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from napari_unet.errors import InputError
 
-__all__ = ["ABSENT", "ClosedForm", "follow_strokes", "solve_head"]
+__all__ = ["ABSENT", "ClosedForm", "follow_strokes", "share_wrong", "solve_head"]
 
 ABSENT = -30.0  # logit of a class without strokes: it is never chosen, and a training can still bring it back
 _KEPT = 2.0  # twice what the squared distance from a solved layer counts beside the mean cross entropy
@@ -207,6 +207,27 @@ def follow_strokes(
             ahead = found + (last - 1) / pace * (found - before)
         corrected = found.T.to(torch.float32)
     return corrected[:, :-1].contiguous(), corrected[:, -1].contiguous()
+
+
+def share_wrong(logits: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor | None = None) -> float:
+    """Return the share of painted pixels that get another class; each class counts the same.
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        (n, K).
+    classes, weights
+        As in `solve_head`.
+
+    Examples
+    --------
+    >>> share_wrong(torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 1.0]]), torch.tensor([0, 1, 1]))
+    0.25
+    """
+    wrong = (logits.argmax(dim=1) != classes).float()
+    counts = torch.ones_like(wrong) if weights is None else weights.float()
+    shares = [(wrong * counts)[own].sum() / counts[own].sum() for own in (classes == kind for kind in classes.unique())]
+    return float(torch.stack(shares).mean())
 
 
 def _spread(rows: torch.Tensor) -> torch.Tensor:

@@ -12,9 +12,13 @@ from torch.nn import functional
 
 from napari_unet.data.enclosure import ENCLOSURES
 from napari_unet.data.place import CENTRES
-from napari_unet.learn.closed_form import ClosedForm, follow_strokes
+from napari_unet.learn.closed_form import ClosedForm, follow_strokes, share_wrong
+from napari_unet.nets.trees import Trees
 
-__all__ = ["PlaceWeight", "SeenPixels", "SolvedHead", "choose_place_weight", "enough_strokes", "solve_with_place"]
+__all__ = [
+    "PlaceWeight", "SeenPixels", "SolvedHead", "choose_place_weight", "enough_strokes", "have_regions",
+    "solve_with_place",
+]  # fmt: skip
 
 _PLACES = (1.0, 2.0, 4.0)  # what the functions of the place may count beside the features
 _ENCLOSURES = (12.0,)  # the same of how far a pixel is enclosed
@@ -40,11 +44,14 @@ class PlaceWeight:
         Of the functions of the place, and of how far a pixel is enclosed.
     rest : float
         Of the functions of the place, where these only tell what the features leave wrong of the strokes.
+    trees : bool
+        Whether trees are asked, too, see `napari_unet.learn.second_opinion.ask_trees`.
     """
 
     place: float = 0.0
     enclosure: float = 0.0
     rest: float = 0.0
+    trees: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +90,15 @@ class SolvedHead:
         neither counts.
     counted : PlaceWeight
         How much either counted.
+    trees : Trees or None
+        What else adds to the logits.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor
     place: torch.Tensor | None = None
     counted: PlaceWeight = PlaceWeight()
+    trees: Trees | None = None
 
     @property
     def place_columns(self) -> int:
@@ -145,7 +155,7 @@ def solve_with_place(
         chosen = choose_place_weight(features, places, strokes, classes, count, seen, images=images, form=form)
     if not (chosen.place or chosen.enclosure):
         head = SolvedHead(*form.solve_and_follow(features, classes, count, weights=weights))
-        few = given is None and not _have_regions(classes.cpu().numpy(), strokes)
+        few = given is None and not have_regions(classes.cpu().numpy(), strokes)
         if not few and not (given is not None and given.rest):
             return head
         return _tell_rest(head, features, places, classes, weights, always=given is not None)
@@ -173,25 +183,17 @@ def _tell_rest(
     weights: torch.Tensor | None, *, always: bool,
 ) -> SolvedHead:  # fmt: skip
     """Let the place tell what the features leave wrong of the strokes, if that is much, and it can; or always."""
-    before = _share_wrong(features.float() @ head.weight.T + head.bias, classes, weights)
+    before = share_wrong(features.float() @ head.weight.T + head.bias, classes, weights)
     if before <= _WRONG and not always:
         return head
     width, basis = features.shape[1], places.shape[1] - _enclosures(places)
     both = torch.cat([features.float(), _REST * places[:, :basis].to(features.device)], dim=1)
     start = functional.pad(head.weight, (0, basis))
     weight, bias = follow_strokes(both, classes, start, head.bias, weights=weights)
-    if _share_wrong(both @ weight.T + bias, classes, weights) > _STILL_WRONG * before and not always:
+    if share_wrong(both @ weight.T + bias, classes, weights) > _STILL_WRONG * before and not always:
         return head
     place = (_REST * weight[:, width:]).contiguous()
     return SolvedHead(weight[:, :width].contiguous(), bias, place, PlaceWeight(rest=_REST))
-
-
-def _share_wrong(logits: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor | None) -> float:
-    """Return the share of painted pixels that get another class; each class counts the same."""
-    wrong = (logits.argmax(dim=1) != classes).float()
-    counts = torch.ones_like(wrong) if weights is None else weights.float()
-    shares = [(wrong * counts)[own].sum() / counts[own].sum() for own in (classes == kind for kind in classes.unique())]
-    return float(torch.stack(shares).mean())
 
 
 def _scaling(features: torch.Tensor, places: torch.Tensor, chosen: PlaceWeight) -> torch.Tensor:
@@ -223,9 +225,9 @@ def choose_place_weight(
     known = classes.cpu().numpy()
     if not enough_strokes(known, strokes):
         return PlaceWeight()
-    steps: list[tuple[str, tuple[float, ...]]] = [("enclosure", _ENCLOSURES)]
+    steps = [[(0.0, weight) for weight in _ENCLOSURES]]  # of place and enclosure
     if _tell_place(known, strokes, images):
-        steps.append(("place", _PLACES))
+        steps.append([(weight, 0.0) for weight in _PLACES])
     basis = places[:, : places.shape[1] - _enclosures(places)]
     if basis.shape[1] == CENTRES[3] ** 3:  # strokes lie in few slices, and one slice would be unknown without its own
         strokes = strokes * basis.shape[1] + basis.argmax(dim=1).cpu().numpy()
@@ -240,8 +242,8 @@ def choose_place_weight(
 
     best = PlaceWeight()
     highest = lift(best)
-    for name, weights in steps:
-        options = [replace(best, **{name: weight}) for weight in weights]
+    for step in steps:
+        options = [replace(best, place=best.place + p, enclosure=best.enclosure + e) for p, e in step]
         lifts = [lift(option) for option in options]
         if max(lifts) > highest + _GAIN:
             highest = max(lifts)
@@ -258,7 +260,7 @@ def enough_strokes(kinds: npt.NDArray[np.int64], strokes: npt.NDArray[np.int64])
         (n,) class and stroke of each pixel.
     """
     classes = np.unique(kinds)
-    return len(classes) > 1 and (_fewest(kinds, strokes) >= _FEWEST or _have_regions(kinds, strokes))
+    return len(classes) > 1 and (_fewest(kinds, strokes) >= _FEWEST or have_regions(kinds, strokes))
 
 
 def _tell_place(
@@ -268,7 +270,7 @@ def _tell_place(
 
     Few strokes in one image may lie on different sides of it by chance.
     """
-    enough = _fewest(kinds, strokes) >= _FEWEST_FOR_PLACE or _have_regions(kinds, strokes)
+    enough = _fewest(kinds, strokes) >= _FEWEST_FOR_PLACE or have_regions(kinds, strokes)
     return enough or (images is not None and _fewest(kinds, images) > 1)
 
 
@@ -288,7 +290,7 @@ def _enclosures(places: torch.Tensor) -> int:
     return ENCLOSURES if places.shape[1] - ENCLOSURES in {CENTRES[ndim] ** ndim for ndim in CENTRES} else 0
 
 
-def _have_regions(kinds: npt.NDArray[np.int64], strokes: npt.NDArray[np.int64]) -> bool:
+def have_regions(kinds: npt.NDArray[np.int64], strokes: npt.NDArray[np.int64]) -> bool:
     """Whether there are regions of images painted throughout, see `strokes_of_pixels`: classes share their numbers.
 
     They tell of each class where it is not, so that few of them are enough.

@@ -162,7 +162,8 @@ class Run:
         around = self.strokes.boxes_around(self.plan) if self.config.place_may_count else []
         self.painted = [*painted, *held, *around]
         whole, solved = copy.deepcopy(start), copy.deepcopy(start)
-        may = self.config.place_may_count and (new or self.trainer.surroundings > 0)
+        counted = _what_counts(self.trainer.network)
+        may = self.config.place_may_count and (new or any(counted))
         place = yield from self._solve(whole, self.painted, may)  # which those that are left can't tell
         if place is None or (yield from self._solve(solved, painted, may, place)) is None:
             return
@@ -174,7 +175,7 @@ class Run:
         before = self.progress.best_score
         if new and self.scorer is not None:
             yield from self._compare(solved, self.scorer)
-        other = not new and not anew and self.trainer.surroundings != told
+        other = not new and not anew and counted != _what_counts(solved)
         if self.stopped or other or (before is not None and new and self.progress.best_score == before):
             self.painted = []
             self._begin_at(start)
@@ -282,13 +283,12 @@ class Run:
 
     def _solve_kept(self, network: nn.Module) -> Iterator[FitEvent]:
         """Let the strokes that were held out count for the last layer that is kept, if it began as a solved one."""
-        told = self.trainer.surroundings
         if not self.trainer.steps or self.trainer.anchor is None or not self.painted:
             return
-        solved = copy.deepcopy(network).eval()
-        if (yield from self._solve(solved, self.painted, told > 0)) is None:
+        counted, solved = _what_counts(self.trainer.network), copy.deepcopy(network).eval()
+        if (yield from self._solve(solved, self.painted, any(counted))) is None:
             return
-        if solved.surroundings == told:
+        if _what_counts(solved) == counted:
             self._keep(solved)
 
     def _keep(self, network: nn.Module) -> None:
@@ -337,3 +337,9 @@ class Run:
             "images": [sample.name for sample in samples],
             "device": self.device.description,
         }
+
+
+def _what_counts(network: nn.Module) -> tuple[int, bool]:
+    """Return what is told of the place, see `SegmentationNetwork.surroundings`, and whether trees are asked."""
+    whole = cast("SegmentationNetwork", network)
+    return whole.surroundings, whole.trees is not None

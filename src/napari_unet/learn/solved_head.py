@@ -15,9 +15,11 @@ from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.painted_boxes import PaintedBox
 from napari_unet.learn.place_choice import PlaceWeight, SeenPixels, SolvedHead, enough_strokes, solve_with_place
+from napari_unet.learn.second_opinion import ask_trees
 from napari_unet.learn.stroke_pixels import is_small, pixels_around, strokes_of_pixels
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
+from napari_unet.nets.grey_features import tree_features
 
 if TYPE_CHECKING:
     from napari_unet.nets.base import SegmentationNetwork
@@ -29,11 +31,12 @@ _MOST_PIXELS = 2_000  # of one class in one box
 
 def get_head(network: nn.Module) -> SolvedHead:
     """Return a copy of the last layer of a network."""
-    head, place = cast("nn.Conv2d", network.head), cast("SegmentationNetwork", network).place
+    head, whole = cast("nn.Conv2d", network.head), cast("SegmentationNetwork", network)
     return SolvedHead(
         head.weight.detach().flatten(1).clone(),
         cast("torch.Tensor", head.bias).detach().clone(),
-        None if place is None else place.clone(),
+        None if whole.place is None else whole.place.clone(),
+        trees=None if whole.trees is None else whole.trees.copy(),
     )
 
 
@@ -44,6 +47,7 @@ def set_head(network: nn.Module, solved: SolvedHead) -> None:
         head.weight.copy_(solved.weight.reshape(head.weight.shape))
         cast("torch.Tensor", head.bias).copy_(solved.bias)
     whole.set_place(solved.place)
+    whole.set_trees(solved.trees)
 
 
 def solve_from_boxes(
@@ -77,7 +81,7 @@ def solve_from_boxes(
     """
     whole, head = cast("SegmentationNetwork", network), cast("nn.Conv2d", network.head)
     count, exactness = head.out_channels, head.weight.dtype
-    features, classes, weights = [], [], []
+    features, classes, weights, greys = [], [], [], _Greys(device)
     painted = _PaintedPlaces()
     place_may_count = place_may_count and whole.takes_place
     for box in boxes:
@@ -93,6 +97,7 @@ def solve_from_boxes(
             features.append(rows[chosen.to(rows.device)].float())
             classes.append(torch.full((len(chosen),), kind))
             weights.append(torch.full((len(chosen),), float(step)))
+            greys.add(image, tuple(known.shape), chosen)
             if place_may_count:
                 painted.add(box, chosen.numpy(), tuple(known.shape))
         if place_may_count:
@@ -106,6 +111,8 @@ def solve_from_boxes(
         solved = solve_with_place(
             rows, places, numbers, kinds, count, seen, images=images, weights=counts, chosen=place, form=form
         )
+        if whole.takes_trees:
+            solved = ask_trees(solved, rows, places, numbers, kinds, count, greys.gather, weights=counts, chosen=place)
     else:
         solved = SolvedHead(*form.solve_and_follow(rows, kinds, count, weights=counts))
     set_head(network, solved)
@@ -113,6 +120,28 @@ def solve_from_boxes(
 
 
 Numbers = npt.NDArray[np.int64]
+
+
+class _Greys:
+    """What trees may ask for in painted pixels of boxes, computed only if it is wanted."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._parts: list[tuple[torch.Tensor, tuple[int, ...], torch.Tensor]] = []
+
+    def add(self, image: torch.Tensor, shape: tuple[int, ...], chosen: torch.Tensor) -> None:
+        """Take in pixels: numbers in the flattened part (\\*shape) in the middle of an image (1, C, \\*space)."""
+        self._parts.append((image, shape, chosen))
+
+    def gather(self) -> torch.Tensor:
+        """Return (n, F)."""
+        with torch.inference_mode():
+            return torch.cat(
+                [
+                    center_crop(tree_features(image), shape)[0].flatten(1).T[chosen.to(image.device)]
+                    for image, shape, chosen in self._parts
+                ]
+            )
 
 
 @dataclass

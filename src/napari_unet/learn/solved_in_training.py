@@ -45,7 +45,7 @@ class SolvedInTraining(nn.Module):
         ----------
         image : torch.Tensor
             (N, C, \\*space); the first M of them are painted. Where the place counts, further channels tell it: what it
-            adds to the logits is taken as given by the layers that are solved.
+            and the trees add to the logits is taken as given by the layers that are solved.
         classes : torch.Tensor
             (M, \\*space) int64.
         weights : torch.Tensor
@@ -65,7 +65,7 @@ class SolvedInTraining(nn.Module):
         maps = network.features(network.grey_values(image))
         own: torch.Tensor = network.head(maps)
         size = maps.shape[2:]
-        place = network.logits_of_place(image, tuple(size))
+        place = network.given_logits(image, tuple(size))
         if place is not None:
             own = own + place
             place = place[: len(classes)]

@@ -150,11 +150,13 @@ class Answers:
         """Return a copy of the network that a training begins with.
 
         Its own head, if that was trained; but what is solved from the strokes if only there the place, or
-        how far a pixel is enclosed, counts.
+        how far a pixel is enclosed, counts, or trees are asked.
         """
-        solved = self._without_held
-        learns_place = solved is not None and solved.place_columns > self._own.place_columns
-        return self._copy(self._own if self.trained and not learns_place else solved)
+        solved, own = self._without_held, self._own
+        has_more = solved is not None and (
+            solved.place_columns > own.place_columns or (solved.trees is not None and own.trees is None)
+        )
+        return self._copy(own if self.trained and not has_more else solved)
 
     def copy_model(self, source: Source) -> Model:
         """Return a model that predicts what is shown, and that nothing changes any more."""

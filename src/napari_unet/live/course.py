@@ -6,7 +6,6 @@ import copy
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
-import torch
 from torch import nn
 
 from napari_unet.data.crops import tell_place
@@ -98,20 +97,22 @@ class Course:
     def can_take(self, frames: TrainingFrames, start: nn.Module) -> bool:
         """Whether the training can go on from its weights.
 
-        It can't if the place begins or ceases to count, or if so much is painted now that there is nothing left of
-        what it held on to.
+        It can't if the place, or trees, begin or cease to count, or if so much is painted now that there is nothing
+        left of what it held on to.
         """
         if not self._begins_solved:
             return True
         held = self.trainer.anchor is None or mostly_unpainted(frames.train)
-        return held and self._told == _network(start).surroundings
+        own, other = _network(self.trainer.network), _network(start)
+        return held and self._told == other.surroundings and (own.trees is None) == (other.trees is None)
 
     def take(self, frames: TrainingFrames, start: nn.Module) -> None:
         """Go on with other strokes; where it holds on to something, then to the answer that they gave."""
         self._frames = frames
-        if self._begins_solved and self._told:
-            for network in (self.trainer.network, self.trainer.average.module):
-                cast("torch.Tensor", _network(network).place).copy_(cast("torch.Tensor", _network(start).place))
+        if self._begins_solved:
+            for network in map(_network, (self.trainer.network, self.trainer.average.module)):
+                network.set_place(_network(start).place)
+                network.set_trees(_network(start).trees)
         self.trainer.draw_from(self._sampler(), self.plan.batch)
         self.scorer = self._scorer()
         if self.trainer.anchor is not None:

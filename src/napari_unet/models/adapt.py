@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -11,18 +10,19 @@ import numpy.typing as npt
 import torch
 
 from napari_unet.data.axes import Box, ImageLayout
-from napari_unet.data.crops import AnnotatedFrame, same_frames
+from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.data.intensity import FrameReader
 from napari_unet.data.sample import Sample
 from napari_unet.errors import InputError
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
-from napari_unet.learn.place_choice import PlaceWeight, SeenPixels, SolvedHead, enough_strokes, solve_with_place
+from napari_unet.learn.place_choice import PlaceWeight, SolvedHead, solve_with_place
 from napari_unet.learn.prepare import prepare_frames
+from napari_unet.learn.second_opinion import ask_trees
 from napari_unet.learn.solved_head import set_head
-from napari_unet.learn.stroke_pixels import choose_pixels, is_small, most_around, pixels_around
 from napari_unet.models.head import apply_head
 from napari_unet.models.model import Model
+from napari_unet.models.stroke_features import StrokeFeatures, gather_features
 from napari_unet.nets.device import choose_device
 from napari_unet.predict.blend import Blender
 from napari_unet.predict.feature_cache import FeatureCache
@@ -33,9 +33,7 @@ from napari_unet.predict.turns import list_positions
 if TYPE_CHECKING:
     from napari_unet.nets.base import SegmentationNetwork
 
-__all__ = ["Adapter", "StrokeFeatures", "adapt"]
-
-Chosen = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]
+__all__ = ["Adapter", "adapt"]
 
 
 def adapt(
@@ -53,6 +51,9 @@ def adapt(
     gets wrong (`napari_unet.learn.closed_form.follow_strokes`), becomes the head, in milliseconds once the map is
     known. How well that works depends on the network: those of `Model.pretrained` were trained for it, and trained
     models have learnt features, too; on random weights it is poor.
+
+    Where that leaves more than a tenth of what is painted wrong, trees that ask for the grey values around a pixel are
+    half of the answer (`napari_unet.learn.second_opinion.ask_trees`); not in volumes.
 
     Borders between objects are not weighted, as they are in `fit`: the weights are for a network that can learn to
     see a gap; without training they would only move the threshold.
@@ -73,7 +74,7 @@ def adapt(
     place_may_count : bool
         Whether the last layer may look at where in the image a pixel lies, relative to its size, and at how far it is
         enclosed by brighter or darker ones, if strokes that are left out are then told better from all else: so it is
-        with organs. See `napari_unet.learn.place_choice.choose_place_weight`.
+        with organs. See `napari_unet.learn.place_choice.choose_place_weight`. If not, trees are not asked either.
 
     Raises
     ------
@@ -95,40 +96,6 @@ def adapt(
     ([1, 2], 148)
     """
     Adapter(model, device, cache=cache, place_may_count=place_may_count).adapt(samples, task=task)
-
-
-@dataclass(frozen=True, eq=False)
-class StrokeFeatures:
-    """What a network sees at painted pixels: of each class in each frame at most 10,000.
-
-    A frame counts once, also where what is painted lies in parts far from each other.
-
-    Attributes
-    ----------
-    features : torch.Tensor
-        (n, D) on the device.
-    classes : numpy.ndarray
-        (n,) int64, index of the class, 0 = background.
-    weights : numpy.ndarray
-        (n,) float32, how many painted pixels each stands for.
-    pixels : tuple of numpy.ndarray
-        For each painted part of a frame the numbers of its pixels in the flattened frame.
-    strokes, images : numpy.ndarray
-        (n,) int64, which connected stroke and which image each belongs to.
-    places : torch.Tensor
-        (n, B) float32, where each lies in its frame, see `napari_unet.data.intensity.FrameReader.places`.
-    seen : SeenPixels
-        Pixels around the strokes.
-    """
-
-    features: torch.Tensor
-    classes: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.float32]
-    pixels: tuple[npt.NDArray[np.int64], ...]
-    strokes: npt.NDArray[np.int64]
-    images: npt.NDArray[np.int64]
-    places: torch.Tensor
-    seen: SeenPixels
 
 
 class Adapter:
@@ -205,44 +172,8 @@ class Adapter:
         more than so many tiles are still to be computed.
         """
         self._place()
-        groups = same_frames(frames)
-        chosen = self._choose(frames, groups)
-        kinds, numbers = np.concatenate([part[1] for part in chosen]), np.concatenate([part[3] for part in chosen])
-        readers = {id(frame.reader): frame.reader for frame in frames}
-        maps = {key: self._maps(reader) for key, reader in readers.items()}
-        images = np.repeat(
-            [list(readers).index(id(frame.reader)) for frame in frames], [len(part[0]) for part in chosen]
-        )
-        looked_at = most_around(len(frames)) if self._place_counts and enough_strokes(kinds, numbers) else 0
-        features: list[torch.Tensor] = [torch.empty(0)] * len(frames)
-        places, around = features.copy(), []
-        for group in groups:
-            reader, position = frames[group[0]].reader, frames[group[0]].position
-            pixels = [chosen[i][0] for i in group]
-            near = _look_around(maps[id(reader)], position, pixels, looked_at, most_unknown)
-            both = np.unique(np.concatenate([*pixels, near]))
-            found = maps[id(reader)].gather(position, both)
-            told = torch.from_numpy(reader.places(position, both, enclosed=looked_at > 0))
-            for i, own in zip(group, pixels, strict=True):
-                rows = torch.from_numpy(np.searchsorted(both, own))
-                features[i], places[i] = found[rows], told[rows]
-            rows = torch.from_numpy(np.searchsorted(both, near))
-            around.append(SeenPixels(found[rows], told[rows]))
-        return StrokeFeatures(
-            torch.cat(features), kinds, np.concatenate([part[2] for part in chosen]),
-            tuple(part[0] for part in chosen), numbers, images, torch.cat(places), SeenPixels.join(around),
-        )  # fmt: skip
-
-    def _choose(self, frames: Sequence[AnnotatedFrame], groups: list[list[int]]) -> list[Chosen]:
-        """Choose pixels of each frame, see `choose_pixels`, with numbers of strokes that are different in all."""
-        chosen: dict[int, Chosen] = {}
-        known = 0
-        for group in groups:
-            parts = choose_pixels([frames[i] for i in group], len(self.model.config.classes))
-            for i, (pixels, kinds, weights, own) in zip(group, parts, strict=True):
-                chosen[i] = pixels, kinds, weights, known + own
-            known = max((int(chosen[i][3].max(initial=known - 1)) for i in group), default=known - 1) + 1
-        return [chosen[i] for i in range(len(frames))]
+        count = len(self.model.config.classes)
+        return gather_features(frames, self._maps, count, with_places=self._place_counts, most_unknown=most_unknown)
 
     @property
     def _place_counts(self) -> bool:
@@ -274,9 +205,16 @@ class Adapter:
             return SolvedHead(*form.solve_and_follow(features, classes, count, weights=weights))
         places = strokes.places[torch.from_numpy(kept)]
         numbers, images, seen = strokes.strokes[kept], strokes.images[kept], strokes.seen
-        return solve_with_place(
+        solved = solve_with_place(
             features, places, numbers, classes, count, seen, images=images, weights=weights, chosen=place, form=form
         )
+        if not cast("SegmentationNetwork", self.model.network).takes_trees:
+            return solved
+        rows = torch.from_numpy(kept)
+        return ask_trees(
+            solved, features, places, numbers, classes, count, lambda: strokes.greys()[rows.to(device)],
+            weights=weights, chosen=place,
+        )  # fmt: skip
 
     def maps(self, image: Any, layout: ImageLayout) -> FeatureMaps:
         """Return the feature maps of an image."""
@@ -345,7 +283,7 @@ class Adapter:
         blender = Blender(maps.overlap) if maps.overlap else None
         for number, features in maps.read(position, maps.touching(space)):
             inner = maps.tiles[number].inner
-            block = apply_head(self.model.network, features, inner, maps.reader, position)
+            block = apply_head(maps, number, features, position)
             yield inner, block if blender is None else blender.add(position, inner, block)
 
     def _place(self) -> None:
@@ -355,19 +293,6 @@ class Adapter:
 
     def _maps(self, reader: FrameReader) -> FeatureMaps:
         return FeatureMaps(self.model, reader, self.device, self.cache)
-
-
-def _look_around(
-    maps: FeatureMaps, position: tuple[int, ...], painted: Sequence[npt.NDArray[np.int64]], most: int,
-    most_unknown: int | None,
-) -> npt.NDArray[np.int64]:  # fmt: skip
-    """Choose pixels around each of the painted parts of a frame; 0: none."""
-    if most == 0:
-        return painted[0][:0]
-    whole = is_small(maps.shape) and (most_unknown is None or len(maps.unknown(position)) <= most_unknown)
-    return np.unique(
-        np.concatenate([pixels_around(pixels, maps.shape, maps.side, whole=whole, most=most) for pixels in painted])
-    )
 
 
 def _complete(region: Box | None, layout: ImageLayout) -> Box:

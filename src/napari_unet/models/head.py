@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from napari_unet.data.axes import Box
-from napari_unet.data.intensity import FrameReader
+from napari_unet.nets.trees import tree_logits
+from napari_unet.predict.features import FeatureMaps
 
 if TYPE_CHECKING:
     from napari_unet.nets.base import SegmentationNetwork
@@ -20,7 +20,7 @@ __all__ = ["apply_head"]
 
 @torch.inference_mode()
 def apply_head(
-    network: nn.Module, features: torch.Tensor, inner: Box, reader: FrameReader, position: tuple[int, ...]
+    maps: FeatureMaps, number: int, features: torch.Tensor, position: tuple[int, ...]
 ) -> npt.NDArray[np.float32]:
     """Return the probabilities (K, \\*inner) of a map (D, \\*inner) whose channels lie side by side.
 
@@ -30,17 +30,16 @@ def apply_head(
 
     Parameters
     ----------
-    network : torch.nn.Module
-        Has the last layer.
+    maps : FeatureMaps
+        Knows the network, which has the last layer, and reads the image.
+    number : int
+        Which tile of the frame the map is of.
     features : torch.Tensor
-        Its last feature map.
-    inner : tuple of slice
-        Which box of the frame the map is of.
-    reader : FrameReader
-        Reads the image.
+        What `maps` read there.
     position : tuple of int
         Position of the frame in the stack.
     """
+    network, reader, inner = cast("SegmentationNetwork", maps.network), maps.reader, maps.tiles[number].inner
     head = cast("nn.Conv2d", network.head)
     weight, bias = head.weight.detach().flatten(1), cast("torch.Tensor", head.bias).detach()
     rows = features.movedim(0, -1).reshape(-1, len(features)).T
@@ -51,12 +50,14 @@ def apply_head(
         parts = weight @ rows.float()
     logits: npt.NDArray[np.float32] = parts.float().cpu().numpy().reshape(-1, len(weight), rows.shape[1]).sum(axis=0)
     logits += bias.cpu().numpy()[:, None]
-    place = cast("SegmentationNetwork", network).place_logits
+    place, trees = network.place_logits, network.trees
     if place is not None:
         start, stop = tuple(part.start for part in inner), tuple(part.stop for part in inner)
         enclosed = reader.enclosed_box(position, start, stop) if place.looks_at_enclosure else None
         box = place.box(start, stop, reader.layout.frame_shape, enclosed)
         logits += box.reshape(len(weight), -1)
+    if trees is not None:
+        logits += tree_logits(trees, maps.greys(position, number)).cpu().numpy().reshape(len(weight), -1)
     logits -= logits.max(axis=0)
     np.exp(logits, out=logits)
     logits /= logits.sum(axis=0)

@@ -50,7 +50,7 @@ def inflate(model: Model) -> Model:
     layers = dict(model.network.named_modules())
     state = {}
     for key, value in model.network.state_dict().items():
-        if key == "place":
+        if key == "place" or key.startswith("tree_"):
             continue
         layer = layers[key.rpartition(".")[0]]
         is_kernel = isinstance(layer, _CONVOLUTIONS) and value.ndim == 4

@@ -18,6 +18,7 @@ from napari_unet.data.place import CENTRES
 from napari_unet.errors import InputError, ModelFileError
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.nets.config import ModelConfig
+from napari_unet.nets.grey_features import GREYS
 from napari_unet.nets.random_state import seeded
 from napari_unet.nets.registry import build_network
 from napari_unet.nets.tensor_file import load_tensors, save_tensors
@@ -26,6 +27,7 @@ __all__ = ["Model"]
 
 _KIND = "model"
 _PREFIX = "network."
+_MOST_LEVELS = 16  # of a tree
 
 
 @dataclass(eq=False)
@@ -233,6 +235,8 @@ def _rebuild(config: ModelConfig, state: dict[str, torch.Tensor], name: str) -> 
             centres = CENTRES[config.ndim] ** config.ndim
             enclosed = centres + ENCLOSURES == state["place"].shape[-1]
             expected["place"] = (len(config.classes), centres + ENCLOSURES * enclosed)
+        if any(key.startswith("tree_") for key in state) and config.ndim == 2 and config.padding == "same":
+            expected |= _tree_shapes(config, state, name)
     except InputError as error:
         raise ModelFileError(f"{name} can't be opened by this version of napari-unet: {error}") from error
     for key in sorted(expected.keys() | state.keys()):
@@ -248,6 +252,26 @@ def _rebuild(config: ModelConfig, state: dict[str, torch.Tensor], name: str) -> 
     network = _build(config, seed=0)
     network.load_state_dict(state)
     return network.eval()
+
+
+def _tree_shapes(config: ModelConfig, state: dict[str, torch.Tensor], name: str) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that the parts of trees must have, of which the questions tell how many there are."""
+    questions = state.get("tree_questions", torch.zeros(1, 1, dtype=torch.int64))
+    known = questions.ndim == 2 and questions.dtype == torch.int64 and 0 < questions.shape[1] <= _MOST_LEVELS
+    if (
+        not known
+        or not len(questions)
+        or not 0 <= int(questions.min()) <= int(questions.max()) < GREYS * config.in_channels
+    ):
+        raise ModelFileError(
+            f"{name} has trees that ask for what its images do not have; train and save the model again."
+        )
+    count, levels = questions.shape
+    return {
+        "tree_questions": (count, levels),
+        "tree_thresholds": (count, levels),
+        "tree_values": (count, 2**levels, len(config.classes)),
+    }
 
 
 def _read_task(value: Any, name: str) -> str:

@@ -243,7 +243,7 @@ class ImageUncertainty:
         return {number: block.value for number, block in found.items()}
 
     def _classify(self, position: Position, number: int, features: torch.Tensor) -> FloatArray:
-        return apply_head(self.maps.network, features, self.maps.tiles[number].inner, self.maps.reader, position)
+        return apply_head(self.maps, number, features, position)
 
     def _check(self) -> None:
         if self._should_stop is not None and self._should_stop():

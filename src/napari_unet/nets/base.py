@@ -11,10 +11,14 @@ from napari_unet.data.place import CENTRES, PlaceLogits
 from napari_unet.errors import InputError
 from napari_unet.nets.blocks import center_crop, he_init_
 from napari_unet.nets.config import ModelConfig
+from napari_unet.nets.grey_features import GREY_REACH, tree_features
 from napari_unet.nets.place import enclosure_logits, place_logits
 from napari_unet.nets.reach import measure_reach
+from napari_unet.nets.trees import Trees, tree_logits
 
 __all__ = ["SegmentationNetwork"]
+
+_TREE_PARTS = ("tree_questions", "tree_thresholds", "tree_values")
 
 
 class SegmentationNetwork(nn.Module):
@@ -44,10 +48,15 @@ class SegmentationNetwork(nn.Module):
         Names of the parts that make up the contracting path, down to the deepest map.
     place : torch.Tensor or None
         (class, B) float32: what the place of a pixel, and how far it is enclosed, adds to its logits, see `set_place`.
+    trees : Trees or None
+        What ask for the grey values around a pixel, and add to its logits, see `set_trees`.
     """
 
     head: nn.Module
     place: torch.Tensor | None
+    tree_questions: torch.Tensor | None
+    tree_thresholds: torch.Tensor | None
+    tree_values: torch.Tensor | None
     encoder: tuple[str, ...] = ("down",)
 
     def __init__(self, config: ModelConfig) -> None:
@@ -57,7 +66,8 @@ class SegmentationNetwork(nn.Module):
         self.halo = (0, 0)
         self.exact_tiling = config.norm not in ("instance", "group")
         self._frozen = False
-        self.register_buffer("place", None)
+        for name in ("place", *_TREE_PARTS):
+            self.register_buffer(name, None)
 
     def complete(self) -> None:
         """Start the weights, and measure how far the network looks (if it is padded)."""
@@ -90,23 +100,34 @@ class SegmentationNetwork(nn.Module):
             If the network can't take that size.
         """
         logits: torch.Tensor = self.head(self.features(self.grey_values(x)))
-        place = self.logits_of_place(x, tuple(logits.shape[2:]))
-        if place is not None:
-            logits = logits + place
+        given = self.given_logits(x, tuple(logits.shape[2:]))
+        if given is not None:
+            logits = logits + given
         return logits.unsqueeze(0) if auxiliary else logits
 
     def grey_values(self, x: torch.Tensor) -> torch.Tensor:
         """Return the channels of the image, without those that tell where a pixel lies, see `forward`."""
         return x if self.place is None else x[:, : self.config.in_channels]
 
-    def logits_of_place(self, x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor | None:
-        """Return what the places in `x`, see `forward`, add to the logits (N, class, \\*size); None: nothing.
+    def given_logits(self, x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor | None:
+        """Return what the places in `x`, see `forward`, and the trees add to the logits (N, class, \\*size).
+
+        None: neither counts.
 
         Raises
         ------
         InputError
             If the place counts, but `x` does not tell it.
         """
+        place, trees = self._logits_of_place(x, size), self.trees
+        if trees is None:
+            return place
+        with torch.no_grad():
+            asked = center_crop(tree_features(self.grey_values(x)), size)
+            found = torch.stack([tree_logits(trees, one) for one in asked])
+        return found if place is None else place + found
+
+    def _logits_of_place(self, x: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor | None:
         if self.place is None:
             return None
         if x.shape[1] < self.input_channels:
@@ -125,6 +146,36 @@ class SegmentationNetwork(nn.Module):
             `napari_unet.data.enclosure.measure_enclosure`, if that counts; None: the place does not count.
         """
         self.place = None if place is None else place.detach().clone()
+
+    def set_trees(self, trees: Trees | None) -> None:
+        """Say which trees add to the logits, from now on; None: none do.
+
+        They ask for `napari_unet.nets.grey_features.tree_features`.
+        """
+        parts = (None, None, None) if trees is None else (trees.questions, trees.thresholds, trees.values)
+        device = next(self.parameters()).device
+        for name, part in zip(_TREE_PARTS, parts, strict=True):
+            setattr(self, name, None if part is None else part.detach().clone().to(device))
+
+    @property
+    def trees(self) -> Trees | None:
+        """The trees that add to the logits, if any do."""
+        if self.tree_questions is None or self.tree_thresholds is None or self.tree_values is None:
+            return None
+        return Trees(self.tree_questions, self.tree_thresholds, self.tree_values)
+
+    @property
+    def takes_trees(self) -> bool:
+        """Whether trees can add to the logits: of padded networks for images, where the place can count, too."""
+        return self.takes_place and self.config.ndim == 2 and self.config.padding == "same"
+
+    @property
+    def whole_halo(self) -> tuple[int, int]:
+        """The `halo`, and what the trees see beyond it."""
+        if self.trees is None:
+            return self.halo
+        least = -(-GREY_REACH // self.divisor) * self.divisor
+        return max(self.halo[0], least), max(self.halo[1], least)
 
     @property
     def surroundings(self) -> int:
@@ -156,9 +207,11 @@ class SegmentationNetwork(nn.Module):
         return place[:, CENTRES[self.config.ndim] ** self.config.ndim :]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *details: Any) -> None:
-        """Let the place count as it does in the state that is loaded."""
-        given = state_dict.get(f"{prefix}place")
-        self.place = None if given is None else next(self.parameters()).new_empty(given.shape)
+        """Let the place and the trees count as they do in the state that is loaded."""
+        device = next(self.parameters()).device
+        for name in ("place", *_TREE_PARTS):
+            given = state_dict.get(f"{prefix}{name}")
+            setattr(self, name, None if given is None else torch.empty_like(given, device=device))
         super()._load_from_state_dict(state_dict, prefix, *details)
 
     @property

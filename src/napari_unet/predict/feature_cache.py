@@ -21,6 +21,7 @@ __all__ = ["FeatureCache"]
 _MOST_BYTES = 512 * 2**20
 _MOST_IMAGES = 64
 
+_LAST = ("head.", "place", "tree_")
 _WHOLE_NUMBERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 Place = tuple[int, ...]  # of a frame in the stack
@@ -134,12 +135,12 @@ def _identity(image: Any) -> Any:
 
 @torch.inference_mode()
 def _checksum(network: nn.Module) -> tuple[int, ...]:
-    """Sum up the bits of the weights of all layers but the head, in a few milliseconds.
+    """Sum up the bits of all weights but those that make the logits of features, in a few milliseconds.
 
     PyTorch's own counter of changes misses those by fused optimisers. On the CPU NumPy sums, which waits for no other
     thread.
     """
-    weights = (value for key, value in network.state_dict().items() if not key.startswith("head.") and key != "place")
+    weights = (value for key, value in network.state_dict().items() if not key.startswith(_LAST))
     bits = [value.view(_WHOLE_NUMBERS[value.element_size()]) for value in weights]
     if all(part.device.type == "cpu" for part in bits):
         return tuple(int(np.add.reduce(part.numpy(), axis=None, dtype=part.numpy().dtype)) for part in bits)

@@ -21,6 +21,7 @@ from napari_unet.data.axes import Box
 from napari_unet.data.intensity import FrameReader
 from napari_unet.errors import MemoryLimitError, is_out_of_memory
 from napari_unet.nets.device import Device
+from napari_unet.nets.grey_features import GREY_REACH, tree_features
 from napari_unet.nets.registry import SegmentationModel
 from napari_unet.predict.budget import pixel_budget
 from napari_unet.predict.feature_cache import FeatureCache, Place
@@ -186,17 +187,56 @@ class FeatureMaps:
             features[torch.from_numpy(here)] = known[1][torch.from_numpy(there)]
             unknown[here] = False
         wanted = np.flatnonzero(unknown)
-        places = np.stack(np.unravel_index(pixels[wanted], self.shape))
-        cells = places // np.array(self.side)[:, None]
-        numbers = np.ravel_multi_index(tuple(cells), self.grid)
+        places, numbers = self._find(pixels[wanted])
         for number, block in self.read(position, np.unique(numbers).tolist()):
             here = np.flatnonzero(numbers == number)
-            corner = np.array([part.start for part in self.tiles[number].inner])[:, None]
-            local = np.ravel_multi_index(tuple(places[:, here] - corner), tuple(block.shape[1:]))
-            rows = block.movedim(0, -1).reshape(-1, self.depth)
-            features[torch.from_numpy(wanted[here])] = rows[torch.from_numpy(local).to(rows.device)]
+            features[torch.from_numpy(wanted[here])] = self._pick(block, number, places[:, here])
         self.cache.put_painted(self.reader, position, pixels, features)
         return features
+
+    @torch.inference_mode()
+    def greys(self, position: Place, number: int) -> torch.Tensor:
+        r"""Return what trees may ask for in a tile, see `napari_unet.nets.grey_features`; it is remembered, too.
+
+        Returns
+        -------
+        torch.Tensor
+            (F, \*inner) float16 on the device.
+        """
+        inner = self.tiles[number].inner
+        key = self.reader, position, tuple((part.start, part.stop) for part in inner), "grey"
+        found = self.cache.get(key)
+        if found is None:
+            reach = -(-GREY_REACH // self.geometry.divisor) * self.geometry.divisor
+            tile = plan_tile(self.shape, inner, replace(self.geometry, halo=(reach, reach)))
+            block = self.device.tensor(self.reader.read(position, tile.start, tile.stop)[None])
+            found = tree_features(block)[0][(slice(None), *tile.crop)].contiguous()
+            self.cache.put(key, found)
+        return found
+
+    def gather_greys(self, position: Place, pixels: npt.NDArray[np.int64]) -> torch.Tensor:
+        """Return what trees may ask for in some pixels of a frame, see `gather`: (n, F) float16 on the device."""
+        places, numbers = self._find(pixels)
+        found = torch.empty(0)
+        for number in np.unique(numbers).tolist():
+            here, block = np.flatnonzero(numbers == number), self.greys(position, number)
+            if not len(found):
+                found = block.new_empty((len(pixels), len(block)))
+            found[torch.from_numpy(here)] = self._pick(block, number, places[:, here])
+        return found
+
+    def _find(self, pixels: npt.NDArray[np.int64]) -> tuple[Cells, Cells]:
+        """Return the places (axis, n) of pixels of the flattened frame, and the numbers of their tiles (n,)."""
+        places = np.stack(np.unravel_index(pixels, self.shape))
+        cells = places // np.array(self.side)[:, None]
+        return places, np.ravel_multi_index(tuple(cells), self.grid)
+
+    def _pick(self, block: torch.Tensor, number: int, places: Cells) -> torch.Tensor:
+        """Return the rows (n, D) of a tile (D, \\*inner) at places (axis, n) of the frame."""
+        corner = np.array([part.start for part in self.tiles[number].inner])[:, None]
+        local = np.ravel_multi_index(tuple(places - corner), tuple(block.shape[1:]))
+        rows = block.movedim(0, -1).reshape(-1, len(block))
+        return rows[torch.from_numpy(local).to(rows.device)]
 
     def _key(self, position: Place, number: int) -> Any:
         tile = self.tiles[number]

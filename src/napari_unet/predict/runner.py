@@ -36,7 +36,7 @@ Fetch = Callable[[], FloatArray]  # waits for a tile's probabilities (class, \*i
 def tile_geometry(network: nn.Module, config: ModelConfig) -> TileGeometry:
     """Return what the tiles of a network must look like; they overlap where the network's result depends on them."""
     divisor = cast("int", network.divisor)
-    halo = cast("tuple[int, int]", network.halo)
+    halo = cast("tuple[int, int]", getattr(network, "whole_halo", network.halo))
     exact = getattr(network, "exact_tiling", True)
     overlap = 0 if exact else -(-_OVERLAP[config.ndim] // divisor) * divisor
     return TileGeometry(divisor, halo, divisor if config.padding == "same" else None, overlap)
