@@ -68,6 +68,16 @@ def large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tile_order, "_FIRST_SECONDS", 60.0)
 
 
+@pytest.mark.parametrize("call", [3, 6, 9])
+def test_a_view_that_moves_and_comes_back_at_once_leaves_nothing_out(
+    call: int, rng: np.random.Generator, large_tiles: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, calls = tile_order._Views.have_moved, iter(range(1000))
+    monkeypatch.setattr(tile_order._Views, "have_moved", lambda views: next(calls) == call or plain(views))
+    _, _, count = run(rng.random((960, 700)).astype(np.float32), (slice(0, 200), slice(0, 200)))
+    assert count.min() == 1
+
+
 def test_what_a_moved_view_shows_is_predicted_next_in_small_tiles(rng: np.random.Generator, large_tiles: None) -> None:
     image = rng.random((960, 1280)).astype(np.float32)
     first, second = (slice(0, 200), slice(0, 200)), (slice(700, 900), slice(1000, 1200))

@@ -107,10 +107,15 @@ def predict_view_first(
         yield from run(request.region, request.config.tile, should_stop)
         return
     views, speed = _Views(request), _Speed(sum(geometry.halo))
-    enough = False
+    enough = interrupted = False
 
     def stop_early() -> bool:
         return enough or should_stop()
+
+    def stop_for_view() -> bool:
+        nonlocal interrupted
+        interrupted = should_stop() or views.have_moved()
+        return interrupted
 
     while not should_stop():
         position, part = views.take()
@@ -123,10 +128,11 @@ def predict_view_first(
         if views.have_moved():
             continue
         record.tile = record.tile or speed.choose_tile(request, geometry)
-        for event in run(request.region, record.tile, lambda: should_stop() or views.have_moved()):
+        interrupted = False
+        for event in run(request.region, record.tile, stop_for_view):
             record.tile = _tile_of(event, request) or record.tile
             yield event
-        if not views.have_moved():
+        if not (interrupted or views.have_moved()):  # the view may be where it was before
             return
 
 

@@ -32,6 +32,7 @@ __all__ = ["SegmentRunner", "Supplier"]
 
 _DRAW_MS = 100
 _LOOK_MS = 250
+_DRAW_MS_MOST = 2000  # even after the window stood still for long
 _DRAW_SHARE = 0.15  # most of the window's time that drawing results may take
 
 
@@ -348,7 +349,7 @@ class SegmentRunner:
             self._prediction.draw()
         self.show_progress()
         used = time.perf_counter() - began
-        self._timer.setInterval(max(_DRAW_MS, int(1000 * used / _DRAW_SHARE)))
+        self._timer.setInterval(min(max(_DRAW_MS, int(1000 * used / _DRAW_SHARE)), _DRAW_MS_MOST))
 
     def show_state(self) -> None:
         """Show what runs and which model there is."""
