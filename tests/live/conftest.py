@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import napari_unet as nu
-from napari_unet.live.events import LiveEvent
+from napari_unet.live.course import Course
+from napari_unet.live.events import BetterNetwork, LiveEvent, Problem, StepTaken
 from napari_unet.live.learner import LiveLearner
 
 QUICK: dict[str, Any] = {"task": "classes", "validate_every": 4, "crop": 32, "batch_size": 2}
@@ -51,6 +52,27 @@ def run(learner: LiveLearner, most: int = 3000, until: Callable[[LiveEvent], boo
         if learner.idle or (until is not None and any(until(event) for event in new)):
             return events
     raise AssertionError(f"still busy after {most} parts")
+
+
+def course_of(learner: LiveLearner) -> Course:
+    course = learner._schooling.course
+    assert course is not None
+    return course
+
+
+def took(steps: int) -> Any:
+    return lambda event: isinstance(event, StepTaken) and event.step >= steps
+
+
+def shown_when_better(learner: LiveLearner) -> nu.Model:
+    """Look at the image "a" and train until a better network is shown; returns its model."""
+    learner.look_at("a")
+    learner.start_training()
+    events = run(learner, until=lambda event: isinstance(event, BetterNetwork))
+    events += run(learner, until=took(6))
+    assert not of(events, Problem)
+    assert learner.shown == "network"
+    return learner.current_model()
 
 
 def of(events: list[LiveEvent], kind: type) -> list[Any]:

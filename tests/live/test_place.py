@@ -12,13 +12,12 @@ import napari_unet as nu
 from napari_unet.learn import place_choice, second_opinion
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.scoring import Scorer
-from napari_unet.live.course import Course
-from napari_unet.live.events import BetterNetwork, LiveEvent, Problem, Scored, StepTaken
+from napari_unet.live.events import BetterNetwork, Problem, Scored
 from napari_unet.live.learner import LiveLearner
 from napari_unet.live.schooling import Schooling
 from napari_unet.models import adapt
 from napari_unet.nets.base import SegmentationNetwork
-from tests.live.conftest import QUICK, of, run
+from tests.live.conftest import QUICK, course_of, of, run, shown_when_better, took
 from tests.place_task import organ
 
 SHAPE = (60, 72)
@@ -45,16 +44,6 @@ def paint(learner: LiveLearner, rows: int) -> nu.Sample:
     sample = nu.Sample(image, annotation)
     learner.set_annotation("a", sample)
     return sample
-
-
-def course_of(learner: LiveLearner) -> Course:
-    course = learner._schooling.course
-    assert course is not None
-    return course
-
-
-def took(steps: int) -> Any:
-    return lambda event: isinstance(event, StepTaken) and event.step >= steps
 
 
 def place_of(network: Any) -> torch.Tensor | None:
@@ -98,13 +87,7 @@ def test_a_better_network_is_shown_with_its_place(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Scorer, "run", score)
     learner = make_learner()
     sample = paint(learner, 5)
-    learner.look_at("a")
-    learner.start_training()
-    events: list[LiveEvent] = run(learner, until=lambda event: isinstance(event, BetterNetwork))
-    events += run(learner, until=took(6))
-    assert not of(events, Problem)
-    assert learner.shown == "network"
-    model = learner.current_model()
+    model = shown_when_better(learner)
     assert place_of(model.network) is not None
     found = nu.predict(model, sample.image, config=nu.PredictConfig(device="cpu"))[1] > 0.5
     assert (found == organ(SHAPE)[2]).mean() > 0.85

@@ -30,7 +30,7 @@ from napari_unet.live.events import (
 )
 from napari_unet.live.learner import LiveLearner
 from napari_unet.live.sampler import RecentSampler
-from tests.live.conftest import QUICK, Person, make_learner, of, run
+from tests.live.conftest import QUICK, Person, make_learner, of, run, took
 
 
 def painted(person: Person, learner: LiveLearner, count: int = 3) -> None:
@@ -39,10 +39,6 @@ def painted(person: Person, learner: LiveLearner, count: int = 3) -> None:
     learner.set_annotation("a", person.sample())
     learner.look_at("a")
     learner.start_training()
-
-
-def took(steps: int) -> object:
-    return lambda event: isinstance(event, StepTaken) and event.step >= steps
 
 
 def test_it_trains_until_the_score_rises_no_more_and_wakes_at_a_stroke(person: Person) -> None:

@@ -13,12 +13,11 @@ import napari_unet as nu
 from napari_unet.learn import place_choice
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.scoring import Scorer
-from napari_unet.live.course import Course
-from napari_unet.live.events import BetterNetwork, LiveEvent, Problem, Scored, StepTaken
+from napari_unet.live.events import Problem, Scored
 from napari_unet.live.learner import LiveLearner
 from napari_unet.nets.base import SegmentationNetwork
 from napari_unet.nets.trees import Trees
-from tests.live.conftest import QUICK, of, run
+from tests.live.conftest import QUICK, course_of, of, run, shown_when_better, took
 from tests.tree_task import bands
 
 IMAGE, STROKES, TRUTH = bands()
@@ -39,16 +38,6 @@ def make_learner(**settings: Any) -> LiveLearner:
 
 def paint(learner: LiveLearner, strokes: npt.NDArray[Any]) -> None:
     learner.set_annotation("a", nu.Sample(IMAGE, strokes.copy()))
-
-
-def course_of(learner: LiveLearner) -> Course:
-    course = learner._schooling.course
-    assert course is not None
-    return course
-
-
-def took(steps: int) -> Any:
-    return lambda event: isinstance(event, StepTaken) and event.step >= steps
 
 
 def trees_of(network: Any) -> Trees | None:
@@ -112,13 +101,7 @@ def test_a_better_network_is_shown_with_them(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Scorer, "run", score)
     learner = make_learner()
     paint(learner, STROKES)
-    learner.look_at("a")
-    learner.start_training()
-    events: list[LiveEvent] = run(learner, until=lambda event: isinstance(event, BetterNetwork))
-    events += run(learner, until=took(6))
-    assert not of(events, Problem)
-    assert learner.shown == "network"
-    model = learner.current_model()
+    model = shown_when_better(learner)
     assert trees_of(model.network) is not None
     found = nu.predict(model, IMAGE, config=nu.PredictConfig(device="cpu"))[1] > 0.5
     assert (found == TRUTH).mean() > 0.8

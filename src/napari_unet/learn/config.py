@@ -66,7 +66,8 @@ class TrainConfig:
     )  # fmt: skip
     place_may_count: bool = setting(
         True, "Place may count", "Let a training of starting weights look at where in the image a pixel lies, and "
-        "at how far it is enclosed, if strokes that are left out are then told better from all else: for organs.",
+        "at how far it is enclosed, if strokes that are left out are then told better from all else: for organs. "
+        "Where many strokes are told wrong, the place and a small forest on grey values may count, too.",
         advanced=True,
     )  # fmt: skip
     weight_decay: float = setting(

@@ -155,10 +155,8 @@ def solve_with_place(
         chosen = choose_place_weight(features, places, strokes, classes, count, seen, images=images, form=form)
     if not (chosen.place or chosen.enclosure):
         head = SolvedHead(*form.solve_and_follow(features, classes, count, weights=weights))
-        few = given is None and not have_regions(classes.cpu().numpy(), strokes)
-        if not few and not (given is not None and given.rest):
-            return head
-        return _tell_rest(head, features, places, classes, weights, always=given is not None)
+        may = given.rest > 0 if given is not None else not have_regions(classes.cpu().numpy(), strokes)
+        return _tell_rest(head, features, places, classes, weights, always=given is not None) if may else head
     scaling = _scaling(features, places, chosen)
     both = scaling * torch.cat([features.float(), places.to(features.device)], dim=1)
     weight, bias = form.solve_and_follow(both, classes, count, weights=weights)

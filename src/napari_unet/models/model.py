@@ -258,11 +258,8 @@ def _tree_shapes(config: ModelConfig, state: dict[str, torch.Tensor], name: str)
     """Return the shapes that the parts of trees must have, of which the questions tell how many there are."""
     questions = state.get("tree_questions", torch.zeros(1, 1, dtype=torch.int64))
     known = questions.ndim == 2 and questions.dtype == torch.int64 and 0 < questions.shape[1] <= _MOST_LEVELS
-    if (
-        not known
-        or not len(questions)
-        or not 0 <= int(questions.min()) <= int(questions.max()) < GREYS * config.in_channels
-    ):
+    asked = questions.flatten().tolist() if known else []
+    if not asked or min(asked) < 0 or max(asked) >= GREYS * config.in_channels:
         raise ModelFileError(
             f"{name} has trees that ask for what its images do not have; train and save the model again."
         )
