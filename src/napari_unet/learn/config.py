@@ -65,9 +65,8 @@ class TrainConfig:
         "nothing is painted; 0: it may forget it.", minimum=0.0, maximum=1000.0, advanced=True,
     )  # fmt: skip
     place_may_count: bool = setting(
-        True, "Place may count", "Let a training of starting weights look at where in the image a pixel lies, and "
-        "at how far it is enclosed, if strokes that are left out are then told better from all else: for organs. "
-        "Where many strokes are told wrong, the place and a small forest on grey values may count, too.",
+        True, "Place may count", "Let a training of starting weights look at where in the image a pixel lies, and how "
+        "far it is enclosed, if that tells strokes better, and ask a small forest if many are still told wrong.",
         advanced=True,
     )  # fmt: skip
     weight_decay: float = setting(
