@@ -14,7 +14,6 @@ from napari_unet.learn.closed_form import ClosedForm, solve_head
 from napari_unet.learn.place_choice import (
     PlaceWeight,
     SeenPixels,
-    SolvedHead,
     _Moments,
     choose_place_weight,
     enough_strokes,
@@ -191,52 +190,3 @@ def test_the_solution_is_one_regression_on_both(informative: str, columns: int) 
     plain = solve_with_place(**strokes("features"), form=FORM)
     assert plain.place is None
     assert plain.place_columns == 0
-
-
-def corrected(told_by: str) -> dict[str, Any]:
-    """Return one stroke of an organ, and five of the background around it on what looks the same."""
-    rng = np.random.default_rng(0)
-    rows, columns = np.indices((70, 70))
-    kinds, cells, names = [], [], []
-    centres = [(35, 35), (8, 8), (8, 60), (60, 8), (60, 60), (10, 35)]
-    for number, (row, column) in enumerate(centres):
-        disc = np.flatnonzero((rows - row) ** 2 + (columns - column) ** 2 < 30)
-        cells.append(disc)
-        kinds += [int(number == 0)] * len(disc)
-        names += [number] * len(disc)
-    if told_by == "nothing":
-        kinds = rng.integers(0, 2, len(kinds)).tolist()
-    features = rng.normal(size=(len(kinds), 4))
-    if told_by == "features":
-        features[:, 0] += 4 * np.array(kinds)
-    places = place_basis(np.concatenate(cells), (70, 70), CENTRES[2])
-    return with_seen(features, np.pad(places, ((0, 0), (0, 2))), np.array(names), np.array(kinds), 2)
-
-
-def shares_right(given: dict[str, Any], head: SolvedHead) -> float:
-    logits = given["features"] @ head.weight.T + head.bias
-    if head.place is not None:
-        logits = logits + given["places"][:, :49] @ head.place.T
-    right = (logits.argmax(1) == given["classes"]).float()
-    return float(np.mean([right[given["classes"] == kind].mean() for kind in (0, 1)]))
-
-
-def test_the_place_tells_what_the_features_leave_wrong_of_corrections() -> None:
-    given = corrected("place")
-    assert choose_place_weight(**given, form=FORM) == NOTHING  # of a single stroke none can be left out
-    without, head = (solve_with_place(**given, form=FORM, chosen=chosen) for chosen in (NOTHING, None))
-    assert (without.place, without.counted) == (None, NOTHING)
-    assert shares_right(given, without) < 0.7
-    assert head.counted == PlaceWeight(rest=place_choice._REST)
-    assert head.place_columns == 49
-    assert shares_right(given, head) > 0.97
-    fewer = {key: value[:-20] if hasattr(value, "shape") else value for key, value in given.items()}
-    assert solve_with_place(**fewer, form=FORM, chosen=head.counted).counted == head.counted
-
-
-@pytest.mark.parametrize("told_by", ["features", "nothing"])
-def test_the_place_tells_no_rest_where_there_is_none_or_it_can_not(told_by: str) -> None:
-    head = solve_with_place(**corrected(told_by), form=FORM)
-    assert (head.place, head.counted) == (None, NOTHING)
-    always = solve_with_place(**corrected(told_by), form=FORM, chosen=PlaceWeight(rest=12.0))
-    assert always.place_columns == 49  # what all strokes have decided, part of them keeps

@@ -1,4 +1,4 @@
-"""Trees are asked where a solved layer leaves too much of the strokes wrong, and are then half of the answer."""
+"""How far pixels are enclosed, and trees, are asked where a solved layer leaves too much of the strokes wrong."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import torch
 from napari_unet.learn import second_opinion
 from napari_unet.learn.closed_form import share_wrong
 from napari_unet.learn.place_choice import PlaceWeight, SolvedHead
-from napari_unet.learn.second_opinion import ask_trees
+from napari_unet.learn.second_opinion import ask_others
 from napari_unet.nets.trees import tree_logits
 
-NONE_ASKED = "greys were computed although no trees are asked"
+NONE_ASKED = "it was computed although it is not asked for"
 GREYS = torch.rand(200, 6, generator=torch.Generator().manual_seed(0)).half()
 CLASSES = ((GREYS[:, 1] > 0.5) ^ (GREYS[:, 4] > 0.5)).long()
 SAYS_THE_SIGN = SolvedHead(torch.tensor([[-1.0], [1.0]]), torch.tensor([0.1, -0.1]))
+BASIS = 49
 
 
 def painted(wrong: float, *, throughout: bool = False) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def painted(wrong: float, *, throughout: bool = False) -> dict[str, Any]:
     strokes = np.empty(200, np.int64)
     strokes[order] = np.arange(200) // 10 + CLASSES.numpy()[order] * 100  # of one class each
     return {
-        "features": features, "places": torch.zeros(200, 49), "classes": CLASSES, "count": 2,
+        "features": features, "classes": CLASSES, "count": 2,
         "strokes": np.arange(200) // 10 if throughout else strokes,
     }  # fmt: skip
 
@@ -40,14 +41,34 @@ def never() -> torch.Tensor:
     raise AssertionError(NONE_ASKED)
 
 
+def enclosed(kinds: torch.Tensor = CLASSES) -> torch.Tensor:
+    """Return places of which one class is enclosed by brighter pixels, the other by darker ones."""
+    places = torch.zeros(200, BASIS + 2)
+    places[:, :BASIS] = torch.rand(200, BASIS, generator=torch.Generator().manual_seed(1))
+    places[:, BASIS], places[:, BASIS + 1] = kinds, 1 - kinds
+    return places
+
+
+def ask(head: SolvedHead, given: dict[str, Any], **named: Any) -> SolvedHead:
+    """Ask; nobody is enclosed."""
+    return ask_others(head, **({"places": lambda: torch.zeros(200, BASIS + 2), "greys": lambda: GREYS} | given | named))
+
+
+def logits_of(head: SolvedHead, given: dict[str, Any], places: torch.Tensor) -> torch.Tensor:
+    told = given["features"] @ head.weight.T + head.bias
+    if head.place is not None:
+        told = told + places @ head.place.T
+    return told if head.trees is None else told + tree_logits(head.trees, GREYS.T).T
+
+
 @pytest.mark.parametrize("wrong", [0.0, 0.08])
-def test_they_are_not_asked_where_the_layer_gets_the_strokes_right(wrong: float) -> None:
-    assert ask_trees(SAYS_THE_SIGN, **painted(wrong), greys=never) is SAYS_THE_SIGN
+def test_nobody_is_asked_where_the_layer_gets_the_strokes_right(wrong: float) -> None:
+    assert ask(SAYS_THE_SIGN, painted(wrong), places=never, greys=never) is SAYS_THE_SIGN
 
 
-def test_they_are_half_of_the_answer_where_it_leaves_more_than_a_tenth_wrong() -> None:
-    given = painted(0.3)
-    asked = ask_trees(SAYS_THE_SIGN, **given, greys=lambda: GREYS)
+def test_trees_are_half_of_the_answer_where_it_leaves_more_than_a_tenth_wrong() -> None:
+    given = painted(0.15)
+    asked = ask(SAYS_THE_SIGN, given, places=never)
     assert asked.trees is not None
     assert asked.counted == PlaceWeight(trees=True)
     assert torch.equal(asked.weight, SAYS_THE_SIGN.weight / 2)
@@ -57,63 +78,68 @@ def test_they_are_half_of_the_answer_where_it_leaves_more_than_a_tenth_wrong() -
     torch.testing.assert_close(2 * tree_logits(asked.trees, GREYS.T), tree_logits(grown, GREYS.T))
 
 
-def test_with_them_more_of_the_strokes_are_right() -> None:
-    given = painted(0.3)
-    asked = ask_trees(SAYS_THE_SIGN, **given, greys=lambda: GREYS)
+def test_with_trees_more_of_the_strokes_are_right() -> None:
+    given, places = painted(0.3), torch.zeros(200, BASIS + 2)
+    asked = ask(SAYS_THE_SIGN, given)
+    assert share_wrong(logits_of(SAYS_THE_SIGN, given, places), CLASSES) == pytest.approx(0.3, abs=0.01)
+    assert share_wrong(logits_of(asked, given, places), CLASSES) < 0.15
+
+
+def test_how_far_pixels_are_enclosed_tells_what_the_layer_leaves_wrong() -> None:
+    given, places = painted(0.3), enclosed()
+    led = ask(SAYS_THE_SIGN, given, places=lambda: places, greys=never)
+    assert led.counted == PlaceWeight(rest=True)
+    assert led.place is not None
+    assert led.place.shape == (2, BASIS + 2)
+    assert not led.place[:, :BASIS].any()  # the place itself tells nothing
+    assert share_wrong(logits_of(led, given, places), CLASSES) < 0.02
+
+
+def test_what_is_enclosed_is_not_asked_for_a_fifth_and_not_kept_where_it_tells_less_than_half() -> None:
+    assert ask(SAYS_THE_SIGN, painted(0.19), places=never).counted == PlaceWeight(trees=True)
+    kinds = CLASSES.clone()
+    kinds[::3] = 1 - kinds[::3]
+    assert ask(SAYS_THE_SIGN, painted(0.3), places=lambda: enclosed(kinds), greys=None) is SAYS_THE_SIGN
+
+
+def test_less_is_enough_for_trees_where_what_is_enclosed_tells_the_rest_and_that_counts_half_too() -> None:
+    given, kinds = painted(0.4), CLASSES.clone()
+    for kind in (0, 1):  # seven of a hundred are told by neither
+        kinds[torch.nonzero(kind == CLASSES)[:, 0][:7]] = 1 - kind
+    places = enclosed(kinds)
+    led = ask(SAYS_THE_SIGN, given, places=lambda: places, greys=None)
+    assert 0.05 < share_wrong(logits_of(led, given, places), CLASSES) < 0.1
+    asked = ask(SAYS_THE_SIGN, given, places=lambda: places)
     assert asked.trees is not None
-    before = given["features"] @ SAYS_THE_SIGN.weight.T + SAYS_THE_SIGN.bias
-    after = given["features"] @ asked.weight.T + asked.bias + tree_logits(asked.trees, GREYS.T).T
-    assert share_wrong(before, CLASSES) == pytest.approx(0.3, abs=0.01)
-    assert share_wrong(after, CLASSES) < 0.15
-
-
-def test_they_are_not_asked_in_images_painted_throughout() -> None:
-    assert ask_trees(SAYS_THE_SIGN, **painted(0.3, throughout=True), greys=never) is SAYS_THE_SIGN
-
-
-def place_tells(kinds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what the place adds, and places that tell these classes."""
-    weight, places = torch.zeros(2, 49), torch.zeros(200, 49)
-    weight[:, 3], places[:, 3] = torch.tensor([-10.0, 10.0]), 2.0 * kinds - 1
-    return weight, places
-
-
-def test_less_that_is_wrong_is_enough_where_the_place_tells_the_rest_and_it_counts_half_too() -> None:
-    given = painted(0.08)
-    place, given["places"] = place_tells((given["features"][:, 0] > 0).long())  # as wrong as the features
-    head = replace(SAYS_THE_SIGN, place=place, counted=PlaceWeight(rest=12.0))
-    asked = ask_trees(head, **given, greys=lambda: GREYS)
-    assert asked.trees is not None
-    assert asked.counted == PlaceWeight(rest=12.0, trees=True)
+    assert asked.counted == PlaceWeight(rest=True, trees=True)
     assert asked.place is not None
-    assert torch.equal(asked.place, place / 2)
+    assert led.place is not None
+    assert torch.equal(asked.place, led.place / 2)
+    assert torch.equal(asked.weight, led.weight / 2)
 
 
-def test_what_the_place_tells_of_the_rest_is_not_wrong() -> None:
-    given = painted(0.3)
-    place, given["places"] = place_tells(CLASSES)
-    head = replace(SAYS_THE_SIGN, place=place, counted=PlaceWeight(rest=12.0))
-    assert ask_trees(head, **given, greys=never) is head
+def test_nobody_is_asked_in_images_painted_throughout() -> None:
+    assert ask(SAYS_THE_SIGN, painted(0.3, throughout=True), places=never, greys=never) is SAYS_THE_SIGN
 
 
 @pytest.mark.parametrize("counted", [PlaceWeight(place=2.0), PlaceWeight(enclosure=12.0)])
-def test_they_are_not_asked_where_the_place_or_the_enclosure_counts_everywhere(counted: PlaceWeight) -> None:
-    head = replace(SAYS_THE_SIGN, place=torch.zeros(2, 49), counted=counted)
-    assert ask_trees(head, **painted(0.3), greys=never) is head
+def test_nobody_is_asked_where_the_place_or_the_enclosure_counts_everywhere(counted: PlaceWeight) -> None:
+    head = replace(SAYS_THE_SIGN, place=torch.zeros(2, BASIS), counted=counted)
+    assert ask(head, painted(0.3), places=never, greys=never) is head
 
 
 def test_what_was_chosen_decides() -> None:
-    asked = ask_trees(SAYS_THE_SIGN, **painted(0.0), greys=lambda: GREYS, chosen=PlaceWeight(trees=True))
-    assert asked.trees is not None
-    throughout = painted(0.3, throughout=True)
-    always = ask_trees(SAYS_THE_SIGN, **throughout, greys=lambda: GREYS, chosen=PlaceWeight(trees=True))
-    assert always.trees is not None
-    assert ask_trees(SAYS_THE_SIGN, **painted(0.3), greys=never, chosen=PlaceWeight()).trees is None
+    for given in (painted(0.0), painted(0.3, throughout=True)):
+        asked = ask(SAYS_THE_SIGN, given, places=never, chosen=PlaceWeight(trees=True))
+        assert asked.counted == PlaceWeight(trees=True)
+        led = ask(SAYS_THE_SIGN, given, greys=never, chosen=PlaceWeight(rest=True))
+        assert led.counted == PlaceWeight(rest=True)
+    nobody = ask(SAYS_THE_SIGN, painted(0.3), places=never, greys=never, chosen=PlaceWeight())
+    assert nobody is SAYS_THE_SIGN
 
 
 def test_a_pixel_that_stands_for_many_is_as_wrong_as_these() -> None:
     given = painted(0.05)
     wrong = ((given["features"][:, 0] > 0).long() != CLASSES).float()
-    assert ask_trees(SAYS_THE_SIGN, **given, greys=never, weights=torch.ones(200)).trees is None
-    asked = ask_trees(SAYS_THE_SIGN, **given, greys=lambda: GREYS, weights=1 + 9 * wrong)
-    assert asked.trees is not None
+    assert ask(SAYS_THE_SIGN, given, greys=never, weights=torch.ones(200)).trees is None
+    assert ask(SAYS_THE_SIGN, given, weights=1 + 9 * wrong).trees is not None

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import napari_unet as nu
-from napari_unet.learn import place_choice
+from napari_unet.learn import place_choice, second_opinion
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.scoring import Scorer
 from napari_unet.live.events import Problem, Scored
@@ -27,7 +27,7 @@ EASY = np.where(abs(IMAGE) > 0.8, 1 + (IMAGE > 0), 0).astype(np.uint8) * (STROKE
 @pytest.fixture(autouse=True)
 def the_place_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place_choice, "_GAIN", 100.0)
-    monkeypatch.setattr(place_choice, "_WRONG", 1.0)
+    monkeypatch.setattr(second_opinion, "_WRONG_ENCLOSURE", 1.0)
 
 
 def make_learner(**settings: Any) -> LiveLearner:

@@ -26,11 +26,15 @@ from tests.tree_task import bands
 CPU = nu.PredictConfig(device="cpu", precision="float32")
 
 
-@pytest.fixture(params=["place", "no place"])
-def _place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "no place":
-        monkeypatch.setattr(place_choice, "_GAIN", 100.0)
-        monkeypatch.setattr(place_choice, "_WRONG", 1.0)  # it tells no rest
+def enclosure_counts(counts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(place_choice, "_GAIN", 100.0)
+    monkeypatch.setattr(second_opinion, "_WRONG_ENCLOSURE", 0.0 if counts else 1.0)
+    monkeypatch.setattr(second_opinion, "_STILL_WRONG", 1.0)  # whether it tells anything or not
+
+
+@pytest.fixture(params=["enclosure", "features alone"])
+def _enclosure(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    enclosure_counts(request.param == "enclosure", monkeypatch)
 
 
 def adapted(channels: int = 1, **settings: Any) -> tuple[nu.Model, npt.NDArray[Any], npt.NDArray[Any]]:
@@ -52,15 +56,13 @@ def share_right(model: nu.Model, picture: npt.NDArray[Any], truth: npt.NDArray[A
     return float(((nu.segment(model, picture, "CYX", config=CPU) == 2) == truth).mean())
 
 
-@pytest.mark.parametrize(("channels", "place"), [(1, True), (1, False), (3, False)])
+@pytest.mark.parametrize(("channels", "enclosure"), [(1, True), (1, False), (3, False)])
 def test_a_texture_that_no_layer_tells_is_segmented_by_them(
-    channels: int, place: bool, monkeypatch: pytest.MonkeyPatch
+    channels: int, enclosure: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not place:
-        monkeypatch.setattr(place_choice, "_GAIN", 100.0)
-        monkeypatch.setattr(place_choice, "_WRONG", 1.0)  # it tells no rest
+    enclosure_counts(enclosure, monkeypatch)
     model, picture, truth = adapted(channels)
-    assert (network_of(model).place is not None) == place
+    assert (network_of(model).place is not None) == enclosure
     trees = network_of(model).trees
     assert trees is not None
     assert trees.questions.max() < GREYS * channels
@@ -80,7 +82,7 @@ def test_strokes_that_are_told_without_them_take_them_back() -> None:
     assert network_of(model).trees is None
 
 
-@pytest.mark.usefixtures("_place")
+@pytest.mark.usefixtures("_enclosure")
 def test_what_is_shown_is_what_is_predicted() -> None:
     model, picture, _ = adapted()
     predicted = nu.predict(model, picture, "CYX", CPU)
@@ -118,7 +120,7 @@ def test_what_is_asked_in_painted_pixels_is_what_the_network_asks(monkeypatch: p
     assert np.corrcoef(middle.ravel(), expected.ravel())[0, 1] > 0.8
 
 
-@pytest.mark.usefixtures("_place")
+@pytest.mark.usefixtures("_enclosure")
 def test_tiles_and_turned_images_give_what_the_whole_gives() -> None:
     model, picture, truth = adapted()
     whole, tiled = (
@@ -130,7 +132,7 @@ def test_tiles_and_turned_images_give_what_the_whole_gives() -> None:
     assert ((nu.predict(model, picture, "CYX", turned)[1] > 0.5) == truth).mean() > 0.85
 
 
-@pytest.mark.usefixtures("_place")
+@pytest.mark.usefixtures("_enclosure")
 def test_a_file_keeps_them(tmp_path: Path) -> None:
     model, picture, _ = adapted()
     path, expected = tmp_path / "m.unet.safetensors", nu.predict(model, picture, "CYX", CPU)
@@ -209,7 +211,7 @@ def settings(**other: Any) -> nu.TrainConfig:
 
 
 @pytest.mark.parametrize("training", [{}, {"holdout": 0.0}, {"precision": "float64"}, {"consistency": 5.0}])
-@pytest.mark.usefixtures("_place")
+@pytest.mark.usefixtures("_enclosure")
 def test_a_training_from_such_strokes_has_them(training: dict[str, Any], tmp_path: Path) -> None:
     model = nu.Model.create(nu.ModelConfig(features=8, depth=1))
     model.closed_form = ClosedForm(ridge=0.01, scale=3.0)
@@ -236,7 +238,7 @@ def test_a_model_with_them_is_trained_on() -> None:
 
 def test_a_new_class_begins_without_them_and_strokes_bring_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place_choice, "_GAIN", 100.0)
-    monkeypatch.setattr(place_choice, "_WRONG", 1.0)
+    monkeypatch.setattr(second_opinion, "_WRONG_ENCLOSURE", 1.0)
     model, picture, _ = adapted()
     config = nu.ModelConfig(features=8, depth=1, classes=("background", "foreground", "other"))
     moved = transfer(model, config).model
@@ -270,7 +272,7 @@ def test_whether_they_are_asked_is_as_in_what_scores_best(
     before: bool, scores: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(place_choice, "_GAIN", 100.0)
-    monkeypatch.setattr(place_choice, "_WRONG", 1.0)
+    monkeypatch.setattr(second_opinion, "_WRONG_ENCLOSURE", 1.0)
     model, picture, _ = adapted()
     sample = nu.Sample(picture, bands()[1], "CYX")
     monkeypatch.setattr(second_opinion, "_WRONG", 0.0 if before else 1.0)

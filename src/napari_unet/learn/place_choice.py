@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
 
 from napari_unet.data.enclosure import ENCLOSURES
 from napari_unet.data.place import CENTRES
-from napari_unet.learn.closed_form import ClosedForm, follow_strokes, share_wrong
+from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.nets.trees import Trees
 
 __all__ = [
@@ -29,9 +28,6 @@ _MOST_PIXELS = 200  # of a stroke
 _GAIN = 0.17  # by which the lift must rise for anything to count
 _UNPAINTED = 0.5  # what all pixels around the strokes count at most, of what is painted as background
 _FLOOR = 0.01  # probability below which it matters no more how low it is
-_WRONG = 0.2  # share of the painted pixels from which on too much of them is left wrong by the features,
-_STILL_WRONG = 0.5  # and the share of those that may be left so by the place
-_REST = 12.0  # what the functions of the place count where they only tell that rest
 
 
 @dataclass(frozen=True)
@@ -42,15 +38,16 @@ class PlaceWeight:
     ----------
     place, enclosure : float
         Of the functions of the place, and of how far a pixel is enclosed.
-    rest : float
-        Of the functions of the place, where these only tell what the features leave wrong of the strokes.
+    rest : bool
+        Whether how far a pixel is enclosed only tells what the features leave wrong of the strokes, see
+        `napari_unet.learn.second_opinion.ask_others`.
     trees : bool
-        Whether trees are asked, too, see `napari_unet.learn.second_opinion.ask_trees`.
+        Whether trees are asked, too, see `napari_unet.learn.second_opinion.ask_others`.
     """
 
     place: float = 0.0
     enclosure: float = 0.0
-    rest: float = 0.0
+    rest: bool = False
     trees: bool = False
 
 
@@ -127,10 +124,6 @@ def solve_with_place(
     left out best from all else, or not at all. Where it counts, the pixels around the strokes count
     as background, too, each as far as it looks so: no stroke may tell what is in other places.
 
-    Where neither counts and the features leave more than a fifth of what is painted wrong, as they do when a person
-    corrects and corrects what looks alike, the place tells the rest, if it can tell half of it: then a stroke counts
-    where it is painted.
-
     Parameters
     ----------
     features : torch.Tensor
@@ -150,13 +143,10 @@ def solve_with_place(
     form : ClosedForm
         How to solve.
     """
-    given = chosen
     if chosen is None:
         chosen = choose_place_weight(features, places, strokes, classes, count, seen, images=images, form=form)
     if not (chosen.place or chosen.enclosure):
-        head = SolvedHead(*form.solve_and_follow(features, classes, count, weights=weights))
-        may = given.rest > 0 if given is not None else not have_regions(classes.cpu().numpy(), strokes)
-        return _tell_rest(head, features, places, classes, weights, always=given is not None) if may else head
+        return SolvedHead(*form.solve_and_follow(features, classes, count, weights=weights))
     scaling = _scaling(features, places, chosen)
     both = scaling * torch.cat([features.float(), places.to(features.device)], dim=1)
     weight, bias = form.solve_and_follow(both, classes, count, weights=weights)
@@ -174,24 +164,6 @@ def solve_with_place(
     weight = weight * scaling
     used = features.shape[1], places.shape[1] - (0 if chosen.enclosure else _enclosures(places))
     return SolvedHead(weight[:, : used[0]].contiguous(), bias, weight[:, used[0] : sum(used)].contiguous(), chosen)
-
-
-def _tell_rest(
-    head: SolvedHead, features: torch.Tensor, places: torch.Tensor, classes: torch.Tensor,
-    weights: torch.Tensor | None, *, always: bool,
-) -> SolvedHead:  # fmt: skip
-    """Let the place tell what the features leave wrong of the strokes, if that is much, and it can; or always."""
-    before = share_wrong(features.float() @ head.weight.T + head.bias, classes, weights)
-    if before <= _WRONG and not always:
-        return head
-    width, basis = features.shape[1], places.shape[1] - _enclosures(places)
-    both = torch.cat([features.float(), _REST * places[:, :basis].to(features.device)], dim=1)
-    start = functional.pad(head.weight, (0, basis))
-    weight, bias = follow_strokes(both, classes, start, head.bias, weights=weights)
-    if share_wrong(both @ weight.T + bias, classes, weights) > _STILL_WRONG * before and not always:
-        return head
-    place = (_REST * weight[:, width:]).contiguous()
-    return SolvedHead(weight[:, :width].contiguous(), bias, place, PlaceWeight(rest=_REST))
 
 
 def _scaling(features: torch.Tensor, places: torch.Tensor, chosen: PlaceWeight) -> torch.Tensor:

@@ -15,7 +15,7 @@ from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.painted_boxes import PaintedBox
 from napari_unet.learn.place_choice import PlaceWeight, SeenPixels, SolvedHead, enough_strokes, solve_with_place
-from napari_unet.learn.second_opinion import ask_trees
+from napari_unet.learn.second_opinion import ask_others
 from napari_unet.learn.stroke_pixels import is_small, pixels_around, strokes_of_pixels
 from napari_unet.nets.blocks import center_crop
 from napari_unet.nets.device import Device
@@ -111,8 +111,10 @@ def solve_from_boxes(
         solved = solve_with_place(
             rows, places, numbers, kinds, count, seen, images=images, weights=counts, chosen=place, form=form
         )
-        if whole.takes_trees:
-            solved = ask_trees(solved, rows, places, numbers, kinds, count, greys.gather, weights=counts, chosen=place)
+        solved = ask_others(
+            solved, rows, numbers, kinds, count, places=painted.enclosed,
+            greys=greys.gather if whole.takes_trees else None, weights=counts, chosen=place,
+        )  # fmt: skip
     else:
         solved = SolvedHead(*form.solve_and_follow(rows, kinds, count, weights=counts))
     set_head(network, solved)
@@ -142,6 +144,13 @@ class _Greys:
                     for image, shape, chosen in self._parts
                 ]
             )
+
+
+def _places(parts: Sequence[tuple[AnnotatedFrame, Numbers]], *, enclosed: bool) -> torch.Tensor:
+    """Return where pixels of frames lie, see `napari_unet.data.intensity.FrameReader.places`."""
+    return torch.cat(
+        [torch.from_numpy(frame.reader.places(frame.position, pixels, enclosed=enclosed)) for frame, pixels in parts]
+    )
 
 
 @dataclass
@@ -182,14 +191,12 @@ class _PaintedPlaces:
     def known(self, kinds: torch.Tensor, *, enclosed: bool) -> tuple[torch.Tensor, SeenPixels]:
         """Return the places (n, B) of the painted pixels, whose classes are given (n,), and the pixels around."""
         enclosed = enclosed or enough_strokes(kinds.cpu().numpy(), np.concatenate(self.strokes))
-        told, around = (
-            torch.cat([
-                torch.from_numpy(frame.reader.places(frame.position, pixels, enclosed=enclosed))
-                for frame, pixels in parts
-            ])
-            for parts in (self._painted, self._around)
-        )  # fmt: skip
-        return told, SeenPixels(torch.cat(self._features), around)
+        around = _places(self._around, enclosed=enclosed)
+        return _places(self._painted, enclosed=enclosed), SeenPixels(torch.cat(self._features), around)
+
+    def enclosed(self) -> torch.Tensor:
+        """Return the places (n, B + E) of the painted pixels with how far they are enclosed."""
+        return _places(self._painted, enclosed=True)
 
     def images(self) -> Numbers:
         """Return which image each painted pixel is of (n,)."""

@@ -18,7 +18,7 @@ from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.place_choice import PlaceWeight, SolvedHead, solve_with_place
 from napari_unet.learn.prepare import prepare_frames
-from napari_unet.learn.second_opinion import ask_trees
+from napari_unet.learn.second_opinion import ask_others
 from napari_unet.learn.solved_head import set_head
 from napari_unet.models.head import apply_head
 from napari_unet.models.model import Model
@@ -52,8 +52,9 @@ def adapt(
     known. How well that works depends on the network: those of `Model.pretrained` were trained for it, and trained
     models have learnt features, too; on random weights it is poor.
 
-    Where that leaves more than a tenth of what is painted wrong, trees that ask for the grey values around a pixel are
-    half of the answer (`napari_unet.learn.second_opinion.ask_trees`); not in volumes.
+    Where that leaves much of what is painted wrong, how far pixels are enclosed counts, too, and trees that ask for the
+    grey values around a pixel are half of the answer (`napari_unet.learn.second_opinion.ask_others`); no trees are
+    asked in volumes.
 
     Borders between objects are not weighted, as they are in `fit`: the weights are for a network that can learn to
     see a gap; without training they would only move the threshold.
@@ -208,12 +209,10 @@ class Adapter:
         solved = solve_with_place(
             features, places, numbers, classes, count, seen, images=images, weights=weights, chosen=place, form=form
         )
-        if not cast("SegmentationNetwork", self.model.network).takes_trees:
-            return solved
-        rows = torch.from_numpy(kept)
-        return ask_trees(
-            solved, features, places, numbers, classes, count, lambda: strokes.greys()[rows.to(device)],
-            weights=weights, chosen=place,
+        rows, takes_trees = torch.from_numpy(kept), cast("SegmentationNetwork", self.model.network).takes_trees
+        return ask_others(
+            solved, features, numbers, classes, count, places=lambda: strokes.enclosed_places()[rows],
+            greys=(lambda: strokes.greys()[rows.to(device)]) if takes_trees else None, weights=weights, chosen=place,
         )  # fmt: skip
 
     def maps(self, image: Any, layout: ImageLayout) -> FeatureMaps:

@@ -43,6 +43,8 @@ class StrokeFeatures:
         (n, B) float32, where each lies in its frame, see `napari_unet.data.intensity.FrameReader.places`.
     seen : SeenPixels
         Pixels around the strokes.
+    enclosed_places : callable
+        Returns (n, B + E) float32, the same with how far each is enclosed.
     greys : callable
         Returns (n, F), what trees may ask for in each, see `napari_unet.nets.grey_features`.
     """
@@ -55,6 +57,7 @@ class StrokeFeatures:
     images: npt.NDArray[np.int64]
     places: torch.Tensor
     seen: SeenPixels
+    enclosed_places: Callable[[], torch.Tensor]
     greys: Callable[[], torch.Tensor]
 
 
@@ -104,6 +107,14 @@ def gather_features(
         around.append(SeenPixels(found[rows], told[rows]))
 
     @cache
+    def enclosed_places() -> torch.Tensor:
+        parts = [
+            frame.reader.places(frame.position, own[0], enclosed=True)
+            for frame, own in zip(frames, chosen, strict=True)
+        ]
+        return torch.from_numpy(np.concatenate(parts))
+
+    @cache
     def greys() -> torch.Tensor:
         parts = [
             maps[id(frame.reader)].gather_greys(frame.position, own[0])
@@ -113,7 +124,8 @@ def gather_features(
 
     return StrokeFeatures(
         torch.cat(features), kinds, np.concatenate([part[2] for part in chosen]),
-        tuple(part[0] for part in chosen), numbers, images, torch.cat(places), SeenPixels.join(around), greys,
+        tuple(part[0] for part in chosen), numbers, images, torch.cat(places), SeenPixels.join(around), enclosed_places,
+        greys,
     )  # fmt: skip
 
 
