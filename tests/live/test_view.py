@@ -54,6 +54,42 @@ def test_what_is_in_view_is_looked_at_before_enough_is_painted(person: Person, m
     assert not computed
 
 
+def test_what_is_near_to_the_first_stroke_is_looked_at_first_and_goes_on_after_another_one(
+    large: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[Any] = []
+    infer = FeatureMaps._infer
+
+    def noting(self: FeatureMaps, at: Any, tile: Any) -> Any:
+        computed.append(tile.inner)
+        return infer(self, at, tile)
+
+    monkeypatch.setattr(FeatureMaps, "_infer", noting)
+    learner = make_learner()
+    learner.set_annotation("a", large.sample())
+    learner.look_at("a", (slice(0, 250), slice(0, 300)))
+    while not computed:
+        learner.step()
+    assert {(rows.start, columns.start) for rows, columns in computed} <= {(64, 128), (128, 128), (64, 64), (128, 64)}
+    computed.clear()
+    large.strokes[230, 10:30] = 1
+    learner.set_annotation("a", large.sample(), (slice(230, 231), slice(10, 30)))
+    while not computed:
+        learner.step()
+    assert computed[0][0].stop == 250
+    assert computed[0][1].start == 0
+    assert not of(run(learner), RegionAnswered)
+    covered = np.zeros(SHAPE, bool)
+    for box in computed:
+        covered[box] = True
+    assert covered[:, 300:].any()  # a tile reaches beyond the view
+    computed.clear()
+    large.strokes[20, 200:230] = 2
+    learner.set_annotation("a", large.sample(), (slice(20, 21), slice(200, 230)))
+    assert answered(run(learner)) == [(slice(0, 250), slice(0, 300))]
+    assert not computed  # all of it was known
+
+
 def test_of_a_large_view_its_middle_is_answered_first_and_then_all_as_one(large: Person) -> None:
     learner = painted(large)
     learner.look_at("a")

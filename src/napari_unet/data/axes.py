@@ -143,6 +143,11 @@ class ImageLayout:
         return tuple(self.shape[self.axes.index(letter)] for letter in self.label_axes)
 
     @cached_property
+    def space_axes(self) -> list[int]:
+        """Places of `space_letters` in `label_axes`."""
+        return [self.label_axes.index(letter) for letter in self.space_letters]
+
+    @cached_property
     def stack_letters(self) -> str:
         """The axes that are gone through frame by frame, in the image's order."""
         return "".join(letter for letter in self.label_axes if letter not in self.space_letters)

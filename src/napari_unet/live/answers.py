@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Answers"]
 
 _TILES_AT_ONCE = 4
+_TILES_AHEAD = 2  # while a stroke may come that wants an answer
 
 
 class Answers:
@@ -113,8 +114,7 @@ class Answers:
         places, space = image.layout.frames_in(region)
         if len(places) > 1 or maps.overlap or len(maps.unknown(places[0], space)) <= _TILES_AT_ONCE:
             return None
-        order = [image.layout.label_axes.index(letter) for letter in image.layout.space_letters]
-        part = list(region)
+        order, part = image.layout.space_axes, list(region)
         for axis, near in zip(order, maps.tiles_around([focus[axis] for axis in order]), strict=True):
             part[axis] = slice(max(region[axis].start, near.start), min(region[axis].stop, near.stop))
         return tuple(part)
@@ -124,14 +124,19 @@ class Answers:
         self._use(source)
         return self.adapter
 
-    def prepare(self, image: PaintedImage, region: Box | None) -> Iterator[None]:
-        """Compute the features of a region, a few tiles at a time."""
+    def prepare(
+        self, image: PaintedImage, region: Box | None, *, near: Sequence[float] | None = None
+    ) -> Iterator[None]:
+        """Compute the features of a region, a few tiles at a time, or fewer, those near to a place in it first."""
         maps = self.adapter.maps(image.sample.image, image.layout)
         places, space = image.layout.frames_in(region)
-        numbers = maps.touching(space)
+        numbers, at_once = maps.touching(space), _TILES_AT_ONCE
+        if near is not None:
+            point = [near[axis] for axis in image.layout.space_axes]
+            numbers, at_once = maps.nearest_first(numbers, point), _TILES_AHEAD
         for position in places:
-            for first in range(0, len(numbers), _TILES_AT_ONCE):
-                for _ in maps.read(position, numbers[first : first + _TILES_AT_ONCE]):
+            for first in range(0, len(numbers), at_once):
+                for _ in maps.read(position, numbers[first : first + at_once]):
                     pass
                 yield
 

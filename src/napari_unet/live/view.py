@@ -32,12 +32,12 @@ class View:
     def look_at(self, key: Hashable, region: Box | None) -> None:
         """Look elsewhere; None: at all of the image."""
         self.key, self._region = key, region
-        self._looked_ahead = False
         self.ask()
 
     def ask(self, changed: Box | None = None) -> None:
         """Answer it anew, first of all around the place that changed; None: its middle."""
         self.due, self._begun, self._changed = True, False, changed
+        self._looked_ahead = False
 
     def find(self, images: Mapping[Hashable, PaintedImage]) -> tuple[PaintedImage, Box] | None:
         """Return the image and the part of it that is visible; None where there is no such image."""
@@ -59,11 +59,7 @@ class View:
         if self._begun:
             return None
         self._begun = True
-        near = image.layout.bounds(self._changed or whole)
-        focus = _middle(near)
-        if not all(part.start <= at < part.stop for part, at in zip(whole, focus, strict=True)):
-            focus = _middle(whole)
-        return answers.part_at_once(image, whole, focus)
+        return answers.part_at_once(image, whole, self._focus(image, whole))
 
     def complete(self, answers: Answers, image: PaintedImage, whole: Box) -> Generator[None, None, None]:
         """Compute the features of all of it, a few tiles at a time; then it is to be answered."""
@@ -73,12 +69,21 @@ class View:
     def look_ahead(
         self, answers: Answers, images: Mapping[Hashable, PaintedImage]
     ) -> Generator[None, None, None] | None:
-        """Compute its features while too little is painted for an answer; once after each move, and not of all."""
+        """Compute its features while too little is painted for an answer, not of all.
+
+        It is begun once after each change or move, with what is near to the place that changed.
+        """
         found = self.find(images)
         if found is None or self._region is None or self._looked_ahead:
             return None
         self._looked_ahead = True
-        return (None for _ in answers.prepare(*found))
+        return (None for _ in answers.prepare(*found, near=self._focus(*found)))
+
+    def _focus(self, image: PaintedImage, whole: Box) -> tuple[float, ...]:
+        """Return the place in view that changed last; else its middle."""
+        focus = _middle(image.layout.bounds(self._changed or whole))
+        inside = all(part.start <= at < part.stop for part, at in zip(whole, focus, strict=True))
+        return focus if inside else _middle(whole)
 
 
 def _middle(box: Box) -> tuple[float, ...]:

@@ -128,6 +128,13 @@ class FeatureMaps:
             box.append(slice(first * side, min((first + 2) * side, size)))
         return tuple(box)
 
+    def nearest_first(self, numbers: Sequence[int], point: Sequence[float]) -> list[int]:
+        """Put numbers of tiles in the order of how far their middles are from a point of the frame."""
+        chosen = np.asarray(numbers, np.intp)
+        away = (self._low[chosen] + self._high[chosen]) / 2 - np.asarray(point)
+        order: list[int] = chosen[np.argsort((away**2).sum(axis=1), kind="stable")].tolist()
+        return order
+
     def read(self, position: Place, numbers: Sequence[int]) -> Iterator[tuple[int, torch.Tensor]]:
         r"""Go through some tiles of a frame, in any order.
 

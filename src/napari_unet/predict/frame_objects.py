@@ -129,8 +129,7 @@ def labelling_steps(
     share, frames = 1.0 if stitch is None else 0.5, math.prod(layout.stack_shape)
     steps = None if spacing is None else tuple(spacing)[-layout.ndim :]
     chunks = getattr(labels, "chunks", None)
-    places = [layout.label_axes.index(letter) for letter in layout.space_letters]
-    block = choose_block(layout.frame_shape, [chunks[place] for place in places] if chunks else None)
+    block = choose_block(layout.frame_shape, [chunks[place] for place in layout.space_axes] if chunks else None)
     count = before = 0
     for number, position in enumerate(layout.frames()):
         shelf = None if scratch is None else scratch / str(number)

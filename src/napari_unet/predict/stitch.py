@@ -157,8 +157,7 @@ def stitching_steps(
 
 def _boxes(layout: ImageLayout, chunks: tuple[int, ...] | None) -> list[tuple[slice, ...]]:
     """Cut a plane into blocks."""
-    places = [layout.label_axes.index(letter) for letter in layout.space_letters]
-    sides = choose_block(layout.frame_shape, [chunks[place] for place in places] if chunks else None)
+    sides = choose_block(layout.frame_shape, [chunks[place] for place in layout.space_axes] if chunks else None)
     return [
         tuple(slice(at, at + side) for at, side in zip(corner, sides, strict=True))
         for corner in product(*(range(0, size, side) for size, side in zip(layout.frame_shape, sides, strict=True)))

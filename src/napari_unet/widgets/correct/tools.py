@@ -226,7 +226,7 @@ class CorrectionTools:
         place = np.round(np.asarray(layer.world_to_data(self.viewer.dims.point))).astype(int)
         place = np.clip(place, 0, np.array(shape_of(layer)) - 1)
         plane: Index = tuple(None if axis in axes else int(at) for axis, at in enumerate(place))
-        space = [target.layout.label_axes.index(letter) for letter in target.layout.space_letters]
+        space = target.layout.space_axes
         if set(axes) <= set(space):
             return plane, tuple(None if axis in space else at for axis, at in enumerate(plane)), axes
         return plane, plane, axes
