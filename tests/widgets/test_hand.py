@@ -80,8 +80,10 @@ def test_nothing_is_left_in_the_viewer(viewer: ViewerModel, clock: Clock) -> Non
     assert (viewer.mouse_drag_callbacks, viewer.mouse_wheel_callbacks) == (drags, wheels)
 
 
-@pytest.mark.parametrize("moves", [True, False])
-def test_learning_waits_for_the_hand(moves: bool, clock: Clock) -> None:
+@pytest.mark.parametrize(("moves", "is_behind", "wait"), [(True, True, 1.0), (True, False, 5.0), (False, True, 0.0)])
+def test_learning_waits_for_the_hand_and_answers_less_long(
+    moves: bool, is_behind: bool, wait: float, clock: Clock
+) -> None:
     steps: list[float] = []
     stop = threading.Event()
 
@@ -91,11 +93,11 @@ def test_learning_waits_for_the_hand(moves: bool, clock: Clock) -> None:
             stop.set()
         return ()
 
-    learner = SimpleNamespace(step=step, idle=False, current_model=lambda: None)
+    learner = SimpleNamespace(step=step, idle=False, is_behind=is_behind, current_model=lambda: None)
     working = _Work(learner, LiveMail(), RightOfWay(lambda: moves, stop.is_set), stop.is_set)  # type: ignore[arg-type]
     list(working.run())
     assert len(steps) == 3
-    assert clock.now - 100 == pytest.approx(1.0 if moves else 0.0, abs=0.03)
+    assert clock.now - 100 == pytest.approx(wait, abs=0.03)
 
 
 def test_a_hand_that_does_not_rest_leaves_some_time_to_the_learning(clock: Clock) -> None:
@@ -103,11 +105,17 @@ def test_a_hand_that_does_not_rest_leaves_some_time_to_the_learning(clock: Clock
     waited = []
     for _ in range(3):
         began = clock.now
-        way.give()
+        way.give(lambda: True)
         waited.append(clock.now - began)
         if len(waited) == 2:
             clock.sleep(0.3)
     assert waited == pytest.approx([1.0, 0.0, 1.0], abs=0.03)
+
+
+def test_a_view_that_comes_while_the_learning_waits_is_answered_after_a_second(clock: Clock) -> None:
+    way = RightOfWay(lambda: True, lambda: False)
+    way.give(lambda: clock.now > 102.5)
+    assert clock.now - 100 == pytest.approx(2.5, abs=0.03)
 
 
 def test_what_began_just_before_the_hand_moved_is_given_up(clock: Clock) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 __all__ = ["RightOfWay"]
 
-_LONGEST_WAIT = 1.0  # seconds for which a hand that does not rest keeps the learning waiting
+_LONGEST_WAIT = 1.0  # seconds for which a hand that does not rest keeps answers waiting,
+_PATIENCE = 5.0  # and all else
 _FREE_SECONDS = 0.25  # which it then has, before it waits again
 _LONGEST_LOSS = 0.5  # seconds of work that are given up for a hand that begins to move
 _LOOK_SECONDS = 0.01
@@ -28,11 +29,17 @@ class RightOfWay:
         self._hand_moves, self._should_stop = hand_moves, should_stop
         self._free_until = self._began = 0.0
 
-    def give(self) -> None:
-        """Wait while the hand moves, but not for ever: someone who drags the view about wants to see results, too."""
-        end = time.monotonic() + _LONGEST_WAIT
+    def give(self, is_behind: Callable[[], bool] = lambda: False) -> None:
+        """Wait while the hand moves, but not for ever: someone who drags the view about wants to see results, too.
+
+        Parameters
+        ----------
+        is_behind : callable
+            Tells whether something is to be answered.
+        """
+        began = time.monotonic()
         while self._hand_moves() and time.monotonic() > self._free_until and not self._should_stop():
-            if time.monotonic() > end:
+            if time.monotonic() > began + (_LONGEST_WAIT if is_behind() else _PATIENCE):
                 self._free_until = time.monotonic() + _FREE_SECONDS
             time.sleep(_LOOK_SECONDS)
         self._began = time.monotonic()

@@ -193,7 +193,7 @@ class _Work:
     def run(self) -> Iterator[Any]:
         """Go on until it should stop."""
         while not self.should_stop():
-            self._way.give()
+            self._way.give(lambda: self.learner.is_behind)
             self._follow_target()
             for event in self.learner.step():
                 yield from self._trying("answer", self._take(event))
