@@ -2,7 +2,7 @@
 
 The person begins with a stroke of each class in its most spacious part, then again and again paints where the result is
 most wrong, with the brush that the dock chooses. Contenders: the closed form; the same without its trees
-(`ask_trees`); as the regression leaves it, without `follow_strokes` and the place that tells the rest; a random forest
+(`ask_others`); as the regression leaves it, without `follow_strokes` and `ask_others`; a random forest
 on multi-scale image features. Each has a person of its own. "Shown otherwise" is the share of painted pixels, each
 class counting the same, that the last result shows as another class; "other images" is the Dice on up to three images
 of other groups after the last round.
@@ -21,7 +21,7 @@ import torch
 from scipy import ndimage
 
 from benchmarks.few_strokes.contenders import CONTENDERS
-from benchmarks.few_strokes.tasks import Episode, TestImage, load_set
+from benchmarks.few_strokes.tasks import SETS, Episode, TestImage, load_set
 from benchmarks.live.person import deepest
 from benchmarks.reporting import arguments, data_folder, report
 from napari_unet.assess.metrics import dice
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> Path:
     for name in options.sets.split(","):
         images = load_set(name, data_folder())
         chosen = [images[i] for i in np.linspace(0, len(images) - 1, options.images).astype(int)]
-        for contender, learn in _contenders(options.device).items():
+        for contender, learn in _contenders(options.device, has_objects=SETS[name].has_objects).items():
             found = [list(_paint(image, images, learn, options.rounds, seed)) for seed, image in enumerate(chosen)]
             rows.append({"set": name, "contender": contender} | _summarise(np.array(found)))
             print(rows[-1], flush=True)
@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> Path:
     return report("corrections", "Dice while a person corrects", rows, options.out, rounds=options.rounds)
 
 
-def _contenders(device: str) -> dict[str, Learn]:
+def _contenders(device: str, *, has_objects: bool) -> dict[str, Learn]:
     def learn(sample: Sample, name: str) -> Predict:
-        episode = Episode("", 2, has_objects=False, support=[sample], query=[])
+        episode = Episode("", 2, has_objects=has_objects, support=[sample], query=[])
         ((_, predict),) = CONTENDERS[name](episode, (0.0,), 0, device)
         return predict
 
@@ -72,7 +72,7 @@ def _contenders(device: str) -> dict[str, Learn]:
     def regression_alone(sample: Sample) -> Predict:
         with (
             patch.object(ClosedForm, "solve_and_follow", ClosedForm.solve),
-            patch("napari_unet.learn.place_choice._WRONG", 1.0),
+            patch("napari_unet.learn.second_opinion._WRONG_ENCLOSURE", 1.0),
         ):
             return without_trees(sample)
 

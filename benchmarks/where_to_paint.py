@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 
 import napari_unet as nu
-from benchmarks.few_strokes.tasks import load_set
+from benchmarks.few_strokes.tasks import SETS, load_set
 from benchmarks.reporting import arguments, data_folder, report
 from napari_unet.data.simulated_strokes import add_stroke
 from napari_unet.models.adapt import Adapter
@@ -49,7 +49,7 @@ def random_place(adapter: Adapter, sample: nu.Sample, rng: np.random.Generator) 
 
 def asked_place(adapter: Adapter, sample: nu.Sample, rng: np.random.Generator, *, measure: Measure) -> Place:
     """Return where the model asks for a stroke."""
-    found = find_spot(adapter, [sample], task="classes", measure=measure)
+    found = find_spot(adapter, [sample], measure=measure)
     ((row, column),) = [event.place for event in found if isinstance(event, Spot)]
     return row, column
 
@@ -75,6 +75,7 @@ class Person:
         self.cache = FeatureCache()
         channels = image.image.shape[image.axes.index("S")] if "S" in image.axes else 1
         self.adapter = Adapter(nu.Model.pretrained(in_channels=channels), device, cache=self.cache)
+        self.adapter.model.task = SETS[name].task
 
     def curve(self, choose: Chooser, strokes: int, seed: int) -> list[float]:
         """Return the Dice after the first two strokes and after each further one."""
@@ -94,7 +95,7 @@ class Person:
         add_stroke(annotation, self.truth, place, rng, length=_LENGTH, width=_WIDTH)
 
     def _dice(self, sample: nu.Sample) -> float:
-        self.adapter.adapt([sample], task="classes")
+        self.adapter.adapt([sample])
         probability = self.adapter.probabilities(self.image, self.axes)[1]
         return float(nu.metrics.dice(probability > 0.5, self.truth > 0))
 

@@ -84,7 +84,7 @@ def scratch(
             nu.ModelConfig(features=16, depth=4 if episode.ndim == 2 else 3, ndim=episode.ndim, in_channels=channels),
             seed=seed,
         )
-        for _ in nu.fit(model, episode.support, _fit_settings(mark, seed, pace), device=device):
+        for _ in nu.fit(model, episode.support, _fit_settings(episode, mark, seed, pace), device=device):
             pass
         yield mark, _predict_with(model, device)
 
@@ -97,7 +97,7 @@ def closed_form(
         return
     channels = 3 if "S" in episode.support[0].axes else 1
     model = nu.Model.pretrained(in_channels=channels, ndim=episode.ndim)
-    nu.adapt(model, episode.support, task="classes", device=device, place_may_count=place)
+    nu.adapt(model, episode.support, task=episode.task, device=device, place_may_count=place)
     yield 0.0, _predict_with(model, device)
 
 
@@ -113,15 +113,17 @@ def ours(
         model = nu.Model.pretrained(in_channels=channels, ndim=episode.ndim)
         if not solved:
             model.closed_form = None
-        for _ in nu.fit(model, episode.support, replace(_fit_settings(mark, seed, pace), **settings), device=device):
+        for _ in nu.fit(
+            model, episode.support, replace(_fit_settings(episode, mark, seed, pace), **settings), device=device
+        ):
             pass
         yield mark, _predict_with(model, device)
 
 
-def _fit_settings(seconds: float, seed: int, pace: float | None) -> nu.TrainConfig:
+def _fit_settings(episode: Episode, seconds: float, seed: int, pace: float | None) -> nu.TrainConfig:
     if pace is None:
-        return nu.TrainConfig(max_seconds=seconds, task="classes", seed=seed)
-    return nu.TrainConfig(max_steps=max(1, round(seconds * pace)), task="classes", seed=seed)
+        return nu.TrainConfig(max_seconds=seconds, task=episode.task, seed=seed)
+    return nu.TrainConfig(max_steps=max(1, round(seconds * pace)), task=episode.task, seed=seed)
 
 
 def _predict_with(model: nu.Model, device: str) -> Predict:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,11 @@ class ImageSet:
     has_objects: bool = False
     spacing: tuple[float, ...] | None = None
 
+    @property
+    def task(self) -> Literal["objects", "classes"]:
+        """What strokes on it mean."""
+        return "objects" if self.has_objects else "classes"
+
 
 def _numbered(axes: str) -> Callable[[dict[str, Any]], Iterator[TestImage]]:
     def read(archive: dict[str, Any]) -> Iterator[TestImage]:
@@ -122,7 +127,7 @@ class Episode:
     has_objects : bool
         Whether single objects are scored, too.
     support : list of Sample
-        The painted images; task "classes", 1 = background, 2 = foreground.
+        The painted images; 1 = background, 2 = foreground.
     query : list of TestImage
         The images to segment.
     """
@@ -132,6 +137,11 @@ class Episode:
     has_objects: bool
     support: list[Sample]
     query: list[TestImage]
+
+    @property
+    def task(self) -> Literal["objects", "classes"]:
+        """What the strokes mean."""
+        return "objects" if self.has_objects else "classes"
 
 
 @lru_cache(maxsize=2)

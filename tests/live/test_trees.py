@@ -26,7 +26,7 @@ EASY = np.where(abs(IMAGE) > 0.8, 1 + (IMAGE > 0), 0).astype(np.uint8) * (STROKE
 
 @pytest.fixture(autouse=True)
 def the_place_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place_choice, "_GAIN", 100.0)
+    monkeypatch.setattr(place_choice, "_GAIN", {"objects": 100.0, "classes": 100.0})
     monkeypatch.setattr(second_opinion, "_WRONG_ENCLOSURE", 1.0)
 
 

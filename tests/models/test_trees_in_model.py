@@ -27,7 +27,7 @@ CPU = nu.PredictConfig(device="cpu", precision="float32")
 
 
 def enclosure_counts(counts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place_choice, "_GAIN", 100.0)
+    monkeypatch.setattr(place_choice, "_GAIN", {"objects": 100.0, "classes": 100.0})
     monkeypatch.setattr(second_opinion, "_WRONG_ENCLOSURE", 0.0 if counts else 1.0)
     monkeypatch.setattr(second_opinion, "_STILL_WRONG", 1.0)  # whether it tells anything or not
 
@@ -237,7 +237,7 @@ def test_a_model_with_them_is_trained_on() -> None:
 
 
 def test_a_new_class_begins_without_them_and_strokes_bring_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place_choice, "_GAIN", 100.0)
+    monkeypatch.setattr(place_choice, "_GAIN", {"objects": 100.0, "classes": 100.0})
     monkeypatch.setattr(second_opinion, "_WRONG_ENCLOSURE", 1.0)
     model, picture, _ = adapted()
     config = nu.ModelConfig(features=8, depth=1, classes=("background", "foreground", "other"))
@@ -271,7 +271,7 @@ def test_networks_that_take_none_are_adapted_without(config: dict[str, Any]) -> 
 def test_whether_they_are_asked_is_as_in_what_scores_best(
     before: bool, scores: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place_choice, "_GAIN", 100.0)
+    monkeypatch.setattr(place_choice, "_GAIN", {"objects": 100.0, "classes": 100.0})
     monkeypatch.setattr(second_opinion, "_WRONG_ENCLOSURE", 1.0)
     model, picture, _ = adapted()
     sample = nu.Sample(picture, bands()[1], "CYX")

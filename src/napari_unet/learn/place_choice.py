@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,11 @@ _FEWEST = 2  # strokes of a class below which those left out tell nothing,
 _FEWEST_FOR_PLACE = 5  # or nothing of the place, if they are in one image
 _MOST_FOLDS = 64
 _MOST_PIXELS = 200  # of a stroke
-_GAIN = 0.17  # by which the lift must rise for anything to count
+_GAIN = {"classes": 0.17, "objects": 0.35}  # by which the lift must rise for anything to count
 _UNPAINTED = 0.5  # what all pixels around the strokes count at most, of what is painted as background
 _FLOOR = 0.01  # probability below which it matters no more how low it is
+
+Task = Literal["objects", "classes"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def solve_with_place(
     images: npt.NDArray[np.int64] | None = None,
     weights: torch.Tensor | None = None,
     chosen: PlaceWeight | None = None,
+    task: Task = "classes",
     form: ClosedForm,
 ) -> SolvedHead:
     """Solve a last layer that may look at the place of a pixel and at how far it is enclosed, too.
@@ -140,11 +144,15 @@ def solve_with_place(
         (n,) which image a pixel is of; None: all are of one.
     chosen : PlaceWeight or None
         How much the place counts; None: that is chosen.
+    task : {"objects", "classes"}
+        What the strokes mean, see `choose_place_weight`.
     form : ClosedForm
         How to solve.
     """
     if chosen is None:
-        chosen = choose_place_weight(features, places, strokes, classes, count, seen, images=images, form=form)
+        chosen = choose_place_weight(
+            features, places, strokes, classes, count, seen, images=images, task=task, form=form
+        )
     if not (chosen.place or chosen.enclosure):
         return SolvedHead(*form.solve_and_follow(features, classes, count, weights=weights))
     scaling = _scaling(features, places, chosen)
@@ -181,6 +189,7 @@ def choose_place_weight(
     seen: SeenPixels,
     *,
     images: npt.NDArray[np.int64] | None = None,
+    task: Task = "classes",
     form: ClosedForm,
 ) -> PlaceWeight:
     """Choose how much the place counts by the lift of strokes left out one at a time; see `solve_with_place`.
@@ -191,6 +200,9 @@ def choose_place_weight(
     the background it is the logarithm of their probability alone: most of an image may well be background. Each class
     counts the same, and each stroke the same within its class. Of a stroke at most 200 pixels are used, and of more
     than 64 strokes several are left out together. First the enclosure is chosen, then the place.
+
+    Objects lie anywhere, also at the border of the image, where nothing is enclosed, and few strokes can't tell that:
+    the enclosed part of them would seem the better answer. So of objects the lift has to rise by more.
     """
     known = classes.cpu().numpy()
     if not enough_strokes(known, strokes):
@@ -215,7 +227,7 @@ def choose_place_weight(
     for step in steps:
         options = [replace(best, place=best.place + p, enclosure=best.enclosure + e) for p, e in step]
         lifts = [lift(option) for option in options]
-        if max(lifts) > highest + _GAIN:
+        if max(lifts) > highest + _GAIN[task]:
             highest = max(lifts)
             best = options[lifts.index(highest)]
     return best

@@ -194,7 +194,9 @@ class Run:
         Returns how much the place counts; None if the caller stopped it.
         """
         form = cast("ClosedForm", self.model.closed_form)
-        steps = solve_from_boxes(network, boxes, form, self.device, place_may_count=place_may_count, place=place)
+        steps = solve_from_boxes(
+            network, boxes, form, self.device, place_may_count=place_may_count, place=place, task=self.config.task
+        )
         while not self.stopped:
             try:
                 next(steps)

@@ -14,7 +14,14 @@ from torch import nn
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.painted_boxes import PaintedBox
-from napari_unet.learn.place_choice import PlaceWeight, SeenPixels, SolvedHead, enough_strokes, solve_with_place
+from napari_unet.learn.place_choice import (
+    PlaceWeight,
+    SeenPixels,
+    SolvedHead,
+    Task,
+    enough_strokes,
+    solve_with_place,
+)  # fmt: skip
 from napari_unet.learn.second_opinion import ask_others
 from napari_unet.learn.stroke_pixels import is_small, pixels_around, strokes_of_pixels
 from napari_unet.nets.blocks import center_crop
@@ -52,7 +59,7 @@ def set_head(network: nn.Module, solved: SolvedHead) -> None:
 
 def solve_from_boxes(
     network: nn.Module, boxes: Sequence[PaintedBox], form: ClosedForm, device: Device, *, place_may_count: bool = False,
-    place: PlaceWeight | None = None,
+    place: PlaceWeight | None = None, task: Task = "classes",
 ) -> Generator[None, None, PlaceWeight]:  # fmt: skip
     """Solve the head of a network from what is painted in boxes, in place; pauses after each box.
 
@@ -73,6 +80,8 @@ def solve_from_boxes(
         Whether the head may look at the place in the image, see `solve_with_place`.
     place : PlaceWeight or None
         How much it counts; None: that is chosen.
+    task : {"objects", "classes"}
+        What the strokes mean.
 
     Returns
     -------
@@ -109,7 +118,7 @@ def solve_from_boxes(
         places, seen = painted.known(kinds, enclosed=place is not None and place.enclosure > 0)
         numbers, images = np.concatenate(painted.strokes), painted.images()
         solved = solve_with_place(
-            rows, places, numbers, kinds, count, seen, images=images, weights=counts, chosen=place, form=form
+            rows, places, numbers, kinds, count, seen, images=images, weights=counts, chosen=place, task=task, form=form
         )
         solved = ask_others(
             solved, rows, numbers, kinds, count, places=painted.enclosed,

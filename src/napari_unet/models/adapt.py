@@ -16,7 +16,7 @@ from napari_unet.data.sample import Sample
 from napari_unet.errors import InputError
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
-from napari_unet.learn.place_choice import PlaceWeight, SolvedHead, solve_with_place
+from napari_unet.learn.place_choice import PlaceWeight, SolvedHead, Task, solve_with_place
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.second_opinion import ask_others
 from napari_unet.learn.solved_head import set_head
@@ -140,7 +140,7 @@ class Adapter:
         """Solve the head of the model from all strokes so far; see `napari_unet.adapt`."""
         model = self.model
         strokes = self.painted(samples, task=task)
-        set_head(model.network, self.solve(strokes))
+        set_head(model.network, self.solve(strokes, task=task))
         model.task, model.spacing = task or model.task, samples[0].spacing
         kept = {key: value for key, value in model.history.items() if key != "best_score"}  # that of the old head
         model.history = kept | {
@@ -182,8 +182,9 @@ class Adapter:
         return self.place_may_count and cast("SegmentationNetwork", self.model.network).takes_place
 
     def solve(
-        self, strokes: StrokeFeatures, chosen: npt.NDArray[np.bool_] | None = None, place: PlaceWeight | None = None
-    ) -> SolvedHead:
+        self, strokes: StrokeFeatures, chosen: npt.NDArray[np.bool_] | None = None, place: PlaceWeight | None = None,
+        *, task: Literal["objects", "classes"] | None = None,
+    ) -> SolvedHead:  # fmt: skip
         """Return the head that strokes give.
 
         Parameters
@@ -194,6 +195,8 @@ class Adapter:
             (n,) bool, which of them count; None: all.
         place : PlaceWeight or None
             How much the place counts; None: that is chosen.
+        task : {"objects", "classes"} or None
+            What the strokes mean; None: as the model's.
         """
         device = self.device.torch_device
         kept = np.ones(len(strokes.classes), bool) if chosen is None else chosen
@@ -207,8 +210,9 @@ class Adapter:
         places = strokes.places[torch.from_numpy(kept)]
         numbers, images, seen = strokes.strokes[kept], strokes.images[kept], strokes.seen
         solved = solve_with_place(
-            features, places, numbers, classes, count, seen, images=images, weights=weights, chosen=place, form=form
-        )
+            features, places, numbers, classes, count, seen, images=images, weights=weights, chosen=place,
+            task=cast("Task", task or self.model.task), form=form,
+        )  # fmt: skip
         rows, takes_trees = torch.from_numpy(kept), cast("SegmentationNetwork", self.model.network).takes_trees
         return ask_others(
             solved, features, numbers, classes, count, places=lambda: strokes.enclosed_places()[rows],
