@@ -34,8 +34,8 @@ PREDICTION = nu.PredictConfig(device="cpu", precision="float32")
 @pytest.fixture(autouse=True)
 def few_strokes_tell_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place_choice, "_FEWEST_FOR_PLACE", 3)
-    monkeypatch.setattr(second_opinion, "_WRONG_ENCLOSURE", 1.0)  # of what random weights leave wrong nobody is asked,
-    monkeypatch.setattr(second_opinion, "_WRONG", 1.0)  # neither how far it is enclosed nor trees
+    for bound in ("_WRONG_ENCLOSURE", "_WRONG", "_WRONG_AFTER_ALL"):
+        monkeypatch.setattr(second_opinion, bound, 1.0)  # nobody is asked what random weights leave wrong
 
 
 def settings(**other: Any) -> nu.TrainConfig:

@@ -274,7 +274,7 @@ def test_where_most_is_painted_it_begins_anew_and_what_was_solved_is_the_score_t
 
     monkeypatch.setattr(Trainer, "begin_at", watched)
     monkeypatch.setattr("napari_unet.learn.scoring.Scorer.run", run)
-    for bound in ("_WRONG", "_WRONG_ENCLOSURE"):
+    for bound in ("_WRONG_ENCLOSURE", "_WRONG", "_WRONG_AFTER_ALL"):
         monkeypatch.setattr(f"napari_unet.learn.second_opinion.{bound}", 1.0)  # noise is told by nothing
     drawn, body = random_weights(start.config, seed=3).state_dict(), _state(start)["down.0.layers.0.weight"]
     image = np.random.default_rng(0).random((32, 32))

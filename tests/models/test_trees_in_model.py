@@ -29,7 +29,7 @@ CPU = nu.PredictConfig(device="cpu", precision="float32")
 def enclosure_counts(counts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place_choice, "_GAIN", {"objects": 100.0, "classes": 100.0})
     monkeypatch.setattr(second_opinion, "_WRONG_ENCLOSURE", 0.0 if counts else 1.0)
-    monkeypatch.setattr(second_opinion, "_STILL_WRONG", 1.0)  # whether it tells anything or not
+    monkeypatch.setattr(second_opinion, "_LEFT", 1.0)  # whether it tells anything or not
 
 
 @pytest.fixture(params=["enclosure", "features alone"])

@@ -256,9 +256,13 @@ class FrameReader:
         basis = place_basis(pixels, self.layout.frame_shape, CENTRES[self.layout.ndim])
         if not enclosed:
             return basis
+        return np.concatenate([basis, self.enclosures(position, pixels)], axis=1)
+
+    def enclosures(self, position: tuple[int, ...], pixels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
+        """Tell how far pixels are enclosed: the last columns of `places`, (n, 2) float32."""
         if self.is_large:
-            return np.pad(basis, ((0, 0), (0, ENCLOSURES)))
-        return np.concatenate([basis, self._enclosure(position).at(pixels)], axis=1)
+            return np.zeros((len(pixels), ENCLOSURES), np.float32)
+        return self._enclosure(position).at(pixels)
 
     @property
     def is_large(self) -> bool:

@@ -148,6 +148,7 @@ def follow_strokes(
     bias: torch.Tensor,
     *,
     weights: torch.Tensor | None = None,
+    given: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Change a solved layer as little as it takes to get those strokes right that it gets wrong.
 
@@ -164,6 +165,8 @@ def follow_strokes(
         (K, D).
     bias : torch.Tensor
         (K,).
+    given : torch.Tensor or None
+        (n, K) logits that come from elsewhere and stay; None: there are none.
 
     Returns
     -------
@@ -196,12 +199,13 @@ def follow_strokes(
         present = sums > 0
         w = (share / sums.clamp(min=torch.finfo(exact).tiny)).sum(1, keepdim=True) / present.sum()
         start = torch.cat([weight, bias[:, None]], dim=1).to(exact).T
+        elsewhere = 0.0 if given is None else given[rows].to(exact)
         unit = torch.eye(f.shape[1], device=f.device, dtype=exact)
         step, _ = torch.linalg.solve_ex(0.5 * f.T @ (w * f) + _KEPT * unit, unit)
         found = ahead = start
         pace = 1.0
         for _ in range(_CORRECTIONS):
-            slope = f.T @ (w * ((f @ ahead).softmax(dim=1) - member)) + _KEPT * (ahead - start)
+            slope = f.T @ (w * ((f @ ahead + elsewhere).softmax(dim=1) - member)) + _KEPT * (ahead - start)
             before, found = found, ahead - step @ slope * present
             pace, last = (1 + math.sqrt(1 + 4 * pace**2)) / 2, pace
             ahead = found + (last - 1) / pace * (found - before)

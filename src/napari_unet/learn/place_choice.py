@@ -16,8 +16,8 @@ from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.nets.trees import Trees
 
 __all__ = [
-    "PlaceWeight", "SeenPixels", "SolvedHead", "choose_place_weight", "enough_strokes", "have_regions",
-    "solve_with_place",
+    "PlaceWeight", "SeenPixels", "SolvedHead", "Task", "basis_of", "choose_place_weight", "enough_strokes",
+    "have_regions", "solve_with_place",
 ]  # fmt: skip
 
 _PLACES = (1.0, 2.0, 4.0)  # what the functions of the place may count beside the features
@@ -41,17 +41,16 @@ class PlaceWeight:
     ----------
     place, enclosure : float
         Of the functions of the place, and of how far a pixel is enclosed.
-    rest : bool
-        Whether how far a pixel is enclosed only tells what the features leave wrong of the strokes, see
+    enclosure_leads, trees, place_leads : bool
+        Who is asked of what the features leave wrong of the strokes, see
         `napari_unet.learn.second_opinion.ask_others`.
-    trees : bool
-        Whether trees are asked, too, see `napari_unet.learn.second_opinion.ask_others`.
     """
 
     place: float = 0.0
     enclosure: float = 0.0
-    rest: bool = False
+    enclosure_leads: bool = False
     trees: bool = False
+    place_leads: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +209,7 @@ def choose_place_weight(
     steps = [[(0.0, weight) for weight in _ENCLOSURES]]  # of place and enclosure
     if _tell_place(known, strokes, images):
         steps.append([(weight, 0.0) for weight in _PLACES])
-    basis = places[:, : places.shape[1] - _enclosures(places)]
+    basis = basis_of(places)
     if basis.shape[1] == CENTRES[3] ** 3:  # strokes lie in few slices, and one slice would be unknown without its own
         strokes = strokes * basis.shape[1] + basis.argmax(dim=1).cpu().numpy()
     kinds, folds, rows = _draw_folds(known, strokes)
@@ -270,6 +269,11 @@ def _stack(features: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 def _enclosures(places: torch.Tensor) -> int:
     """Return how many columns of (n, B) tell how far a pixel is enclosed; 0 if that is not known."""
     return ENCLOSURES if places.shape[1] - ENCLOSURES in {CENTRES[ndim] ** ndim for ndim in CENTRES} else 0
+
+
+def basis_of(places: torch.Tensor) -> torch.Tensor:
+    """Return (n, B) the functions of the place alone, of (n, B) or (n, B + E) with how far pixels are enclosed."""
+    return places[:, : places.shape[1] - _enclosures(places)]
 
 
 def have_regions(kinds: npt.NDArray[np.int64], strokes: npt.NDArray[np.int64]) -> bool:

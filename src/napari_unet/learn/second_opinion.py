@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from napari_unet.data.enclosure import ENCLOSURES
 from napari_unet.learn.closed_form import follow_strokes, share_wrong
 from napari_unet.learn.grow_trees import grow_trees
-from napari_unet.learn.place_choice import PlaceWeight, SolvedHead, have_regions
-from napari_unet.nets.trees import Trees
+from napari_unet.learn.place_choice import PlaceWeight, SolvedHead, Task, basis_of, have_regions
+from napari_unet.nets.trees import Trees, tree_logits
 
 __all__ = ["ask_others"]
 
 _WRONG_ENCLOSURE = 0.2  # share of the painted pixels from which on too much of them is left wrong by the features,
-_STILL_WRONG = 0.5  # and the share of those that may be left so by how far they are enclosed
-_ENCLOSURE = 12.0  # what that counts beside the features
 _WRONG = 0.1  # the same from which on trees are asked,
-_WRONG_STILL = 0.05  # where how far a pixel is enclosed tells the rest
-_SHARE = 0.5  # what the trees count; the rest is the network's
+_WRONG_STILL = 0.05  # where how far a pixel is enclosed tells part of it,
+_WRONG_AFTER_ALL = 0.02  # and that from which on the place is asked
+_LEFT = 0.5  # the share of what was wrong that may be left so by the enclosure or the place
+_COUNT = 12.0  # what either counts beside the features
+_TREES = 0.5  # what the trees count; the rest is the network's
+_FEWEST = 6  # strokes below which the place is not asked
 
 
 def ask_others(
@@ -33,36 +35,42 @@ def ask_others(
     classes: torch.Tensor,
     count: int,
     *,
-    places: Callable[[], torch.Tensor],
+    places: torch.Tensor,
+    enclosed: Callable[[], torch.Tensor],
     greys: Callable[[], torch.Tensor] | None,
     weights: torch.Tensor | None = None,
     chosen: PlaceWeight | None = None,
+    task: Task = "classes",
 ) -> SolvedHead:
-    """Ask how far pixels are enclosed, and trees, where a solved layer leaves too much of what is painted wrong.
+    """Ask what else there is where a solved layer leaves too much of what is painted wrong.
 
     The features of a network were made for whatever is usual in images, and a layer on them is linear. What a person
-    corrects may be told by neither.
+    corrects may be told by neither. So three others are asked, one after the other:
 
-    The air around a body looks like that in it, and with one stroke on each none can be left out to choose what counts
-    (`napari_unet.learn.place_choice.choose_place_weight`). So where the features leave more than a fifth wrong, the
-    layer is led on to the strokes (`napari_unet.learn.closed_form.follow_strokes`) by how far pixels are enclosed, too,
-    and that is kept if it leaves at most half of that wrong.
+    How far pixels are enclosed, where more than a fifth is wrong. The air around a body looks like that in it, and with
+    one stroke on each none can be left out to choose what counts
+    (`napari_unet.learn.place_choice.choose_place_weight`). The layer is led on to the strokes by it
+    (`napari_unet.learn.closed_form.follow_strokes`), which is kept if it leaves at most half of that wrong.
 
-    Where more than a tenth is still wrong (a twentieth, if how far pixels are enclosed tells the rest), trees that ask
-    for the grey values around a pixel are half of the answer: they follow strokes better. Where the layer gets the
-    strokes right they would only add noise, as few strokes do not tell trees enough.
+    Trees that ask for the grey values around a pixel, where more than a tenth is wrong then, or a twentieth if the
+    enclosure told part of it. They follow strokes better than a layer and are half of the answer. Where the layer gets
+    the strokes right they would only add noise, as few strokes do not tell trees enough.
 
-    Neither is asked where strokes that were left out chose the place or the enclosure, which is more than they know;
-    nor in images that are painted throughout, where the network can learn what is lacking.
+    The place, where more than a fiftieth is wrong after all: then a stroke counts where it is painted. It leads the
+    layer as the enclosure does. It is asked from six strokes on, as the first ones say too little of the rest of the
+    image; and with objects, which lie anywhere, only beside trees.
+
+    None is asked where strokes that were left out chose the place or the enclosure, which is more than they know; nor
+    in images that are painted throughout, where the network can learn what is lacking.
 
     Parameters
     ----------
     head : SolvedHead
         What is solved.
-    features, strokes, classes, count, weights
+    features, strokes, classes, count, places, weights, task
         As in `napari_unet.learn.place_choice.solve_with_place`.
-    places : callable
-        Returns (n, B + E) float32, see `napari_unet.data.intensity.FrameReader.places`, with how far they are enclosed.
+    enclosed : callable
+        Returns (n, E) float32, how far pixels are enclosed, see `napari_unet.data.enclosure`.
     greys : callable or None
         Returns (n, F), what the trees may ask for, see `napari_unet.nets.grey_features`; None: no trees are asked.
     chosen : PlaceWeight or None
@@ -71,41 +79,74 @@ def ask_others(
     told_already = head.counted.place or head.counted.enclosure or have_regions(classes.cpu().numpy(), strokes)
     if chosen is None and told_already:
         return head
-    logits = features.float() @ head.weight.T + head.bias
-    wrong = share_wrong(logits, classes, weights)
-    if wrong > _WRONG_ENCLOSURE if chosen is None else chosen.rest:
-        led, logits = _follow_enclosed(head, features, classes, places(), weights)
-        still_wrong = share_wrong(logits, classes, weights)
-        if chosen is not None or still_wrong <= _STILL_WRONG * wrong:
-            head, wrong = led, still_wrong
-    bound = _WRONG_STILL if head.counted.rest else _WRONG
-    if greys is None or not (wrong > bound if chosen is None else chosen.trees):
-        return head
-    return _with_trees(head, greys(), classes, count, weights)
+    basis = basis_of(places)
+    given = features.new_zeros(len(features), len(head.bias), dtype=torch.float32)
+    answer = _Answer(head, features.float(), classes, weights, given)
+    wrong = answer.wrong
+    if wrong > _WRONG_ENCLOSURE if chosen is None else chosen.enclosure_leads:
+        led = answer.led_by(functional.pad(enclosed(), (basis.shape[1], 0)), enclosure_leads=True)
+        if chosen is not None or led.wrong <= _LEFT * wrong:
+            answer = led
+    bound = _WRONG_STILL if answer.head.counted.enclosure_leads else _WRONG
+    if greys is not None and (answer.wrong > bound if chosen is None else chosen.trees):
+        answer = answer.with_trees(greys(), count)
+    may = len(np.unique(strokes)) >= _FEWEST and (task == "classes" or answer.head.trees is not None)
+    wrong = answer.wrong
+    if may and wrong > _WRONG_AFTER_ALL if chosen is None else chosen.place_leads:
+        led = answer.led_by(basis, place_leads=True)
+        if chosen is not None or led.wrong <= _LEFT * wrong:
+            answer = led
+    return answer.head
 
 
-def _follow_enclosed(
-    head: SolvedHead, features: torch.Tensor, classes: torch.Tensor, places: torch.Tensor, weights: torch.Tensor | None
-) -> tuple[SolvedHead, torch.Tensor]:
-    """Lead a layer on to the strokes by how far pixels are enclosed; returns it and the logits of the pixels."""
-    width, basis = features.shape[1], places.shape[1] - ENCLOSURES
-    both = torch.cat([features.float(), _ENCLOSURE * places[:, basis:].to(features.device)], dim=1)
-    start = functional.pad(head.weight, (0, ENCLOSURES))
-    weight, bias = follow_strokes(both, classes, start, head.bias, weights=weights)
-    place = functional.pad(_ENCLOSURE * weight[:, width:], (basis, 0))
-    led = SolvedHead(weight[:, :width].contiguous(), bias, place, replace(head.counted, rest=True))
-    return led, both @ weight.T + bias
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """A layer, and what it says of the painted pixels.
 
+    Attributes
+    ----------
+    head : SolvedHead
+        The layer.
+    features, classes, weights
+        As in `napari_unet.learn.closed_form.solve_head`.
+    given : torch.Tensor
+        (n, K) the part of the logits that is not of the features: of place, enclosure and trees.
+    """
 
-def _with_trees(
-    head: SolvedHead, greys: torch.Tensor, classes: torch.Tensor, count: int, weights: torch.Tensor | None
-) -> SolvedHead:
-    """Grow trees, and let them be half of the answer."""
-    shares = None if weights is None else weights.cpu().numpy()
-    grown = grow_trees(greys.float().cpu().numpy(), classes.cpu().numpy(), count, weights=shares)
-    trees = Trees(grown.questions, grown.thresholds, _SHARE * grown.values)
-    rest = 1 - _SHARE
-    return SolvedHead(
-        rest * head.weight, rest * head.bias, None if head.place is None else rest * head.place,
-        replace(head.counted, trees=True), trees,
-    )  # fmt: skip
+    head: SolvedHead
+    features: torch.Tensor
+    classes: torch.Tensor
+    weights: torch.Tensor | None
+    given: torch.Tensor
+
+    @cached_property
+    def wrong(self) -> float:
+        """Share of what is painted that seems to be of another class."""
+        logits = self.features @ self.head.weight.T + self.head.bias + self.given
+        return share_wrong(logits, self.classes, self.weights)
+
+    def led_by(self, told: torch.Tensor, **leads: bool) -> _Answer:
+        """Lead the layer on to the strokes by the place of pixels (n, B), or how far they are enclosed (n, B + E)."""
+        head, width = self.head, self.features.shape[1]
+        told = told.to(self.features)
+        weight, bias = follow_strokes(
+            torch.cat([self.features, _COUNT * told], dim=1), self.classes,
+            functional.pad(head.weight, (0, told.shape[1])), head.bias, weights=self.weights, given=self.given,
+        )  # fmt: skip
+        place = (_COUNT * weight[:, width:]).contiguous()
+        given = self.given + told @ place.T
+        if head.place is not None:
+            place = functional.pad(place, (0, head.place.shape[1] - place.shape[1])) + head.place
+        led = SolvedHead(weight[:, :width].contiguous(), bias, place, replace(head.counted, **leads), head.trees)
+        return replace(self, head=led, given=given)
+
+    def with_trees(self, greys: torch.Tensor, count: int) -> _Answer:
+        """Grow trees, which then are half of the answer."""
+        head, rest = self.head, 1 - _TREES
+        shares = None if self.weights is None else self.weights.cpu().numpy()
+        grown = grow_trees(greys.float().cpu().numpy(), self.classes.cpu().numpy(), count, weights=shares)
+        trees = Trees(grown.questions, grown.thresholds, _TREES * grown.values)
+        place = None if head.place is None else rest * head.place
+        counted = replace(head.counted, trees=True)
+        asked = SolvedHead(rest * head.weight, rest * head.bias, place, counted, trees)
+        return replace(self, head=asked, given=rest * self.given + tree_logits(trees, greys.T).T)

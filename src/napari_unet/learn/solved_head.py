@@ -121,8 +121,8 @@ def solve_from_boxes(
             rows, places, numbers, kinds, count, seen, images=images, weights=counts, chosen=place, task=task, form=form
         )
         solved = ask_others(
-            solved, rows, numbers, kinds, count, places=painted.enclosed,
-            greys=greys.gather if whole.takes_trees else None, weights=counts, chosen=place,
+            solved, rows, numbers, kinds, count, places=places, enclosed=painted.enclosed,
+            greys=greys.gather if whole.takes_trees else None, weights=counts, chosen=place, task=task,
         )  # fmt: skip
     else:
         solved = SolvedHead(*form.solve_and_follow(rows, kinds, count, weights=counts))
@@ -204,8 +204,9 @@ class _PaintedPlaces:
         return _places(self._painted, enclosed=enclosed), SeenPixels(torch.cat(self._features), around)
 
     def enclosed(self) -> torch.Tensor:
-        """Return the places (n, B + E) of the painted pixels with how far they are enclosed."""
-        return _places(self._painted, enclosed=True)
+        """Return how far the painted pixels are enclosed (n, E)."""
+        parts = [frame.reader.enclosures(frame.position, pixels) for frame, pixels in self._painted]
+        return torch.from_numpy(np.concatenate(parts))
 
     def images(self) -> Numbers:
         """Return which image each painted pixel is of (n,)."""

@@ -204,19 +204,20 @@ class Adapter:
         features = strokes.features if chosen is None else strokes.features[torch.from_numpy(kept).to(device)]
         classes = torch.from_numpy(strokes.classes[kept]).to(device)
         weights = torch.from_numpy(strokes.weights[kept]).to(device)
-        count = len(self.model.config.classes)
+        count, meaning = len(self.model.config.classes), cast("Task", task or self.model.task)
         if not self._place_counts:
             return SolvedHead(*form.solve_and_follow(features, classes, count, weights=weights))
         places = strokes.places[torch.from_numpy(kept)]
         numbers, images, seen = strokes.strokes[kept], strokes.images[kept], strokes.seen
         solved = solve_with_place(
             features, places, numbers, classes, count, seen, images=images, weights=weights, chosen=place,
-            task=cast("Task", task or self.model.task), form=form,
+            task=meaning, form=form,
         )  # fmt: skip
         rows, takes_trees = torch.from_numpy(kept), cast("SegmentationNetwork", self.model.network).takes_trees
         return ask_others(
-            solved, features, numbers, classes, count, places=lambda: strokes.enclosed_places()[rows],
+            solved, features, numbers, classes, count, places=places, enclosed=lambda: strokes.enclosed()[rows],
             greys=(lambda: strokes.greys()[rows.to(device)]) if takes_trees else None, weights=weights, chosen=place,
+            task=meaning,
         )  # fmt: skip
 
     def maps(self, image: Any, layout: ImageLayout) -> FeatureMaps:

@@ -43,8 +43,8 @@ class StrokeFeatures:
         (n, B) float32, where each lies in its frame, see `napari_unet.data.intensity.FrameReader.places`.
     seen : SeenPixels
         Pixels around the strokes.
-    enclosed_places : callable
-        Returns (n, B + E) float32, the same with how far each is enclosed.
+    enclosed : callable
+        Returns (n, E) float32, how far each is enclosed.
     greys : callable
         Returns (n, F), what trees may ask for in each, see `napari_unet.nets.grey_features`.
     """
@@ -57,7 +57,7 @@ class StrokeFeatures:
     images: npt.NDArray[np.int64]
     places: torch.Tensor
     seen: SeenPixels
-    enclosed_places: Callable[[], torch.Tensor]
+    enclosed: Callable[[], torch.Tensor]
     greys: Callable[[], torch.Tensor]
 
 
@@ -107,11 +107,8 @@ def gather_features(
         around.append(SeenPixels(found[rows], told[rows]))
 
     @cache
-    def enclosed_places() -> torch.Tensor:
-        parts = [
-            frame.reader.places(frame.position, own[0], enclosed=True)
-            for frame, own in zip(frames, chosen, strict=True)
-        ]
+    def enclosed() -> torch.Tensor:
+        parts = [frame.reader.enclosures(frame.position, own[0]) for frame, own in zip(frames, chosen, strict=True)]
         return torch.from_numpy(np.concatenate(parts))
 
     @cache
@@ -124,7 +121,7 @@ def gather_features(
 
     return StrokeFeatures(
         torch.cat(features), kinds, np.concatenate([part[2] for part in chosen]),
-        tuple(part[0] for part in chosen), numbers, images, torch.cat(places), SeenPixels.join(around), enclosed_places,
+        tuple(part[0] for part in chosen), numbers, images, torch.cat(places), SeenPixels.join(around), enclosed,
         greys,
     )  # fmt: skip
 
