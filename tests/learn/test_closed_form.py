@@ -127,15 +127,17 @@ def test_the_defaults_tell_apart_what_is_apart(rng: np.random.Generator) -> None
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(2, [40, 7]), (3, [5, 100, 30])])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("weighted", "elsewhere"), [(False, 0.0), (True, 0.0), (True, 2.0)])
 def test_following_strokes_is_the_minimum_that_scipy_finds(
-    count: int, sizes: list[int], weighted: bool, rng: np.random.Generator
+    count: int, sizes: list[int], weighted: bool, elsewhere: float, rng: np.random.Generator
 ) -> None:
     features, classes = make_strokes(rng, count, sizes)
     classes[:3] = count - 1  # which no linear layer gets right
     given = torch.from_numpy(rng.uniform(0.1, 2, len(classes)).astype(np.float32)) if weighted else None
     start = ClosedForm().solve(features, classes, count, weights=given)
-    weight, bias = follow_strokes(features, classes, *start, weights=given)
+    told = torch.from_numpy(rng.normal(0, elsewhere, (len(classes), count))).float() if elsewhere else None
+    weight, bias = follow_strokes(features, classes, *start, weights=given, given=told)
+    others = 0.0 if told is None else told.double().numpy()
 
     y, own = classes.numpy(), np.ones(len(classes)) if given is None else given.numpy().astype(np.float64)
     f = np.pad(features.double().numpy(), ((0, 0), (0, 1)), constant_values=1)
@@ -143,7 +145,7 @@ def test_following_strokes_is_the_minimum_that_scipy_finds(
 
     def loss(flat: np.ndarray) -> float:
         layer = flat.reshape(count, -1)
-        logits = f @ layer.T
+        logits = f @ layer.T + others
         entropy = logsumexp(logits, axis=1) - logits[np.arange(len(y)), y]
         by_class = [np.average(entropy[y == kind], weights=own[y == kind]) for kind in range(count)]
         return float(np.mean(by_class) + _KEPT / 2 * ((layer - begin) ** 2).sum())

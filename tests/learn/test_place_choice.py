@@ -96,6 +96,16 @@ def test_strokes_of_an_organ_tell_that_what_looks_like_it_elsewhere_is_none() ->
     assert choose_place_weight(**given, form=FORM).place > 0
 
 
+def test_of_objects_more_has_to_speak_for_the_place_and_the_enclosure(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = strokes("place")
+    for rise, chosen in ((0.1, ()), (0.3, ("classes",)), (0.4, ("classes", "objects"))):
+        monkeypatch.setattr(_Moments, "lift", lambda self, scaling, *_, rise=rise: rise * float(scaling[-1] > 0))
+        found = [
+            task for task in ("classes", "objects") if choose_place_weight(**given, task=task, form=FORM).enclosure
+        ]
+        assert tuple(found) == chosen
+
+
 def test_few_strokes_of_one_image_say_nothing_of_the_place_but_of_the_enclosure() -> None:
     given = strokes("place", each=3)
     assert choose_place_weight(**given, form=FORM) == NOTHING

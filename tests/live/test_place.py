@@ -77,6 +77,23 @@ def test_it_counts_from_the_strokes_on_that_show_it_and_follows_further_ones() -
     assert torch.equal(now, cast("torch.Tensor", place_of(second.trainer.averaged_network)))
 
 
+@pytest.mark.parametrize("task", ["objects", "classes"])
+def test_who_chooses_whether_it_counts_knows_what_the_strokes_mean(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    plain = place_choice.choose_place_weight
+    monkeypatch.setattr(
+        place_choice,
+        "choose_place_weight",
+        lambda *given, **named: told.append(named["task"]) or plain(*given, **named),
+    )
+    learner = make_learner(task=task)
+    paint(learner, 5)
+    learner.set_classes(("background", "foreground", "other"))
+    run(learner)
+    assert told
+    assert set(told) == {task}
+
+
 def test_a_better_network_is_shown_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.5, 0.9, 0.5, 0.9] + 50 * [0.1])
 

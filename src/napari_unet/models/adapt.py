@@ -52,9 +52,9 @@ def adapt(
     known. How well that works depends on the network: those of `Model.pretrained` were trained for it, and trained
     models have learnt features, too; on random weights it is poor.
 
-    Where that leaves much of what is painted wrong, how far pixels are enclosed counts, too, and trees that ask for the
-    grey values around a pixel are half of the answer (`napari_unet.learn.second_opinion.ask_others`); no trees are
-    asked in volumes.
+    Where that leaves much of what is painted wrong, how far pixels are enclosed counts, too, trees that ask for the
+    grey values around a pixel are half of the answer, and at last the place counts where something was painted
+    (`napari_unet.learn.second_opinion.ask_others`); no trees are asked in volumes.
 
     Borders between objects are not weighted, as they are in `fit`: the weights are for a network that can learn to
     see a gap; without training they would only move the threshold.
@@ -75,7 +75,7 @@ def adapt(
     place_may_count : bool
         Whether the last layer may look at where in the image a pixel lies, relative to its size, and at how far it is
         enclosed by brighter or darker ones, if strokes that are left out are then told better from all else: so it is
-        with organs. See `napari_unet.learn.place_choice.choose_place_weight`. If not, trees are not asked either.
+        with organs. See `napari_unet.learn.place_choice.choose_place_weight`. If not, nobody else is asked either.
 
     Raises
     ------
