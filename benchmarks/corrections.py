@@ -72,7 +72,7 @@ def _contenders(device: str, *, has_objects: bool) -> dict[str, Learn]:
     def regression_alone(sample: Sample) -> Predict:
         with (
             patch.object(ClosedForm, "solve_and_follow", ClosedForm.solve),
-            patch("napari_unet.learn.second_opinion._WRONG_ENCLOSURE", 1.0),
+            patch.multiple("napari_unet.learn.second_opinion", _WRONG_ENCLOSURE=1.0, _WRONG_AFTER_ALL=1.0),
         ):
             return without_trees(sample)
 

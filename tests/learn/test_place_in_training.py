@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import napari_unet as nu
-from napari_unet.learn import place_choice, second_opinion, solved_head
+from napari_unet.learn import place_choice, second_opinion
 from napari_unet.learn.closed_form import ClosedForm, solve_head
 from napari_unet.learn.events import FitEvent, FitScored
 from napari_unet.learn.holdout import hold_out
@@ -21,7 +21,6 @@ from napari_unet.learn.painted_boxes import boxes_to_look_at, cover_with_boxes
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.solved_head import solve_from_boxes
 from napari_unet.learn.solved_in_training import SolvedInTraining
-from napari_unet.models import adapt
 from napari_unet.nets.base import SegmentationNetwork
 from napari_unet.nets.device import choose_device
 from napari_unet.nets.tensor_file import load_tensors, save_tensors
@@ -106,20 +105,21 @@ def test_strokes_that_are_held_out_tell_too_whether_it_counts(monkeypatch: pytes
 def test_who_chooses_what_counts_knows_what_the_strokes_mean(task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
 
-    def noting(plain: Any) -> Any:
-        return lambda *given, **named: told.append(named["task"]) or plain(*given, **named)
+    plain = place_choice.choose_place_weight
 
-    monkeypatch.setattr(place_choice, "choose_place_weight", noting(place_choice.choose_place_weight))
-    for module in (adapt, solved_head):
-        monkeypatch.setattr(module, "ask_others", noting(module.ask_others))
+    def noting(*given: Any, **named: Any) -> Any:
+        told.append(named["task"])
+        return plain(*given, **named)
+
+    monkeypatch.setattr(place_choice, "choose_place_weight", noting)
     train(starting(), sample(), settings(max_steps=1, task=task))
     trained = len(told)
     nu.adapt(starting(), [sample()], task=task, device="cpu")
     known = starting()
     known.task = task
     nu.adapt(known, [sample()], device="cpu")
-    assert trained >= 2
-    assert len(told) == trained + 4
+    assert trained > 0
+    assert len(told) == trained + 2
     assert set(told) == {task}
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from napari_unet.learn.closed_form import follow_strokes, share_wrong
 from napari_unet.learn.grow_trees import grow_trees
-from napari_unet.learn.place_choice import PlaceWeight, SolvedHead, Task, basis_of, have_regions
+from napari_unet.learn.place_choice import PlaceWeight, SolvedHead, basis_of, have_regions
 from napari_unet.nets.trees import Trees, tree_logits
 
 __all__ = ["ask_others"]
@@ -21,8 +21,8 @@ __all__ = ["ask_others"]
 _WRONG_ENCLOSURE = 0.2  # share of the painted pixels from which on too much of them is left wrong by the features,
 _WRONG = 0.1  # the same from which on trees are asked,
 _WRONG_STILL = 0.05  # where how far a pixel is enclosed tells part of it,
-_WRONG_AFTER_ALL = 0.02  # and that from which on the place is asked
-_LEFT = 0.5  # the share of what was wrong that may be left so by the enclosure or the place
+_WRONG_AFTER_ALL = 0.05  # and that from which on the place is asked, too
+_LEFT = 0.5  # the share of that which may be left so by the enclosure or the place
 _COUNT = 12.0  # what either counts beside the features
 _TREES = 0.5  # what the trees count; the rest is the network's
 _FEWEST = 6  # strokes below which the place is not asked
@@ -40,7 +40,6 @@ def ask_others(
     greys: Callable[[], torch.Tensor] | None,
     weights: torch.Tensor | None = None,
     chosen: PlaceWeight | None = None,
-    task: Task = "classes",
 ) -> SolvedHead:
     """Ask what else there is where a solved layer leaves too much of what is painted wrong.
 
@@ -56,9 +55,9 @@ def ask_others(
     enclosure told part of it. They follow strokes better than a layer and are half of the answer. Where the layer gets
     the strokes right they would only add noise, as few strokes do not tell trees enough.
 
-    The place, where more than a fiftieth is wrong after all: then a stroke counts where it is painted. It leads the
-    layer as the enclosure does. It is asked from six strokes on, as the first ones say too little of the rest of the
-    image; and with objects, which lie anywhere, only beside trees.
+    The place, where more than a twentieth is wrong with trees, too: then a stroke counts where it is painted. It leads
+    the layer as the enclosure does. It is asked from six strokes on, as the first ones say too little of the rest of
+    the image.
 
     None is asked where strokes that were left out chose the place or the enclosure, which is more than they know; nor
     in images that are painted throughout, where the network can learn what is lacking.
@@ -67,7 +66,7 @@ def ask_others(
     ----------
     head : SolvedHead
         What is solved.
-    features, strokes, classes, count, places, weights, task
+    features, strokes, classes, count, places, weights
         As in `napari_unet.learn.place_choice.solve_with_place`.
     enclosed : callable
         Returns (n, E) float32, how far pixels are enclosed, see `napari_unet.data.enclosure`.
@@ -90,8 +89,7 @@ def ask_others(
     bound = _WRONG_STILL if answer.head.counted.enclosure_leads else _WRONG
     if greys is not None and (answer.wrong > bound if chosen is None else chosen.trees):
         answer = answer.with_trees(greys(), count)
-    may = len(np.unique(strokes)) >= _FEWEST and (task == "classes" or answer.head.trees is not None)
-    wrong = answer.wrong
+    may, wrong = answer.head.trees is not None and len(np.unique(strokes)) >= _FEWEST, answer.wrong
     if may and wrong > _WRONG_AFTER_ALL if chosen is None else chosen.place_leads:
         led = answer.led_by(basis, place_leads=True)
         if chosen is not None or led.wrong <= _LEFT * wrong:

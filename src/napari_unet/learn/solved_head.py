@@ -122,7 +122,7 @@ def solve_from_boxes(
         )
         solved = ask_others(
             solved, rows, numbers, kinds, count, places=places, enclosed=painted.enclosed,
-            greys=greys.gather if whole.takes_trees else None, weights=counts, chosen=place, task=task,
+            greys=greys.gather if whole.takes_trees else None, weights=counts, chosen=place,
         )  # fmt: skip
     else:
         solved = SolvedHead(*form.solve_and_follow(rows, kinds, count, weights=counts))

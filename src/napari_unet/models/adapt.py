@@ -53,7 +53,7 @@ def adapt(
     models have learnt features, too; on random weights it is poor.
 
     Where that leaves much of what is painted wrong, how far pixels are enclosed counts, too, trees that ask for the
-    grey values around a pixel are half of the answer, and at last the place counts where something was painted
+    grey values around a pixel are half of the answer, and beside them the place counts
     (`napari_unet.learn.second_opinion.ask_others`); no trees are asked in volumes.
 
     Borders between objects are not weighted, as they are in `fit`: the weights are for a network that can learn to
@@ -204,20 +204,19 @@ class Adapter:
         features = strokes.features if chosen is None else strokes.features[torch.from_numpy(kept).to(device)]
         classes = torch.from_numpy(strokes.classes[kept]).to(device)
         weights = torch.from_numpy(strokes.weights[kept]).to(device)
-        count, meaning = len(self.model.config.classes), cast("Task", task or self.model.task)
+        count = len(self.model.config.classes)
         if not self._place_counts:
             return SolvedHead(*form.solve_and_follow(features, classes, count, weights=weights))
         places = strokes.places[torch.from_numpy(kept)]
         numbers, images, seen = strokes.strokes[kept], strokes.images[kept], strokes.seen
         solved = solve_with_place(
             features, places, numbers, classes, count, seen, images=images, weights=weights, chosen=place,
-            task=meaning, form=form,
+            task=cast("Task", task or self.model.task), form=form,
         )  # fmt: skip
         rows, takes_trees = torch.from_numpy(kept), cast("SegmentationNetwork", self.model.network).takes_trees
         return ask_others(
             solved, features, numbers, classes, count, places=places, enclosed=lambda: strokes.enclosed()[rows],
             greys=(lambda: strokes.greys()[rows.to(device)]) if takes_trees else None, weights=weights, chosen=place,
-            task=meaning,
         )  # fmt: skip
 
     def maps(self, image: Any, layout: ImageLayout) -> FeatureMaps:
