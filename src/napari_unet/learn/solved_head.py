@@ -21,7 +21,7 @@ from napari_unet.learn.place_choice import (
     Task,
     enough_strokes,
     solve_with_place,
-)  # fmt: skip
+)
 from napari_unet.learn.second_opinion import ask_others
 from napari_unet.learn.stroke_pixels import is_small, pixels_around, strokes_of_pixels
 from napari_unet.nets.blocks import center_crop
