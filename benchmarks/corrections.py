@@ -1,11 +1,11 @@
 """A simulated person corrects one image: what each stroke is worth, and whether what was painted is shown so.
 
 The person begins with a stroke of each class in its most spacious part, then again and again paints where the result is
-most wrong, with the brush that the dock chooses. Contenders: the closed form; the same without its trees
-(`ask_others`); as the regression leaves it, without `follow_strokes` and `ask_others`; a random forest
-on multi-scale image features. Each has a person of its own. "Shown otherwise" is the share of painted pixels, each
-class counting the same, that the last result shows as another class; "other images" is the Dice on up to three images
-of other groups after the last round.
+most wrong, with the brush that the dock chooses. Contenders: the closed form; the same without its trees, and so
+without the place beside them (`ask_others`); as the regression leaves it, without `follow_strokes` and `ask_others`; a
+random forest on multi-scale image features. Each has a person of its own. "Shown otherwise" is the share of painted
+pixels, each class counting the same, that the last result shows as another class; "other images" is the Dice on up to
+three images of other groups after the last round.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 
 import napari_unet as nu
-from benchmarks.few_strokes.tasks import SETS, load_set
+from benchmarks.few_strokes.tasks import SETS, load_set, task_of
 from benchmarks.reporting import arguments, data_folder, report
 from napari_unet.data.simulated_strokes import add_stroke
 from napari_unet.models.adapt import Adapter
@@ -75,7 +75,7 @@ class Person:
         self.cache = FeatureCache()
         channels = image.image.shape[image.axes.index("S")] if "S" in image.axes else 1
         self.adapter = Adapter(nu.Model.pretrained(in_channels=channels), device, cache=self.cache)
-        self.adapter.model.task = SETS[name].task
+        self.adapter.model.task = task_of(SETS[name])
 
     def curve(self, choose: Chooser, strokes: int, seed: int) -> list[float]:
         """Return the Dice after the first two strokes and after each further one."""

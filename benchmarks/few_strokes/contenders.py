@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 import napari_unet as nu
-from benchmarks.few_strokes.tasks import Episode
+from benchmarks.few_strokes.tasks import Episode, task_of
 from napari_unet.data.axes import ImageLayout
 from napari_unet.data.intensity import measure_range
 
@@ -97,7 +97,7 @@ def closed_form(
         return
     channels = 3 if "S" in episode.support[0].axes else 1
     model = nu.Model.pretrained(in_channels=channels, ndim=episode.ndim)
-    nu.adapt(model, episode.support, task=episode.task, device=device, place_may_count=place)
+    nu.adapt(model, episode.support, task=task_of(episode), device=device, place_may_count=place)
     yield 0.0, _predict_with(model, device)
 
 
@@ -122,8 +122,8 @@ def ours(
 
 def _fit_settings(episode: Episode, seconds: float, seed: int, pace: float | None) -> nu.TrainConfig:
     if pace is None:
-        return nu.TrainConfig(max_seconds=seconds, task=episode.task, seed=seed)
-    return nu.TrainConfig(max_steps=max(1, round(seconds * pace)), task=episode.task, seed=seed)
+        return nu.TrainConfig(max_seconds=seconds, task=task_of(episode), seed=seed)
+    return nu.TrainConfig(max_steps=max(1, round(seconds * pace)), task=task_of(episode), seed=seed)
 
 
 def _predict_with(model: nu.Model, device: str) -> Predict:

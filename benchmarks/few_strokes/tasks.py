@@ -18,7 +18,7 @@ import numpy.typing as npt
 from napari_unet.data.sample import Sample
 from napari_unet.data.simulated_strokes import simulate_strokes
 
-__all__ = ["SETS", "Episode", "TestImage", "draw_episode", "load_set"]
+__all__ = ["SETS", "Episode", "TestImage", "draw_episode", "load_set", "task_of"]
 
 STROKE_LENGTH = 20.0
 STROKE_WIDTH = 3.0
@@ -68,11 +68,6 @@ class ImageSet:
     read: Callable[[dict[str, Any]], Iterator[TestImage]]
     has_objects: bool = False
     spacing: tuple[float, ...] | None = None
-
-    @property
-    def task(self) -> Literal["objects", "classes"]:
-        """What strokes on it mean."""
-        return "objects" if self.has_objects else "classes"
 
 
 def _numbered(axes: str) -> Callable[[dict[str, Any]], Iterator[TestImage]]:
@@ -138,10 +133,10 @@ class Episode:
     support: list[Sample]
     query: list[TestImage]
 
-    @property
-    def task(self) -> Literal["objects", "classes"]:
-        """What the strokes mean."""
-        return "objects" if self.has_objects else "classes"
+
+def task_of(images: ImageSet | Episode) -> Literal["objects", "classes"]:
+    """Return what strokes on images of a set mean."""
+    return "objects" if images.has_objects else "classes"
 
 
 @lru_cache(maxsize=2)

@@ -11,13 +11,12 @@ import torch
 import napari_unet as nu
 from napari_unet.learn import place_choice, second_opinion
 from napari_unet.learn.closed_form import ClosedForm
-from napari_unet.learn.scoring import Scorer
 from napari_unet.live.events import BetterNetwork, Problem, Scored
 from napari_unet.live.learner import LiveLearner
 from napari_unet.live.schooling import Schooling
 from napari_unet.models import adapt
 from napari_unet.nets.base import SegmentationNetwork
-from tests.live.conftest import QUICK, course_of, of, run, shown_when_better, took
+from tests.live.conftest import QUICK, course_of, of, run, score_network_higher, shown_when_better, took
 from tests.place_task import organ
 
 SHAPE = (60, 72)
@@ -95,13 +94,7 @@ def test_who_chooses_whether_it_counts_knows_what_the_strokes_mean(task: Any, mo
 
 
 def test_a_better_network_is_shown_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([0.5, 0.9, 0.5, 0.9] + 50 * [0.1])
-
-    def score(self: Any, network: torch.nn.Module) -> Any:
-        assert place_of(network) is not None
-        yield next(scores)
-
-    monkeypatch.setattr(Scorer, "run", score)
+    score_network_higher(monkeypatch, lambda network: place_of(network) is not None)
     learner = make_learner()
     sample = paint(learner, 5)
     model = shown_when_better(learner)

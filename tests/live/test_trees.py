@@ -12,12 +12,11 @@ import torch
 import napari_unet as nu
 from napari_unet.learn import place_choice, second_opinion
 from napari_unet.learn.closed_form import ClosedForm
-from napari_unet.learn.scoring import Scorer
 from napari_unet.live.events import Problem, Scored
 from napari_unet.live.learner import LiveLearner
 from napari_unet.nets.base import SegmentationNetwork
 from napari_unet.nets.trees import Trees
-from tests.live.conftest import QUICK, course_of, of, run, shown_when_better, took
+from tests.live.conftest import QUICK, course_of, of, run, score_network_higher, shown_when_better, took
 from tests.tree_task import bands
 
 IMAGE, STROKES, TRUTH = bands()
@@ -92,13 +91,7 @@ def test_the_course_begins_anew_when_they_cease_to_be_asked() -> None:
 
 
 def test_a_better_network_is_shown_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = iter([0.5, 0.9, 0.5, 0.9] + 50 * [0.1])
-
-    def score(self: Any, network: torch.nn.Module) -> Any:
-        assert trees_of(network) is not None
-        yield next(scores)
-
-    monkeypatch.setattr(Scorer, "run", score)
+    score_network_higher(monkeypatch, lambda network: trees_of(network) is not None)
     learner = make_learner()
     paint(learner, STROKES)
     model = shown_when_better(learner)

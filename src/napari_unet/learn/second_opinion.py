@@ -82,17 +82,17 @@ def ask_others(
     given = features.new_zeros(len(features), len(head.bias), dtype=torch.float32)
     answer = _Answer(head, features.float(), classes, weights, given)
     wrong = answer.wrong
-    if wrong > _WRONG_ENCLOSURE if chosen is None else chosen.enclosure_leads:
+    if chosen.enclosure_leads if chosen else wrong > _WRONG_ENCLOSURE:
         led = answer.led_by(functional.pad(enclosed(), (basis.shape[1], 0)), enclosure_leads=True)
-        if chosen is not None or led.wrong <= _LEFT * wrong:
+        if chosen or led.wrong <= _LEFT * wrong:
             answer = led
     bound = _WRONG_STILL if answer.head.counted.enclosure_leads else _WRONG
-    if greys is not None and (answer.wrong > bound if chosen is None else chosen.trees):
+    if greys is not None and (chosen.trees if chosen else answer.wrong > bound):
         answer = answer.with_trees(greys(), count)
     may, wrong = answer.head.trees is not None and len(np.unique(strokes)) >= _FEWEST, answer.wrong
-    if may and wrong > _WRONG_AFTER_ALL if chosen is None else chosen.place_leads:
+    if chosen.place_leads if chosen else may and wrong > _WRONG_AFTER_ALL:
         led = answer.led_by(basis, place_leads=True)
-        if chosen is not None or led.wrong <= _LEFT * wrong:
+        if chosen or led.wrong <= _LEFT * wrong:
             answer = led
     return answer.head
 
