@@ -155,6 +155,7 @@ def _make_config(chosen: argparse.Namespace, on_gpu: bool) -> MetaConfig:
         max_seconds=None if chosen.minutes is None else 60 * chosen.minutes,
         batch=chosen.batch or (16 if on_gpu else 3),
         learning_rate=chosen.learning_rate,
+        decorrelation=chosen.decorrelation,
     )
 
 
@@ -167,7 +168,9 @@ def _make_stream(chosen: argparse.Namespace) -> EpisodeStream:
     scene_shape = tuple(round(1.4 * n) for n in shape)
     real = tuple(read_set(chosen.real, name) for name in filter(None, chosen.sets.split(","))) if chosen.real else ()
     share = chosen.real_share if real else 0.0
-    return EpisodeStream(shape, scene_shape, chosen.seed, reuse=chosen.reuse, real=real, real_share=share)
+    return EpisodeStream(
+        shape, scene_shape, chosen.seed, reuse=chosen.reuse, real=real, real_share=share, tasks=chosen.tasks
+    )
 
 
 def read_set(folder: Path, name: str) -> ImageGroup:
@@ -246,6 +249,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     network.add_argument("--depth", type=int, default=4)
     data = parser.add_argument_group("episodes")
     data.add_argument("--side", type=int, help="pixels of an image along each side (default: 160, in 3D 64)")
+    data.add_argument("--tasks", type=int, default=5, help="tasks for each pair of images (default: 5)")
     data.add_argument("--reuse", type=int, default=8, help="episodes from each group of scenes (default: 8)")
     data.add_argument("--real", type=Path, metavar="FOLDER", help="folder with the archives of annotated sets")
     data.add_argument("--sets", default="", help=f"which of them, separated by commas: {', '.join(SETS)}")
@@ -255,6 +259,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     training = parser.add_argument_group("training")
     training.add_argument("--batch", type=int, help="episodes in a step (default: 3, with a GPU 16)")
     training.add_argument("--learning-rate", type=float, default=2e-3)
+    training.add_argument("--decorrelation", type=float, default=1.0, help="what channels that are alike cost")
     training.add_argument("--device", default="auto")
     training.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the model's file")
     training.add_argument("--test-episodes", type=int, default=200, help="episodes of the final scores")

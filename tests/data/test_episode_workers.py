@@ -29,7 +29,7 @@ def test_processes_draw_what_one_would_draw_and_end() -> None:
         assert len(multiprocessing.active_children()) == 3
         for episode, other in zip(islice(episodes, 30), expected, strict=True):
             assert np.array_equal(episode.images, other.images)
-            assert np.array_equal(episode.painted, other.painted)
+            assert np.array_equal(episode.tasks[0].painted, other.tasks[0].painted)
     assert multiprocessing.active_children() == []
 
 

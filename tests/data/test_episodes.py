@@ -9,10 +9,21 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from napari_unet.data.episodes.episode import Episode, draw_episode
+from napari_unet.data.episodes import episode as episode_module
+from napari_unet.data.episodes import task as task_module
+from napari_unet.data.episodes.episode import Episode, PaintedTask, draw_episode
+from napari_unet.data.episodes.filtered import FILTERS, draw_responses
 from napari_unet.data.episodes.group import ImageGroup, annotated_group, draw_group, three_channels
 from napari_unet.data.episodes.stream import LANES, EpisodeStream
-from napari_unet.data.episodes.task import BORDER, common_things, draw_classes, mark_borders
+from napari_unet.data.episodes.task import (
+    BORDER,
+    LARGE,
+    RIM,
+    common_things,
+    draw_classes,
+    draw_things,
+    mark_borders,
+)
 from napari_unet.data.episodes.view import View, draw_look, draw_turn, draw_view, draw_zoom
 from napari_unet.errors import InputError, UNetError
 
@@ -151,9 +162,92 @@ def test_only_things_that_both_images_show_are_told_apart(rng: np.random.Generat
     assert {(0,), (2,), (5,), (2, 5)} <= foreground
 
 
+def test_the_larger_half_of_the_objects_can_be_a_thing(rng: np.random.Generator) -> None:
+    objects = np.zeros((60, 60), np.uint16)
+    for number in range(6):
+        objects[9 * number : 9 * number + 4, : 4 + 5 * number] = number + 1  # of 16, 36, ... 116 pixels
+    maps, marked = [(objects > 0).astype(np.uint8)] * 2, 0
+    for _ in range(60):
+        for m in draw_things(rng, maps, [objects, objects]):
+            if LARGE in m:
+                assert np.array_equal(m == LARGE, objects > 3)
+                assert np.array_equal(m[m != LARGE], maps[0][m != LARGE])
+                marked += 1
+    assert marked >= 2
+
+
+def test_too_few_objects_are_neither_large_nor_small(rng: np.random.Generator) -> None:
+    objects = np.zeros((40, 40), np.uint16)
+    objects[2:12, 2:12], objects[20:39, 20:39] = 1, 2
+    for _ in range(60):
+        assert not any(LARGE in m for m in draw_things(rng, [objects > 0], [objects]))  # type: ignore[list-item]
+
+
+def test_what_lies_along_an_edge_can_be_a_thing(rng: np.random.Generator) -> None:
+    disc = (np.hypot(*(np.indices((64, 64)) - 32)) < 20).astype(np.uint8)
+    depth = np.where(disc, ndimage.distance_transform_edt(disc), -ndimage.distance_transform_edt(1 - disc))
+    seen = set()
+    for _ in range(200):
+        first, second = draw_things(rng, [disc, disc.copy()], None)
+        assert np.array_equal(first, second)
+        if RIM in first:
+            inside = depth[first == RIM].min() > 0
+            rims = {width: ((depth > 0) == inside) & (np.abs(depth) <= width) for width in (2, 3, 5, 8)}
+            (width,) = [width for width, rim in rims.items() if np.array_equal(first == RIM, rim)]
+            seen.add((inside, width))
+        else:
+            assert np.array_equal(first, disc)
+    assert len(seen) == 8
+
+
+def test_where_there_is_one_thing_alone_it_stays_whole_or_its_objects_are_outlined(rng: np.random.Generator) -> None:
+    plain = np.ones((16, 16), np.uint8)
+    objects = np.kron([[1, 2], [3, 4]], np.ones((8, 8), np.uint16))
+    for _ in range(20):
+        assert BORDER in draw_things(rng, [plain], [objects])[0]
+        assert draw_things(rng, [np.where(objects == 1, 5, objects).astype(np.uint8)], None)[0].shape == (16, 16)
+
+
 def test_one_thing_alone_is_no_task(rng: np.random.Generator) -> None:
     maps = [np.full((9, 9), 3, np.uint8), rng.integers(2, 5, (9, 9)).astype(np.uint8)]
     assert draw_classes(rng, maps) is None
+
+
+# --------------------------------------------------------------------------------------------------------- filters
+
+
+@pytest.mark.parametrize(
+    ("number", "draw"),
+    [
+        (0, lambda y, x: y > 4),  # brightness: the half that is bright
+        (1, lambda y, x: np.hypot(y, x) < 2),  # spots: a disc of about their size
+        (2, lambda y, x: np.abs(y) < 2),  # edges: the step between two halves
+        (3, lambda y, x: y > 4),  # texture: the half that is noisy
+        (4, lambda y, x: np.abs(x) < 1.5),  # bright lines
+        (5, lambda y, x: np.abs(x) < 1.5),  # dark lines
+    ],
+)
+def test_each_filter_responds_most_to_what_it_is_named_after(number: int, draw: Any, rng: np.random.Generator) -> None:
+    y, x = np.indices((64, 64)) - 31.5
+    there = draw(y, x)
+    image = np.where(there, 1.0, 0.0)
+    if number == 2:
+        image = np.where(y > 0, 1.0, 0.0)
+    elif number == 3:
+        image = np.where(there, rng.normal(0, 1, y.shape), 0.0)
+    elif number == 5:
+        image = 1 - image
+    response = FILTERS[number](image.astype(np.float32), 2.0)[6:-6, 6:-6]
+    share = there[6:-6, 6:-6].mean()
+    assert there[6:-6, 6:-6][response >= np.quantile(response, 1 - share / 2)].mean() > 0.9
+
+
+def test_a_filter_has_one_threshold_for_all_images(rng: np.random.Generator) -> None:
+    """So the thing means the same in both: an image without contrast has little of it, or nearly all is it."""
+    rich = rng.normal(0, 1, (3, 48, 48))
+    shares = np.array([[m.mean() for m in draw_responses(rng, [rich, 0.01 * rich])] for _ in range(40)])
+    assert ((shares > 0) & (shares < 1)).any(1).all()
+    assert np.abs(shares[:, 0] - shares[:, 1]).mean() > 0.05
 
 
 # --------------------------------------------------------------------------------------------------------- episodes
@@ -162,40 +256,58 @@ def test_one_thing_alone_is_no_task(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(("space", "shape"), [((48, 56), (32, 32)), ((10, 24, 24), (8, 16, 16))])
 def test_an_episode_is_true(space: tuple[int, ...], shape: tuple[int, ...], rng: np.random.Generator) -> None:
     group = make_group(rng, space)
-    drawn = both = 0
-    for _ in range(40):
-        episode = draw_episode(rng, group, shape)
+    drawn = 0
+    tasks: list[PaintedTask] = []
+    both = 0
+    for _ in range(20):
+        episode = draw_episode(rng, group, shape, tasks=3)
         if episode is None:
             continue
         drawn += 1
         assert episode.images.shape == (2, 3, *shape)
-        assert episode.classes.shape == (2, *shape)
-        assert set(np.unique(episode.classes[1])) == set(range(episode.count))
-        of_support = episode.painted[episode.painted < episode.classes[0].size]
-        assert set(np.unique(episode.classes[0].ravel()[of_support])) == set(range(episode.count))
-        assert len(np.unique(episode.painted)) == len(episode.painted) < episode.classes.size
-        both += len(of_support) < len(episode.painted)
-    assert drawn > 20
-    assert 0.15 < both / drawn < 0.55
+        assert 1 <= len(episode.tasks) <= 3
+        tasks += episode.tasks
+    for task in tasks:
+        assert task.classes.shape == (2, *shape)
+        assert set(np.unique(task.classes[1])) == set(range(task.count))
+        of_support = task.painted[task.painted < task.classes[0].size]
+        assert set(np.unique(task.classes[0].ravel()[of_support])) == set(range(task.count))
+        assert len(np.unique(task.painted)) == len(task.painted) < task.classes.size
+        both += len(of_support) < len(task.painted)
+    assert drawn > 10
+    assert len(tasks) > 2 * drawn
+    assert 0.15 < both / len(tasks) < 0.55
 
 
-def test_where_cells_fill_the_image_their_borders_are_the_task(rng: np.random.Generator) -> None:
+def test_the_tasks_of_an_episode_differ(rng: np.random.Generator) -> None:
+    group = make_group(rng, (64, 64))
+    episodes = [draw_episode(rng, group, (48, 48), tasks=4) for _ in range(10)]
+    truths = [{task.classes.tobytes() for task in episode.tasks} for episode in episodes if episode is not None]
+    assert np.mean([len(different) for different in truths]) > 2.5
+
+
+def test_where_cells_fill_the_image_their_borders_are_the_task(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(episode_module, "_FILTERED", 0.0)
     cells = np.kron(np.arange(1, 37).reshape(6, 6), np.ones((8, 8), int))
     group = annotated_group("cells", [rng.random((1, 48, 48))] * 2, [cells > 0] * 2, [cells] * 2)
     episodes = [draw_episode(rng, group, (32, 32)) for _ in range(20)]
     drawn = [episode for episode in episodes if episode is not None]
     assert len(drawn) > 15
-    assert all(episode.count == 2 for episode in drawn)
+    assert all(episode.tasks[0].count == 2 for episode in drawn)
 
 
-def test_image_and_truth_stay_together(rng: np.random.Generator) -> None:
+def test_image_and_truth_stay_together(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The images are drawn from the regions, so the classes differ in grey value in both images alike."""
+    monkeypatch.setattr(task_module, "_MARKED", 0.0)
+    monkeypatch.setattr(episode_module, "_FILTERED", 0.0)
     group = make_group(rng)
     for _ in range(30):
         episode = draw_episode(rng, ImageGroup(group.name, group.images, group.regions), (32, 32))
-        if episode is not None and episode.count == 2:
+        if episode is not None and episode.tasks[0].count == 2:
             apart = []
-            for image, truth in zip(episode.images.astype(np.float32), episode.classes, strict=True):
+            for image, truth in zip(episode.images.astype(np.float32), episode.tasks[0].classes, strict=True):
                 levels = np.median(image[:, truth == 1]), np.median(image[:, truth == 0])
                 within = np.abs(image[:, truth == 1] - levels[0]).mean()
                 apart.append((within, abs(levels[0] - levels[1])))
@@ -206,8 +318,13 @@ def test_image_and_truth_stay_together(rng: np.random.Generator) -> None:
 
 
 def same(a: Episode, b: Episode) -> bool:
-    arrays = [(getattr(a, name), getattr(b, name)) for name in ("images", "classes", "painted")]
-    return a.count == b.count and all(np.array_equal(x, y) for x, y in arrays)
+    if len(a.tasks) != len(b.tasks) or not np.array_equal(a.images, b.images):
+        return False
+    pairs = zip(a.tasks, b.tasks, strict=True)
+    return all(
+        x.count == y.count and np.array_equal(x.classes, y.classes) and np.array_equal(x.painted, y.painted)
+        for x, y in pairs
+    )
 
 
 def test_an_episode_depends_on_seed_and_number_alone() -> None:
@@ -257,6 +374,7 @@ def test_real_images_are_drawn_as_often_as_asked_for(rng: np.random.Generator) -
         ({"shape": (16,)}, "2 or 3 sides"),
         ({"scene_shape": (8, 24, 24)}, "2 or 3 sides"),
         ({"reuse": 0}, "at least 1"),
+        ({"tasks": 0}, "at least 1"),
         ({"real_share": 1.5}, "0 to 1"),
         ({"real_share": 0.5}, "name some sets"),
     ],

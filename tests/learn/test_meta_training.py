@@ -13,20 +13,22 @@ import pytest
 import torch
 from torch.nn import functional
 
-from napari_unet.data.episodes.episode import Episode
+from napari_unet.data.episodes.episode import Episode, PaintedTask
 from napari_unet.data.episodes.stream import EpisodeStream
 from napari_unet.data.scenes.nuclei import Nuclei
 from napari_unet.errors import InputError, ModelFileError, UNetError
 from napari_unet.learn.closed_form import ClosedForm, solve_head
 from napari_unet.learn.meta import training as meta_module
 from napari_unet.learn.meta.config import MetaConfig, MetaFinished, MetaProgress, MetaStarted
-from napari_unet.learn.meta.learner import EpisodeBatch, MetaLearner
+from napari_unet.learn.meta.decorrelation import likeness, normalised_maps
+from napari_unet.learn.meta.learner import EpisodeBatch, MetaLearner, MetaLoss
 from napari_unet.learn.meta.training import meta_train
 from napari_unet.models.model import Model
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.device import choose_device
 
 CPU = choose_device("cpu", precision="float32")
+WHOLE = MetaConfig(max_steps=1, decorrelation=0.0, looked_at=32 * 32)
 
 
 @pytest.fixture
@@ -49,38 +51,64 @@ def state_of(model: Model) -> dict[str, torch.Tensor]:
 # ---------------------------------------------------------------------------------------------------------- one step
 
 
-def test_the_loss_is_cross_entropy_and_dice_of_the_solved_layer(stream: EpisodeStream) -> None:
-    """Against the same, written out for one episode after the other."""
+def loss_of(learner: MetaLearner, episodes: list[Episode], config: MetaConfig = WHOLE) -> MetaLoss:
+    return learner.loss(EpisodeBatch.gather(episodes, CPU), CPU, config, torch.Generator().manual_seed(0))
+
+
+def test_the_loss_is_cross_entropy_and_dice_of_the_solved_layers(stream: EpisodeStream) -> None:
+    """Against the same, written out for one task after the other."""
     torch.manual_seed(0)
     form = ClosedForm(0.1, 2.0, 0.3)
     learner = MetaLearner(make_model().network, form).eval()
-    episodes = [stream.episode(number) for number in range(6)]
-    assert {episode.count for episode in episodes} >= {2}
-    assert len({int(episode.painted.max()) // (32 * 32) for episode in episodes}) == 2  # one image painted, or both
-    loss = learner.loss(EpisodeBatch.gather(episodes, CPU), CPU, 0.5)
+    several = replace(stream, tasks=3)
+    episodes = [several.episode(number) for number in range(6)]
+    tasks = [task for episode in episodes for task in episode.tasks]
+    assert {len(episode.tasks) for episode in episodes} >= {3}
+    assert len({int(task.painted.max()) // (32 * 32) for task in tasks}) == 2  # one image painted, or both
+    loss = loss_of(learner, episodes)
 
     expected = []
     for episode in episodes:
         maps = learner.network.features(torch.from_numpy(episode.images.astype(np.float32)))  # type: ignore[operator]
-        truth, painted = torch.from_numpy(episode.classes).long(), torch.from_numpy(episode.painted)
-        weight, bias = solve_head(
-            maps.movedim(1, -1).reshape(2 * 32 * 32, -1)[painted], truth.flatten()[painted], episode.count,
-            ridge=0.1, scale=2.0, offset=0.3,
-        )  # fmt: skip
-        logits = functional.conv2d(maps, weight[:, :, None, None], bias)
-        rest = torch.ones(2 * 32 * 32, dtype=torch.bool)
-        rest[painted] = False
-        for image, share, kept in zip((0, 1), (0.5, 1.0), rest.reshape(2, -1), strict=True):
-            x, y = logits[image].flatten(1)[:, kept], truth[image].flatten()[kept]
-            probability, hot = x.softmax(0)[1:], functional.one_hot(y, episode.count).T[1:]
-            dice = 1 - (2 * (probability * hot).sum(1) + 1) / (probability.sum(1) + hot.sum(1) + 1)
-            expected.append(share * (functional.cross_entropy(x[None], y[None]) + dice[hot.any(1)].mean()))
-    torch.testing.assert_close(loss, torch.stack(expected).sum() / (6 * 1.5), rtol=1e-4, atol=1e-5)
+        for task in episode.tasks:
+            truth, painted = torch.from_numpy(task.classes).long(), torch.from_numpy(task.painted)
+            weight, bias = solve_head(
+                maps.movedim(1, -1).reshape(2 * 32 * 32, -1)[painted], truth.flatten()[painted], task.count,
+                ridge=0.1, scale=2.0, offset=0.3,
+            )  # fmt: skip
+            logits = functional.conv2d(maps, weight[:, :, None, None], bias)
+            rest = torch.ones(2 * 32 * 32, dtype=torch.bool)
+            rest[painted] = False
+            for image, share, kept in zip((0, 1), (0.5, 1.0), rest.reshape(2, -1), strict=True):
+                x, y = logits[image].flatten(1)[:, kept], truth[image].flatten()[kept]
+                probability, hot = x.softmax(0)[1:], functional.one_hot(y, task.count).T[1:]
+                dice = 1 - (2 * (probability * hot).sum(1) + 1) / (probability.sum(1) + hot.sum(1) + 1)
+                one = functional.cross_entropy(x[None], y[None]) + dice[hot.any(1)].mean()
+                expected.append(share * one / len(episode.tasks))
+    torch.testing.assert_close(loss.segmentation, torch.stack(expected).sum() / (6 * 1.5), rtol=1e-4, atol=1e-5)
+    assert loss.likeness == 0
+
+
+def test_some_of_the_pixels_tell_about_what_all_would(stream: EpisodeStream) -> None:
+    learner = MetaLearner(make_model().network, ClosedForm()).eval()
+    episodes = [stream.episode(number) for number in range(6)]
+    whole = float(loss_of(learner, episodes).segmentation.detach())
+    some = [
+        float(
+            learner.loss(
+                EpisodeBatch.gather(episodes, CPU), CPU, replace(WHOLE, looked_at=300),
+                torch.Generator().manual_seed(seed),
+            ).segmentation.detach()
+        )
+        for seed in range(8)
+    ]  # fmt: skip
+    assert np.mean(some) == pytest.approx(whole, rel=0.05)
+    assert len(set(some)) == 8
 
 
 def test_the_gradient_reaches_the_network_and_the_settings_of_the_solution(stream: EpisodeStream) -> None:
     learner = MetaLearner(make_model().network, ClosedForm())
-    learner.loss(EpisodeBatch.gather([stream.episode(0), stream.episode(1)], CPU), CPU, 0.5).backward()
+    sum(loss_of(learner, [stream.episode(0), stream.episode(1)], MetaConfig(max_steps=1))).backward()  # type: ignore[union-attr]
     for name, parameter in learner.named_parameters():
         if ".head." in name:
             assert parameter.grad is None
@@ -100,10 +128,54 @@ def test_the_score_is_the_dice_on_the_query() -> None:
     images = np.repeat(truth[:, None], 3, 1).astype(np.float16)
     painted = np.array([0, 1, 62, 63])
     learner = MetaLearner(Sees(), ClosedForm(1e-4, 1.0, 0.0))
-    perfect = Episode(images, truth, painted, 2, "x")
+    task = PaintedTask(truth, painted, 2)
+    turned = PaintedTask(1 - truth, painted, 2)
+    perfect = Episode(images, (task,), "x")
     images = images.copy()
     images[1, :, 2:4] = 1  # twice as much looks like foreground as is
-    assert learner.score([perfect, replace(perfect, images=images)], CPU) == pytest.approx([1.0, 2 / 3])
+    worse = replace(perfect, images=images)
+    scores = learner.score([perfect, worse, replace(worse, tasks=(task, turned))], CPU)
+    assert scores == pytest.approx([1.0, 2 / 3, (2 / 3 + 64 / 80) / 2])
+
+
+# ------------------------------------------------------------------------------------------------ channels that differ
+
+
+def test_likeness_is_the_mean_squared_correlation_of_two_channels(rng: np.random.Generator) -> None:
+    columns = rng.normal(size=(12 * 16 * 16, 5)) @ rng.normal(size=(5, 5))
+    maps = torch.from_numpy(columns.reshape(12, 16, 16, 5)).movedim(-1, 1).float()
+    correlations = np.corrcoef(columns.T)
+    expected = np.mean(correlations[~np.eye(5, dtype=bool)] ** 2)
+    found = [float(likeness([maps], torch.Generator().manual_seed(seed))) for seed in range(5)]
+    assert np.mean(found) == pytest.approx(expected, abs=0.02)
+    flat = torch.zeros(1, 3, 4, 4)
+    assert float(likeness([flat], torch.Generator())) == 0
+    assert float(likeness([maps[:, :1]], torch.Generator())) == 0
+
+
+def test_each_normalisation_is_listened_to_inside_of_the_block_alone() -> None:
+    network = make_model().network
+    layers = sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
+    with normalised_maps(network) as maps:
+        network.features(torch.zeros(1, 3, 16, 16))  # type: ignore[operator]
+    assert len(maps) == layers == 10
+    network.features(torch.zeros(1, 3, 16, 16))  # type: ignore[operator]
+    assert len(maps) == layers
+
+
+def test_what_likeness_costs_makes_channels_differ(stream: EpisodeStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meta_module, "_WARMUP_STEPS", 5)
+    alike = []
+    for cost in (0.0, 3.0):
+        model = make_model()
+        with torch.no_grad():
+            for weight in (w for w in model.network.parameters() if w.ndim == 4):
+                weight.copy_(weight[:1] + 0.3 * weight)  # nearly the same in all channels
+        run(model, stream, MetaConfig(max_steps=25, learning_rate=0.01, ema_decay=0.5, decorrelation=cost))
+        with normalised_maps(model.network) as maps, torch.no_grad():
+            model.network.features(torch.from_numpy(stream.episode(500).images.astype(np.float32)))  # type: ignore[operator]
+        alike.append(float(likeness(maps, torch.Generator().manual_seed(0))))
+    assert alike[1] < 0.7 * alike[0]
 
 
 # ---------------------------------------------------------------------------------------------------------- training
@@ -234,7 +306,14 @@ def test_a_network_that_does_not_fit_the_episodes_is_refused(stream: EpisodeStre
         run(make_model(**settings), stream, MetaConfig(max_steps=1))
 
 
-@pytest.mark.parametrize(("settings", "message"), [({}, "budget"), ({"max_steps": 1, "batch": 0}, "above 0")])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "budget"),
+        ({"max_steps": 1, "batch": 0}, "above 0"),
+        ({"max_steps": 1, "decorrelation": -1.0}, "at least 0"),
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         MetaConfig(**settings)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from napari_unet.errors import InputError
 
-__all__ = ["CENTRES", "PlaceLogits", "place_basis", "relative_places"]
+__all__ = ["CENTRES", "PlaceLogits", "place_basis", "places_of_basis", "relative_places"]
 
 CENTRES = {2: 7, 3: 5}  # along each axis, by dimensions
 FloatArray = npt.NDArray[np.float32]
@@ -53,6 +53,37 @@ def _bumps(places: npt.NDArray[Any], size: int, centres: int) -> FloatArray:
     relative = np.asarray(places, np.float32)[:, None] / max(size - 1, 1) * (centres - 1)
     bumps: FloatArray = np.exp(-0.5 * (relative - np.arange(centres, dtype=np.float32)) ** 2)
     return bumps
+
+
+def places_of_basis(basis: npt.NDArray[np.floating[Any]], axes: int) -> FloatArray:
+    """Return where the pixels lie at which the functions of `place_basis` have these values.
+
+    Parameters
+    ----------
+    basis : numpy.ndarray
+        (n, centres ** axes) from `place_basis`.
+    axes : int
+        Axes of the frame.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, axes) float32: 0 at the first pixel of an axis, 1 at its last.
+
+    Examples
+    --------
+    >>> places_of_basis(place_basis(np.array([0, 5, 8]), (3, 3), 7), 2).round(3).tolist()
+    [[0.0, 0.0], [0.5, 1.0], [1.0, 1.0]]
+    """
+    centres = round(basis.shape[1] ** (1 / axes))
+    steps = np.arange(centres) - (centres - 1) / 2
+    grid = basis.reshape(len(basis), *(centres,) * axes)
+    places = np.empty((len(basis), axes), np.float32)
+    for axis in range(axes):  # the logarithm of neighbouring bumps differs by the distance from between them
+        along = np.moveaxis(grid, axis + 1, -1).reshape(len(basis), -1, centres).sum(axis=1, dtype=np.float64)
+        logarithm = np.log(np.maximum(along, np.finfo(np.float64).tiny)) + steps**2 / 2
+        places[:, axis] = (logarithm @ steps / (steps @ steps)) / (centres - 1) + 0.5
+    return places
 
 
 def relative_places(start: tuple[int, ...], stop: tuple[int, ...], shape: tuple[int, ...]) -> FloatArray:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 
 from napari_unet.data.enclosure import ENCLOSURES
-from napari_unet.data.place import CENTRES
+from napari_unet.data.place import CENTRES, places_of_basis
 from napari_unet.learn.closed_form import ClosedForm
+from napari_unet.learn.one_place import in_one_place
 from napari_unet.nets.trees import Trees
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 _PLACES = (1.0, 2.0, 4.0)  # what the functions of the place may count beside the features
+_PLACE_OF_ONE = 4.0  # the same where all that is painted of a class lies in one place
 _ENCLOSURES = (12.0,)  # the same of how far a pixel is enclosed
 _FEWEST = 2  # strokes of a class below which those left out tell nothing,
 _FEWEST_FOR_PLACE = 5  # or nothing of the place, if they are in one image
@@ -150,7 +152,7 @@ def solve_with_place(
     """
     if chosen is None:
         chosen = choose_place_weight(
-            features, places, strokes, classes, count, seen, images=images, task=task, form=form
+            features, places, strokes, classes, count, seen, images=images, weights=weights, task=task, form=form
         )
     if not (chosen.place or chosen.enclosure):
         return SolvedHead(*form.solve_and_follow(features, classes, count, weights=weights))
@@ -188,6 +190,7 @@ def choose_place_weight(
     seen: SeenPixels,
     *,
     images: npt.NDArray[np.int64] | None = None,
+    weights: torch.Tensor | None = None,
     task: Task = "classes",
     form: ClosedForm,
 ) -> PlaceWeight:
@@ -202,14 +205,32 @@ def choose_place_weight(
 
     Objects lie anywhere, also at the border of the image, where nothing is enclosed, and few strokes can't tell that:
     the enclosed part of them would seem the better answer. So of objects the lift has to rise by more.
+
+    Few strokes of an organ in one image, which often touch, can't be left out. There the place counts if they lie
+    closer together than chance would have them (`napari_unet.learn.one_place`), but for objects.
     """
-    known = classes.cpu().numpy()
-    if not enough_strokes(known, strokes):
-        return PlaceWeight()
+    known, basis = classes.cpu().numpy(), basis_of(places)
+    told = _tell_place(known, strokes, images)
+    best = PlaceWeight()
+    if enough_strokes(known, strokes):
+        best = _choose_by_lift(features, places, strokes, classes, count, seen, told=told, task=task, form=form)
+    if best == PlaceWeight() and not told and task == "classes" and (images is None or len(np.unique(images)) == 1):
+        axes = next((ndim for ndim in CENTRES if basis.shape[1] == CENTRES[ndim] ** ndim), 0)
+        areas = np.ones(len(known)) if weights is None else weights.cpu().numpy()
+        if axes and in_one_place(places_of_basis(basis.numpy(), axes), known, strokes, areas):
+            return PlaceWeight(place=_PLACE_OF_ONE)
+    return best
+
+
+def _choose_by_lift(
+    features: torch.Tensor, places: torch.Tensor, strokes: npt.NDArray[np.int64], classes: torch.Tensor, count: int,
+    seen: SeenPixels, *, told: bool, task: Task, form: ClosedForm,
+) -> PlaceWeight:  # fmt: skip
+    """Choose the enclosure, then the place, if the strokes can have told it, by the lift."""
+    known, basis = classes.cpu().numpy(), basis_of(places)
     steps = [[(0.0, weight) for weight in _ENCLOSURES]]  # of place and enclosure
-    if _tell_place(known, strokes, images):
+    if told:
         steps.append([(weight, 0.0) for weight in _PLACES])
-    basis = basis_of(places)
     if basis.shape[1] == CENTRES[3] ** 3:  # strokes lie in few slices, and one slice would be unknown without its own
         strokes = strokes * basis.shape[1] + basis.argmax(dim=1).cpu().numpy()
     kinds, folds, rows = _draw_folds(known, strokes)

@@ -12,6 +12,7 @@ import torch
 
 from napari_unet.data.crops import AnnotatedFrame, same_frames
 from napari_unet.data.intensity import FrameReader
+from napari_unet.learn.one_place import in_one_place
 from napari_unet.learn.place_choice import SeenPixels, enough_strokes
 from napari_unet.learn.stroke_pixels import choose_pixels, is_small, most_around, pixels_around
 from napari_unet.predict.features import FeatureMaps
@@ -90,7 +91,8 @@ def gather_features(
     readers = {id(frame.reader): frame.reader for frame in frames}
     maps = {key: maps_of(reader) for key, reader in readers.items()}
     images = np.repeat([list(readers).index(id(frame.reader)) for frame in frames], [len(part[0]) for part in chosen])
-    looked_at = most_around(len(frames)) if with_places and enough_strokes(kinds, numbers) else 0
+    counts = with_places and (enough_strokes(kinds, numbers) or _lie_in_one_place(frames, chosen))
+    looked_at = most_around(len(frames)) if counts else 0
     features: list[torch.Tensor] = [torch.empty(0)] * len(frames)
     places, around = features.copy(), []
     for group in groups:
@@ -136,6 +138,14 @@ def _choose(frames: Sequence[AnnotatedFrame], groups: list[list[int]], count: in
             chosen[i] = pixels, kinds, weights, known + own
         known = max((int(chosen[i][3].max(initial=known - 1)) for i in group), default=known - 1) + 1
     return [chosen[i] for i in range(len(frames))]
+
+
+def _lie_in_one_place(frames: Sequence[AnnotatedFrame], chosen: Sequence[Chosen]) -> bool:
+    """Whether the strokes of one frame say that the place counts, see `napari_unet.learn.one_place`."""
+    shapes = [frame.reader.layout.frame_shape for frame in frames]
+    positions = [np.stack(np.unravel_index(own[0], shape), axis=1) for own, shape in zip(chosen, shapes, strict=True)]
+    kinds, weights, strokes = (np.concatenate([own[i] for own in chosen]) for i in (1, 2, 3))
+    return len(same_frames(frames)) == 1 and in_one_place(np.concatenate(positions), kinds, strokes, weights)
 
 
 def _look_around(

@@ -42,6 +42,8 @@ class EpisodeStream:
         Real images.
     real_share : float
         Share of the episodes that are drawn from these.
+    tasks : int
+        Tasks of each episode, see `draw_episode`.
 
     Raises
     ------
@@ -52,7 +54,7 @@ class EpisodeStream:
     --------
     >>> stream = EpisodeStream((32, 32), (40, 40), seed=1)
     >>> episode = stream.episode(7)
-    >>> episode.images.shape, episode.classes.shape
+    >>> episode.images.shape, episode.tasks[0].classes.shape
     ((2, 3, 32, 32), (2, 32, 32))
     """
 
@@ -63,13 +65,14 @@ class EpisodeStream:
     kept: int = 8
     real: tuple[ImageGroup, ...] = ()
     real_share: float = 0.0
+    tasks: int = 1
     _groups: dict[int, ImageGroup] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.shape) not in (2, 3) or len(self.scene_shape) != len(self.shape):
             raise InputError(f"Expected 2 or 3 sides of episodes and scenes, but got {self.shape}, {self.scene_shape}.")
-        if self.reuse < 1 or self.kept < 1 or not 0 <= self.real_share <= 1:
-            raise InputError("Expected `reuse` and `kept` to be at least 1, and `real_share` to be 0 to 1.")
+        if min(self.reuse, self.kept, self.tasks) < 1 or not 0 <= self.real_share <= 1:
+            raise InputError("Expected `reuse`, `kept` and `tasks` to be at least 1, and `real_share` to be 0 to 1.")
         if self.real_share > 0 and not self.real:
             raise InputError("A share of real images was asked for, but there are none; name some sets.")
         if any(regions.ndim != len(self.shape) for group in self.real for regions in group.regions):
@@ -85,7 +88,7 @@ class EpisodeStream:
         """
         rng = np.random.default_rng([self.seed, 0, number])
         for _ in range(_TRIES):
-            episode = draw_episode(rng, self._choose(rng, number), self.shape)
+            episode = draw_episode(rng, self._choose(rng, number), self.shape, self.tasks)
             if episode is not None:
                 return episode
         raise UNetError("No two things could be told apart in the images; choose others, or larger ones.")
@@ -99,7 +102,7 @@ class EpisodeStream:
 
     def describe(self) -> dict[str, Any]:
         """Say in JSON values what the episodes are made of."""
-        settings = {name: getattr(self, name) for name in ("seed", "reuse", "kept", "real_share")}
+        settings = {name: getattr(self, name) for name in ("seed", "reuse", "kept", "real_share", "tasks")}
         sides = {"shape": list(self.shape), "scene_shape": list(self.scene_shape)}
         return {**sides, **settings, "real": {group.name: len(group.images) for group in self.real}}
 

@@ -27,6 +27,10 @@ class MetaConfig:
         Decay of the moving average of weights and statistics.
     rest_weight : float
         What the pixels of the support that are not painted count, beside 1 for the query.
+    decorrelation : float
+        What it costs that channels of the network are alike, see `napari_unet.learn.meta.decorrelation`.
+    looked_at : int
+        Most pixels of an image by which each task is judged; they are drawn anew in each step.
     checkpoint_seconds : float
         How often the training is written to its checkpoint.
 
@@ -43,13 +47,17 @@ class MetaConfig:
     weight_decay: float = 1e-4
     ema_decay: float = 0.998
     rest_weight: float = 0.5
+    decorrelation: float = 1.0
+    looked_at: int = 4096
     checkpoint_seconds: float = 120.0
 
     def __post_init__(self) -> None:
         if self.max_steps is None and self.max_seconds is None:
             raise InputError("A meta-training needs a budget: give `max_steps` or `max_seconds`.")
-        if self.batch < 1 or not self.learning_rate > 0 or not 0 <= self.ema_decay < 1:
+        if min(self.batch, self.looked_at) < 1 or not self.learning_rate > 0 or not 0 <= self.ema_decay < 1:
             raise InputError("Expected `batch` and `learning_rate` above 0, and `ema_decay` from 0 to below 1.")
+        if self.decorrelation < 0:
+            raise InputError("Expected `decorrelation` to be at least 0.")
 
 
 @dataclass(frozen=True)

@@ -53,10 +53,11 @@ def meta_train(
 ) -> Iterator[FitEvent]:
     """Train a network so that `solve_head` on its last feature map segments from a few strokes.
 
-    In each step the last layer is solved from the strokes on the support of each episode, and the loss is that of this
+    In each step the last layer is solved from the strokes of each task of each episode, and the loss is that of this
     layer on the query, another image of the same kind, and on the rest of the support. Its gradient goes through the
-    solution. When the training ends, is stopped or is closed, the model's network gets the moving average of the
-    weights; the settings of the solution are in `MetaFinished`.
+    solution. Channels that are alike cost, too (`napari_unet.learn.meta.decorrelation`). When the training
+    ends, is stopped or is closed, the model's network gets the moving average of the weights; the settings of the
+    solution are in `MetaFinished`.
 
     The same seed gives the same episodes in the same order, however many processes draw them.
 
@@ -182,16 +183,17 @@ class _Run:
         rate = min(1.0, (self.steps + 1) / _WARMUP_STEPS) * (_LAST_RATE + (1 - _LAST_RATE) * fall)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * rate
-        loss = self.learner.loss(batch, self.device, self.config.rest_weight)
+        drawing = torch.Generator().manual_seed(self.steps)  # the same after an interruption
+        loss = self.learner.loss(batch, self.device, self.config, drawing)
         yield
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss.segmentation + loss.likeness).backward()
         self.scaler.unscale_(self.optimizer)
         length = nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0)
         if bool(torch.isfinite(length)):
             self.scaler.step(self.optimizer)
             self.average.update(self.learner)
-            value = float(loss.detach())
+            value = float(loss.segmentation.detach())
             self.loss = value if math.isnan(self.loss) else _SMOOTHING * self.loss + (1 - _SMOOTHING) * value
             self.failures = 0
         else:
