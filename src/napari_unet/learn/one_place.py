@@ -24,9 +24,10 @@ def in_one_place(
 
     Strokes of cells, or of a tissue, lie anywhere between those of the background; those of an organ lie in it. Of `n`
     places that are drawn evenly from a box, those along one axis span at most the share `e` of it with the probability
-    ``n e**(n - 1) - (n - 1) e**n``; the box is that around all strokes, so that a person who looks at a corner of an
-    image says nothing of the rest. Strokes in a small organ touch, and become one: they count as many as fill their
-    area with strokes of the usual area, which is the median of those of the background.
+    ``n e**(n - 1) - (n - 1) e**n``. The box is that around all strokes, so that a person who looks at a corner of an
+    image says nothing of the rest; an axis across which all strokes lie in one plane says nothing. Strokes in a small
+    organ touch, and become one: they count as many as fill their area with strokes of the usual area, which is the
+    median of those of the background.
 
     Parameters
     ----------
@@ -52,6 +53,7 @@ def in_one_place(
     >>> in_one_place(np.concatenate([across, across])[:, None], kinds, strokes, np.ones(8))
     False
     """
+    positions = positions[:, np.ptp(positions, axis=0) > 0]
     extent = np.ptp(positions, axis=0)
     areas = np.bincount(strokes, weights)
     usual = np.median(areas[np.unique(strokes[kinds == 0])]) if (kinds == 0).any() else np.inf
@@ -59,8 +61,8 @@ def in_one_place(
     for kind in found:
         own = kinds == kind
         number = min(_MOST, max(len(np.unique(strokes[own])), weights[own].sum() / usual))
-        share = np.ptp(positions[own], axis=0) / np.where(extent > 0, extent, np.inf)
+        share = np.ptp(positions[own], axis=0) / extent
         chances = number * share ** (number - 1) - (number - 1) * share**number
-        if number <= 1 or share.max() > _WIDEST or np.prod(chances) > _CHANCE:
+        if number <= 1 or share.max(initial=0.0) > _WIDEST or np.prod(chances) > _CHANCE:
             return False
     return len(found) > 0
