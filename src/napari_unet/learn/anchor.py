@@ -17,11 +17,8 @@ from torch import nn
 
 from napari_unet.data.crops import AnnotatedFrame, same_frames
 from napari_unet.nets.blocks import center_crop
-from napari_unet.nets.config import ModelConfig
-from napari_unet.nets.random_state import seeded
-from napari_unet.nets.registry import build_network
 
-__all__ = ["Anchor", "halfway", "mostly_unpainted", "random_weights"]
+__all__ = ["Anchor", "halfway", "mostly_unpainted"]
 
 _SPARSE = 0.5  # painted share of the frames below which starting weights know more of the rest than the strokes do
 
@@ -69,16 +66,6 @@ def mostly_unpainted(frames: Sequence[AnnotatedFrame]) -> bool:
     painted = sum(int((frame.weights > 0).sum()) for frame in frames)
     each = [frames[group[0]].reader.layout for group in same_frames(frames)]
     return painted < _SPARSE * sum(math.prod(layout.frame_shape) for layout in each)
-
-
-def random_weights(config: ModelConfig, seed: int) -> nn.Module:
-    """Return a new network of a config; the same seed gives the same weights, and PyTorch's random state stays.
-
-    A training that is free to leave starting weights learns faster from random ones if the former see little more than
-    a few smoothed grey values, however many channels they have (Ash and Adams 2020, arXiv 1910.08475).
-    """
-    with seeded(seed):
-        return build_network(config)
 
 
 def halfway(start: nn.Module, end: nn.Module) -> nn.Module:

@@ -15,7 +15,7 @@ from torch import nn
 
 from napari_unet.data.sample import Sample
 from napari_unet.errors import InputError, is_out_of_memory
-from napari_unet.learn.anchor import halfway, mostly_unpainted, random_weights
+from napari_unet.learn.anchor import halfway, mostly_unpainted
 from napari_unet.learn.checkpoint import Progress, load_checkpoint, save_checkpoint
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
@@ -148,13 +148,12 @@ class Run:
     def _begin(self) -> Iterator[FitEvent]:
         """Begin at the solved last layer, or at a model that was trained before as it is, whichever scores better.
 
-        Where there is so much to learn from that nothing of the starting weights need be kept, random weights learn
-        faster: the features of the starting weights are few, and all much alike. The solved layer is then the score to
-        reach.
+        Where there is so much to learn from that nothing of the starting weights need be kept, they are trained freely.
+        The solved layer is then the score to reach.
         """
         start = self.device.place(copy.deepcopy(self.start)).eval()
         new, trained = self.trainer.steps == 0, "steps" in self.model.history
-        anew = not (trained or self.sparse or self.config.freeze_encoder or self.scorer is None)
+        freely = not (trained or self.sparse or self.config.freeze_encoder or self.scorer is None)
         if trained and self.scorer is None:
             self._begin_at(start)
             return
@@ -175,12 +174,12 @@ class Run:
         before = self.progress.best_score
         if new and self.scorer is not None:
             yield from self._compare(solved, self.scorer)
-        other = not new and not anew and counted != _what_counts(solved)
+        other = not new and counted != _what_counts(solved)
         if self.stopped or other or (before is not None and new and self.progress.best_score == before):
             self.painted = []
             self._begin_at(start)
             return
-        self._begin_at(random_weights(self.model.config, self.config.seed) if anew else solved, anew=anew)
+        self._begin_at(solved, freely=freely)
         if new and self.scorer is not None:  # if nothing better is found, all strokes count
             self._keep(whole)
             score = -math.inf if self.progress.best_score is None else self.progress.best_score
@@ -206,8 +205,8 @@ class Run:
             self.stopped = self._asked_to_stop()
         return None
 
-    def _begin_at(self, network: nn.Module, *, anew: bool = False) -> None:
-        self.trainer.begin_at(network, anew=anew)
+    def _begin_at(self, network: nn.Module, *, freely: bool = False) -> None:
+        self.trainer.begin_at(network, freely=freely)
         self._follow_place()
 
     def _done(self) -> bool:

@@ -117,12 +117,12 @@ class Trainer:
         self._random = PrivateRandom(config.seed, device.torch_device, processes.rank)
         self._good = self._snapshot()
 
-    def begin_at(self, start: nn.Module, *, anew: bool = False) -> None:
-        """Begin at a network that can do something already, and keep to it where that was asked for; or anew.
+    def begin_at(self, start: nn.Module, *, freely: bool = False) -> None:
+        """Begin at a network that can do something already, and keep to it where that was asked for, but for `freely`.
 
         A training that is under way, from a checkpoint, stays where it is.
         """
-        if self.config.hold_on > 0 and not anew:
+        if self.config.hold_on > 0 and not freely:
             self._first_rate = _RATE_HELD if self._holds_on else _RATE_LEFT
         if self._holds_on:
             self.anchor = Anchor(self.device.place(start), self.config.hold_on)

@@ -10,7 +10,7 @@ from torch import nn
 
 from napari_unet.data.crops import tell_place
 from napari_unet.data.enclosure import ENCLOSURES
-from napari_unet.learn.anchor import mostly_unpainted, random_weights
+from napari_unet.learn.anchor import mostly_unpainted
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.crop_plan import CropPlan, plan_crops, plan_with_less
 from napari_unet.learn.scoring import Scorer
@@ -67,16 +67,16 @@ class Course:
         free = free_memory(device.torch_device)
         self.plan: CropPlan = plan_crops(config, model.network, largest, device, free, wide=form is not None)
         can_do = model.closed_form is not None  # something already, without training
-        anew = can_do and not (sparse or model.history.get("steps") or config.freeze_encoder) and bool(frames.score)
-        self._begins_solved = can_do and not anew
-        first = random_weights(model.config, config.seed) if anew else start if can_do else model.network
+        freely = not (sparse or model.history.get("steps") or config.freeze_encoder) and bool(frames.score)
+        self._begins_solved = can_do
+        first = start if can_do else model.network
         self._frames = frames
         network = cast("SegmentationNetwork", model.network)
         self._place_may_count = config.place_may_count and network.takes_place  # in what is solved after any change
         self._told = _network(first).surroundings
         self.trainer = Trainer(model.network, self._sampler(), config, self.plan.batch, device, form=form)
         if can_do:
-            self.trainer.begin_at(device.place(copy.deepcopy(first)).eval(), anew=anew)
+            self.trainer.begin_at(device.place(copy.deepcopy(first)).eval(), freely=freely)
         self.scorer = self._scorer()
 
     def _sampler(self) -> RecentSampler:

@@ -74,8 +74,9 @@ def adapt(
         Give the same one again, with the same images, to compute nothing twice.
     place_may_count : bool
         Whether the last layer may look at where in the image a pixel lies, relative to its size, and at how far it is
-        enclosed by brighter or darker ones, if strokes that are left out are then told better from all else: so it is
-        with organs. See `napari_unet.learn.place_choice.choose_place_weight`. If not, nobody else is asked either.
+        enclosed by brighter or darker ones, if strokes that are left out are then told better from all else, or few
+        strokes lie too close together for chance: so it is with organs. See
+        `napari_unet.learn.place_choice.choose_place_weight`. If not, nobody else is asked either.
 
     Raises
     ------
