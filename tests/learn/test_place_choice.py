@@ -11,14 +11,8 @@ import torch
 from napari_unet.data.place import CENTRES, place_basis
 from napari_unet.learn import place_choice
 from napari_unet.learn.closed_form import ClosedForm, solve_head
-from napari_unet.learn.place_choice import (
-    PlaceWeight,
-    SeenPixels,
-    _Moments,
-    choose_place_weight,
-    enough_strokes,
-    solve_with_place,
-)
+from napari_unet.learn.painted_pixels import PaintedPixels, SeenPixels, enough_strokes
+from napari_unet.learn.place_choice import PlaceWeight, _Moments, choose_place_weight, solve_with_place
 from napari_unet.learn.stroke_pixels import strokes_of_pixels
 
 FORM = ClosedForm(ridge=0.1, scale=2.5, offset=0.4)
@@ -50,6 +44,10 @@ def with_seen(features: Any, places: Any, names: Any, kinds: Any, count: int) ->
     }  # fmt: skip
 
 
+def choose(given: dict[str, Any], **named: Any) -> PlaceWeight:
+    return choose_place_weight(PaintedPixels(**given), form=FORM, **named)
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("weight", [NOTHING, PlaceWeight(2.0), PlaceWeight(0.0, 4.0), PlaceWeight(1.0, 0.5)])
 def test_the_lift_is_that_of_solving_anew_without_each_stroke(classes: int, weight: PlaceWeight) -> None:
@@ -75,9 +73,9 @@ def test_the_lift_is_that_of_solving_anew_without_each_stroke(classes: int, weig
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_tells_the_strokes_counts_and_nothing_else(seed: int) -> None:
-    assert choose_place_weight(**strokes("place", seed), form=FORM).place > 0
-    assert choose_place_weight(**strokes("enclosure", seed), form=FORM).enclosure > 0
-    assert choose_place_weight(**strokes("features", seed, each=20), form=FORM) == NOTHING
+    assert choose(strokes("place", seed)).place > 0
+    assert choose(strokes("enclosure", seed)).enclosure > 0
+    assert choose(strokes("features", seed, each=20)) == NOTHING
 
 
 def test_strokes_of_an_organ_tell_that_what_looks_like_it_elsewhere_is_none() -> None:
@@ -88,41 +86,39 @@ def test_strokes_of_an_organ_tell_that_what_looks_like_it_elsewhere_is_none() ->
     corner = rng.integers(0, 9, 240)
     places = place_basis(np.where(kinds == 1, corner, rng.integers(0, 900, 240)), (30, 30), 7)
     given = with_seen(features, places, np.repeat(np.arange(24), 10), kinds, 2)
-    assert choose_place_weight(**given, form=FORM) == NOTHING
+    assert choose(given) == NOTHING
     alike = rng.normal(size=(300, 4)) * 0.1
     alike[:150, 0] += 1.0  # as bright as the organ, anywhere
     around = place_basis(rng.integers(0, 900, 300), (30, 30), 7)
     given["seen"] = SeenPixels(torch.from_numpy(alike).float(), torch.from_numpy(around))
-    assert choose_place_weight(**given, form=FORM).place > 0
+    assert choose(given).place > 0
 
 
 def test_of_objects_more_has_to_speak_for_the_place_and_the_enclosure(monkeypatch: pytest.MonkeyPatch) -> None:
     given = strokes("place")
     for rise, chosen in ((0.1, ()), (0.3, ("classes",)), (0.4, ("classes", "objects"))):
         monkeypatch.setattr(_Moments, "lift", lambda self, scaling, *_, rise=rise: rise * float(scaling[-1] > 0))
-        found = [
-            task for task in ("classes", "objects") if choose_place_weight(**given, task=task, form=FORM).enclosure
-        ]
+        found = [task for task in ("classes", "objects") if choose(given, task=task).enclosure]
         assert tuple(found) == chosen
 
 
 def test_few_strokes_of_one_image_say_nothing_of_the_place_but_of_the_enclosure() -> None:
     given = strokes("place", each=3)
-    assert choose_place_weight(**given, form=FORM) == NOTHING
+    assert choose(given) == NOTHING
     images = np.repeat(np.arange(6) // 2 % 2, 15)  # both classes in two images
-    assert choose_place_weight(**given, images=images, form=FORM).place > 0
+    assert choose(given | {"images": images}).place > 0
     one = np.where(given["classes"] == 0, 0, images)
-    assert choose_place_weight(**given, images=one, form=FORM) == NOTHING
-    assert choose_place_weight(**strokes("enclosure", each=3), form=FORM).enclosure > 0
+    assert choose(given | {"images": one}) == NOTHING
+    assert choose(strokes("enclosure", each=3)).enclosure > 0
 
 
 def test_single_strokes_and_classes_say_nothing() -> None:
     alone = strokes("enclosure", each=1)
     assert not enough_strokes(alone["classes"].numpy(), alone["strokes"])
-    assert choose_place_weight(**alone, form=FORM) == NOTHING
+    assert choose(alone) == NOTHING
     one = strokes("place")
     one["classes"] = torch.zeros_like(one["classes"])
-    assert choose_place_weight(**one, form=FORM) == NOTHING
+    assert choose(one) == NOTHING
 
 
 def painted_images(informative: str, seed: int = 0) -> dict[str, Any]:
@@ -144,8 +140,8 @@ def painted_images(informative: str, seed: int = 0) -> dict[str, Any]:
 def test_one_object_in_images_painted_throughout_is_enough_for_the_place_to_count() -> None:
     given = painted_images("place")
     assert len(np.unique(given["strokes"])) == 18  # nine regions of eight pixels in each image
-    assert choose_place_weight(**given, form=FORM).place > 0
-    assert choose_place_weight(**painted_images("features"), form=FORM) == NOTHING
+    assert choose(given).place > 0
+    assert choose(painted_images("features")) == NOTHING
 
 
 def volume(informative: str) -> dict[str, Any]:
@@ -171,19 +167,19 @@ def test_in_a_volume_parts_of_strokes_are_left_out(monkeypatch: pytest.MonkeyPat
     seen: list[int] = []
     plain = place_choice._draw_folds
     monkeypatch.setattr(place_choice, "_draw_folds", lambda k, s: seen.append(len(np.unique(s))) or plain(k, s))
-    assert choose_place_weight(**given, form=FORM).place > 0
+    assert choose(given).place > 0
     assert seen[0] > 10  # strokes
-    assert choose_place_weight(**volume("features"), form=FORM) == NOTHING
+    assert choose(volume("features")) == NOTHING
     slices = {key: value[:-64] if hasattr(value, "shape") else value for key, value in given.items()}
-    assert choose_place_weight(**slices, form=FORM) == NOTHING  # three slices: three strokes of each class
+    assert choose(slices) == NOTHING  # three slices: three strokes of each class
 
 
 @pytest.mark.parametrize(("informative", "columns"), [("place", 49), ("enclosure", 51)])
 def test_the_solution_is_one_regression_on_both(informative: str, columns: int) -> None:
     given = strokes(informative)
     given["seen"] = SeenPixels(*(part[::3] for part in (given["features"], given["places"])))
-    solved = solve_with_place(**given, form=FORM)
-    chosen = choose_place_weight(**given, form=FORM)
+    solved = solve_with_place(PaintedPixels(**given), form=FORM)
+    chosen = choose(given)
     scaling = torch.tensor([chosen.place] * 49 + [chosen.enclosure] * 2)
     both = torch.cat([given["features"], scaling * given["places"]], dim=1)
     head, bias = FORM.solve_and_follow(both, given["classes"], 2)
@@ -197,6 +193,6 @@ def test_the_solution_is_one_regression_on_both(informative: str, columns: int) 
     assert solved.place_columns == columns
     logits = given["features"] @ solved.weight.T + given["places"][:, :columns] @ solved.place.T + solved.bias
     assert torch.allclose(logits, both @ head.T + bias, atol=1e-4)
-    plain = solve_with_place(**strokes("features"), form=FORM)
+    plain = solve_with_place(PaintedPixels(**strokes("features")), form=FORM)
     assert plain.place is None
     assert plain.place_columns == 0

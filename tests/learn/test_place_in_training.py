@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import napari_unet as nu
-from napari_unet.learn import place_choice, second_opinion
+from napari_unet.learn import painted_pixels, place_choice, second_opinion
 from napari_unet.learn.closed_form import ClosedForm, solve_head
 from napari_unet.learn.events import FitEvent, FitScored
 from napari_unet.learn.holdout import hold_out
@@ -33,7 +33,7 @@ PREDICTION = nu.PredictConfig(device="cpu", precision="float32")
 
 @pytest.fixture(autouse=True)
 def few_strokes_tell_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place_choice, "_FEWEST_FOR_PLACE", 3)
+    monkeypatch.setattr(painted_pixels, "_FEWEST_FOR_PLACE", 3)
     for bound in ("_WRONG_ENCLOSURE", "_WRONG", "_WRONG_AFTER_ALL"):
         monkeypatch.setattr(second_opinion, bound, 1.0)  # nobody is asked what random weights leave wrong
 
@@ -91,7 +91,7 @@ def test_what_only_the_place_tells_is_learnt_and_not_without(shape: tuple[int, .
 
 
 def test_strokes_that_are_held_out_tell_too_whether_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place_choice, "_FEWEST_FOR_PLACE", 5)  # as many as there are of each class
+    monkeypatch.setattr(painted_pixels, "_FEWEST_FOR_PLACE", 5)  # as many as there are of each class
     given = sample()
     frames = prepare_frames([given], starting().config, settings())
     assert hold_out(frames, 0.1, ("background", "foreground")).score

@@ -11,6 +11,7 @@ import torch
 
 from napari_unet.learn import second_opinion
 from napari_unet.learn.closed_form import share_wrong
+from napari_unet.learn.painted_pixels import PaintedPixels, SeenPixels
 from napari_unet.learn.place_choice import PlaceWeight, SolvedHead
 from napari_unet.learn.second_opinion import ask_others
 from napari_unet.nets.trees import tree_logits
@@ -20,6 +21,7 @@ GREYS = torch.rand(200, 6, generator=torch.Generator().manual_seed(0)).half()
 CLASSES = ((GREYS[:, 1] > 0.5) ^ (GREYS[:, 4] > 0.5)).long()
 SAYS_THE_SIGN = SolvedHead(torch.tensor([[-1.0], [1.0]]), torch.tensor([0.1, -0.1]))
 BASIS = 49
+NOTHING_SEEN = SeenPixels(torch.zeros(0, 1), torch.zeros(0, BASIS))
 
 
 def painted(wrong: float, *, throughout: bool = False) -> dict[str, Any]:
@@ -62,7 +64,9 @@ def placed(kinds: torch.Tensor | None = None) -> torch.Tensor:
 def ask(head: SolvedHead, given: dict[str, Any], **named: Any) -> SolvedHead:
     """Ask; nothing is enclosed, and all is in the same place."""
     usual = {"places": placed(), "enclosed": nobody, "greys": lambda: GREYS}
-    return ask_others(head, **(usual | given | named))
+    options = usual | given | named
+    others = {name: options.pop(name) for name in ("enclosed", "greys", "chosen") if name in options}
+    return ask_others(head, PaintedPixels(**options, seen=NOTHING_SEEN), **others)
 
 
 def logits_of(head: SolvedHead, given: dict[str, Any], places: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 import napari_unet as nu
-from napari_unet.learn import place_choice, second_opinion
+from napari_unet.learn import painted_pixels, place_choice, second_opinion
 from napari_unet.learn.closed_form import ClosedForm
+from napari_unet.learn.painted_pixels import PaintedPixels
 from napari_unet.live.events import BetterNetwork, Problem, Scored
 from napari_unet.live.learner import LiveLearner
 from napari_unet.live.schooling import Schooling
@@ -24,8 +26,8 @@ SHAPE = (60, 72)
 
 @pytest.fixture(autouse=True)
 def few_strokes_tell_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(place_choice, "_FEWEST", 3)
-    monkeypatch.setattr(place_choice, "_FEWEST_FOR_PLACE", 3)
+    monkeypatch.setattr(painted_pixels, "_FEWEST", 3)
+    monkeypatch.setattr(painted_pixels, "_FEWEST_FOR_PLACE", 3)
     for bound in ("_WRONG_ENCLOSURE", "_WRONG", "_WRONG_AFTER_ALL"):
         monkeypatch.setattr(second_opinion, bound, 1.0)  # nobody is asked what random weights leave wrong
 
@@ -108,8 +110,9 @@ def test_a_better_network_is_shown_with_its_place(monkeypatch: pytest.MonkeyPatc
 def test_it_counts_only_on_the_features_of_a_better_network(monkeypatch: pytest.MonkeyPatch) -> None:
     with_place, counts = adapt.solve_with_place, [False]
 
-    def solve(features: Any, places: Any, strokes: Any, *rest: Any, **named: Any) -> Any:
-        return with_place(features, places, strokes if counts[0] else 0 * strokes, *rest, **named)  # of one stroke
+    def solve(painted: PaintedPixels, **named: Any) -> Any:
+        one = replace(painted, strokes=0 * painted.strokes)
+        return with_place(painted if counts[0] else one, **named)
 
     learner = make_learner()
     monkeypatch.setattr(adapt, "solve_with_place", solve)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,22 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from napari_unet.data.enclosure import ENCLOSURES
-from napari_unet.data.place import CENTRES, places_of_basis
 from napari_unet.learn.closed_form import ClosedForm
-from napari_unet.learn.one_place import in_one_place
+from napari_unet.learn.painted_pixels import PaintedPixels
 from napari_unet.nets.trees import Trees
 
-__all__ = [
-    "PlaceWeight", "SeenPixels", "SolvedHead", "Task", "basis_of", "choose_place_weight", "enough_strokes",
-    "have_regions", "solve_with_place",
-]  # fmt: skip
+__all__ = ["PlaceWeight", "SolvedHead", "Task", "choose_place_weight", "solve_with_place"]
 
 _PLACES = (1.0, 2.0, 4.0)  # what the functions of the place may count beside the features
 _PLACE_OF_ONE = 4.0  # the same where all that is painted of a class lies in one place
 _ENCLOSURES = (12.0,)  # the same of how far a pixel is enclosed
-_FEWEST = 2  # strokes of a class below which those left out tell nothing,
-_FEWEST_FOR_PLACE = 5  # or nothing of the place, if they are in one image
 _MOST_FOLDS = 64
 _MOST_PIXELS = 200  # of a stroke
 _GAIN = {"classes": 0.17, "objects": 0.35}  # by which the lift must rise for anything to count
@@ -53,27 +45,6 @@ class PlaceWeight:
     enclosure_leads: bool = False
     trees: bool = False
     place_leads: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class SeenPixels:
-    """Pixels of painted images, of parts of large ones, painted or not, evenly spread: what a layer makes of the rest.
-
-    Attributes
-    ----------
-    features : torch.Tensor
-        (m, D).
-    places : torch.Tensor
-        (m, B) float32, see `napari_unet.data.intensity.FrameReader.places`.
-    """
-
-    features: torch.Tensor
-    places: torch.Tensor
-
-    @classmethod
-    def join(cls, parts: Sequence[SeenPixels]) -> SeenPixels:
-        """Put pixels of several images together."""
-        return cls(torch.cat([part.features for part in parts]), torch.cat([part.places for part in parts]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,18 +79,7 @@ class SolvedHead:
 
 
 def solve_with_place(
-    features: torch.Tensor,
-    places: torch.Tensor,
-    strokes: npt.NDArray[np.int64],
-    classes: torch.Tensor,
-    count: int,
-    seen: SeenPixels,
-    *,
-    images: npt.NDArray[np.int64] | None = None,
-    weights: torch.Tensor | None = None,
-    chosen: PlaceWeight | None = None,
-    task: Task = "classes",
-    form: ClosedForm,
+    painted: PaintedPixels, *, chosen: PlaceWeight | None = None, task: Task = "classes", form: ClosedForm
 ) -> SolvedHead:
     """Solve a last layer that may look at the place of a pixel and at how far it is enclosed, too.
 
@@ -131,18 +91,8 @@ def solve_with_place(
 
     Parameters
     ----------
-    features : torch.Tensor
-        (n, D) of the painted pixels.
-    places : torch.Tensor
-        (n, B) float32, see `napari_unet.data.intensity.FrameReader.places`.
-    strokes : numpy.ndarray
-        (n,) which connected stroke a pixel belongs to.
-    classes, count, weights
-        As in `napari_unet.learn.closed_form.solve_head`.
-    seen : SeenPixels
-        Pixels around the strokes.
-    images : numpy.ndarray or None
-        (n,) which image a pixel is of; None: all are of one.
+    painted : PaintedPixels
+        What is known.
     chosen : PlaceWeight or None
         How much the place counts; None: that is chosen.
     task : {"objects", "classes"}
@@ -150,15 +100,15 @@ def solve_with_place(
     form : ClosedForm
         How to solve.
     """
+    features, places, classes, weights = painted.features, painted.places, painted.classes, painted.weights
     if chosen is None:
-        chosen = choose_place_weight(
-            features, places, strokes, classes, count, seen, images=images, weights=weights, task=task, form=form
-        )
+        chosen = choose_place_weight(painted, task=task, form=form)
     if not (chosen.place or chosen.enclosure):
-        return SolvedHead(*form.solve_and_follow(features, classes, count, weights=weights))
-    scaling = _scaling(features, places, chosen)
+        return SolvedHead(*form.solve_and_follow(features, classes, painted.count, weights=weights))
+    scaling = _scaling(painted, chosen)
     both = scaling * torch.cat([features.float(), places.to(features.device)], dim=1)
-    weight, bias = form.solve_and_follow(both, classes, count, weights=weights)
+    weight, bias = form.solve_and_follow(both, classes, painted.count, weights=weights)
+    seen = painted.seen
     if chosen.place and len(seen.places):
         around = scaling * torch.cat(
             [seen.features.to(features.device).float(), seen.places.to(features.device)], dim=1
@@ -167,33 +117,21 @@ def solve_with_place(
         likely = (around @ weight.T + bias).softmax(dim=1)[:, 0]
         likely = likely * (_UNPAINTED * weights[classes == 0].sum() / len(likely))
         weight, bias = form.solve_and_follow(
-            torch.cat([both, around]), torch.cat([classes, classes.new_zeros(len(likely))]), count,
+            torch.cat([both, around]), torch.cat([classes, classes.new_zeros(len(likely))]), painted.count,
             weights=torch.cat([weights, likely.to(weights.dtype)]),
         )  # fmt: skip
     weight = weight * scaling
-    used = features.shape[1], places.shape[1] - (0 if chosen.enclosure else _enclosures(places))
+    used = features.shape[1], places.shape[1] - (0 if chosen.enclosure else painted.enclosures)
     return SolvedHead(weight[:, : used[0]].contiguous(), bias, weight[:, used[0] : sum(used)].contiguous(), chosen)
 
 
-def _scaling(features: torch.Tensor, places: torch.Tensor, chosen: PlaceWeight) -> torch.Tensor:
+def _scaling(painted: PaintedPixels, chosen: PlaceWeight) -> torch.Tensor:
     """Return (D + B,) what each column counts."""
-    sizes = torch.tensor([features.shape[1], places.shape[1] - _enclosures(places), _enclosures(places)])
-    return torch.tensor([1.0, chosen.place, chosen.enclosure]).repeat_interleave(sizes).to(features.device)
+    sizes = torch.tensor([painted.features.shape[1], painted.basis.shape[1], painted.enclosures])
+    return torch.tensor([1.0, chosen.place, chosen.enclosure]).repeat_interleave(sizes).to(painted.features.device)
 
 
-def choose_place_weight(
-    features: torch.Tensor,
-    places: torch.Tensor,
-    strokes: npt.NDArray[np.int64],
-    classes: torch.Tensor,
-    count: int,
-    seen: SeenPixels,
-    *,
-    images: npt.NDArray[np.int64] | None = None,
-    weights: torch.Tensor | None = None,
-    task: Task = "classes",
-    form: ClosedForm,
-) -> PlaceWeight:
+def choose_place_weight(painted: PaintedPixels, *, task: Task = "classes", form: ClosedForm) -> PlaceWeight:
     """Choose how much the place counts by the lift of strokes left out one at a time; see `solve_with_place`.
 
     The lift of a stroke is the logarithm of how much more probable its class is on it than on the pixels seen as a
@@ -209,38 +147,28 @@ def choose_place_weight(
     Few strokes of an organ in one image, which often touch, can't be left out. There the place counts if they lie
     closer together than chance would have them (`napari_unet.learn.one_place`), but for objects.
     """
-    known, basis = classes.cpu().numpy(), basis_of(places)
-    told = _tell_place(known, strokes, images)
-    best = PlaceWeight()
-    if enough_strokes(known, strokes):
-        best = _choose_by_lift(features, places, strokes, classes, count, seen, told=told, task=task, form=form)
-    if best == PlaceWeight() and not told and task == "classes" and (images is None or len(np.unique(images)) == 1):
-        axes = next((ndim for ndim in CENTRES if basis.shape[1] == CENTRES[ndim] ** ndim), 0)
-        areas = np.ones(len(known)) if weights is None else weights.cpu().numpy()
-        if axes and in_one_place(places_of_basis(basis.numpy(), axes), known, strokes, areas):
-            return PlaceWeight(place=_PLACE_OF_ONE)
+    best = _choose_by_lift(painted, task, form) if painted.are_enough else PlaceWeight()
+    if best == PlaceWeight() and task == "classes" and not painted.tell_place and painted.lie_in_one_place:
+        return PlaceWeight(place=_PLACE_OF_ONE)
     return best
 
 
-def _choose_by_lift(
-    features: torch.Tensor, places: torch.Tensor, strokes: npt.NDArray[np.int64], classes: torch.Tensor, count: int,
-    seen: SeenPixels, *, told: bool, task: Task, form: ClosedForm,
-) -> PlaceWeight:  # fmt: skip
+def _choose_by_lift(painted: PaintedPixels, task: Task, form: ClosedForm) -> PlaceWeight:
     """Choose the enclosure, then the place, if the strokes can have told it, by the lift."""
-    known, basis = classes.cpu().numpy(), basis_of(places)
     steps = [[(0.0, weight) for weight in _ENCLOSURES]]  # of place and enclosure
-    if told:
+    if painted.tell_place:
         steps.append([(weight, 0.0) for weight in _PLACES])
-    if basis.shape[1] == CENTRES[3] ** 3:  # strokes lie in few slices, and one slice would be unknown without its own
-        strokes = strokes * basis.shape[1] + basis.argmax(dim=1).cpu().numpy()
-    kinds, folds, rows = _draw_folds(known, strokes)
+    strokes = painted.strokes
+    if painted.ndim == 3:  # strokes lie in few slices, and one slice would be unknown without its own
+        strokes = strokes * painted.basis.shape[1] + painted.basis.argmax(dim=1).cpu().numpy()
+    kinds, folds, rows = _draw_folds(painted.kinds, strokes)
     here = torch.from_numpy(rows)
-    z = _stack(features[here.to(features.device)], places[here])
-    moments = _Moments(z, torch.from_numpy(kinds), torch.from_numpy(folds), count)
-    around = _stack(seen.features, seen.places)
+    z = _stack(painted.features[here.to(painted.features.device)], painted.places[here])
+    moments = _Moments(z, torch.from_numpy(kinds), torch.from_numpy(folds), painted.count)
+    around = _stack(painted.seen.features, painted.seen.places)
 
     def lift(weight: PlaceWeight) -> float:
-        return moments.lift(_scaling(features, places, weight).to(z), around, form)
+        return moments.lift(_scaling(painted, weight).to(z), around, form)
 
     best = PlaceWeight()
     highest = lift(best)
@@ -253,57 +181,10 @@ def _choose_by_lift(
     return best
 
 
-def enough_strokes(kinds: npt.NDArray[np.int64], strokes: npt.NDArray[np.int64]) -> bool:
-    """Whether strokes that are left out can tell what else is to count: there are two of each class, or regions.
-
-    Parameters
-    ----------
-    kinds, strokes : numpy.ndarray
-        (n,) class and stroke of each pixel.
-    """
-    classes = np.unique(kinds)
-    return len(classes) > 1 and (_fewest(kinds, strokes) >= _FEWEST or have_regions(kinds, strokes))
-
-
-def _tell_place(
-    kinds: npt.NDArray[np.int64], strokes: npt.NDArray[np.int64], images: npt.NDArray[np.int64] | None
-) -> bool:
-    """Whether strokes can tell that the place counts: many, or a few in two images.
-
-    Few strokes in one image may lie on different sides of it by chance.
-    """
-    enough = _fewest(kinds, strokes) >= _FEWEST_FOR_PLACE or have_regions(kinds, strokes)
-    return enough or (images is not None and _fewest(kinds, images) > 1)
-
-
-def _fewest(kinds: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]) -> int:
-    """Return how many groups the class has that has the fewest."""
-    return min(len(np.unique(groups[kinds == kind])) for kind in np.unique(kinds))
-
-
 def _stack(features: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     """Return (n, D + B + 1) float64 on the CPU: features, places and a 1."""
     f = features.cpu().double()
     return torch.cat([f, places.cpu().double(), f.new_ones(len(f), 1)], dim=1)
-
-
-def _enclosures(places: torch.Tensor) -> int:
-    """Return how many columns of (n, B) tell how far a pixel is enclosed; 0 if that is not known."""
-    return ENCLOSURES if places.shape[1] - ENCLOSURES in {CENTRES[ndim] ** ndim for ndim in CENTRES} else 0
-
-
-def basis_of(places: torch.Tensor) -> torch.Tensor:
-    """Return (n, B) the functions of the place alone, of (n, B) or (n, B + E) with how far pixels are enclosed."""
-    return places[:, : places.shape[1] - _enclosures(places)]
-
-
-def have_regions(kinds: npt.NDArray[np.int64], strokes: npt.NDArray[np.int64]) -> bool:
-    """Whether there are regions of images painted throughout, see `strokes_of_pixels`: classes share their numbers.
-
-    They tell of each class where it is not, so that few of them are enough.
-    """
-    pairs = np.unique(np.stack([kinds, strokes]), axis=1)
-    return bool(len(np.unique(pairs[1])) < pairs.shape[1])
 
 
 def _draw_folds(

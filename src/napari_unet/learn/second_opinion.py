@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional
 
 from napari_unet.learn.closed_form import follow_strokes, share_wrong
 from napari_unet.learn.grow_trees import grow_trees
-from napari_unet.learn.place_choice import PlaceWeight, SolvedHead, basis_of, have_regions
+from napari_unet.learn.painted_pixels import PaintedPixels
+from napari_unet.learn.place_choice import PlaceWeight, SolvedHead
 from napari_unet.nets.trees import Trees, tree_logits
 
 __all__ = ["ask_others"]
@@ -30,15 +30,10 @@ _FEWEST = 6  # strokes below which the place is not asked
 
 def ask_others(
     head: SolvedHead,
-    features: torch.Tensor,
-    strokes: npt.NDArray[np.int64],
-    classes: torch.Tensor,
-    count: int,
+    painted: PaintedPixels,
     *,
-    places: torch.Tensor,
     enclosed: Callable[[], torch.Tensor],
     greys: Callable[[], torch.Tensor] | None,
-    weights: torch.Tensor | None = None,
     chosen: PlaceWeight | None = None,
 ) -> SolvedHead:
     """Ask what else there is where a solved layer leaves too much of what is painted wrong.
@@ -59,15 +54,15 @@ def ask_others(
     the layer as the enclosure does. It is asked from six strokes on, as the first ones say too little of the rest of
     the image.
 
-    None is asked where strokes that were left out chose the place or the enclosure, which is more than they know; nor
+    None is asked where the strokes chose the place or the enclosure, which is more than they know; nor
     in images that are painted throughout, where the network can learn what is lacking.
 
     Parameters
     ----------
     head : SolvedHead
         What is solved.
-    features, strokes, classes, count, places, weights
-        As in `napari_unet.learn.place_choice.solve_with_place`.
+    painted : PaintedPixels
+        What it was solved from.
     enclosed : callable
         Returns (n, E) float32, how far pixels are enclosed, see `napari_unet.data.enclosure`.
     greys : callable or None
@@ -75,12 +70,10 @@ def ask_others(
     chosen : PlaceWeight or None
         Who is asked; None: that is chosen.
     """
-    told_already = head.counted.place or head.counted.enclosure or have_regions(classes.cpu().numpy(), strokes)
-    if chosen is None and told_already:
+    if chosen is None and (head.counted.place or head.counted.enclosure or painted.are_regions):
         return head
-    basis = basis_of(places)
-    given = features.new_zeros(len(features), len(head.bias), dtype=torch.float32)
-    answer = _Answer(head, features.float(), classes, weights, given)
+    basis, features = painted.basis, painted.features.float()
+    answer = _Answer(head, features, painted.classes, painted.weights, features.new_zeros(len(features), painted.count))
     wrong = answer.wrong
     if chosen.enclosure_leads if chosen else wrong > _WRONG_ENCLOSURE:
         led = answer.led_by(functional.pad(enclosed(), (basis.shape[1], 0)), enclosure_leads=True)
@@ -88,8 +81,8 @@ def ask_others(
             answer = led
     bound = _WRONG_STILL if answer.head.counted.enclosure_leads else _WRONG
     if greys is not None and (chosen.trees if chosen else answer.wrong > bound):
-        answer = answer.with_trees(greys(), count)
-    may, wrong = answer.head.trees is not None and len(np.unique(strokes)) >= _FEWEST, answer.wrong
+        answer = answer.with_trees(greys(), painted.count)
+    may, wrong = answer.head.trees is not None and len(np.unique(painted.strokes)) >= _FEWEST, answer.wrong
     if chosen.place_leads if chosen else may and wrong > _WRONG_AFTER_ALL:
         led = answer.led_by(basis, place_leads=True)
         if chosen or led.wrong <= _LEFT * wrong:

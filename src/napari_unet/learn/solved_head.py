@@ -14,14 +14,8 @@ from torch import nn
 from napari_unet.data.crops import AnnotatedFrame
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.painted_boxes import PaintedBox
-from napari_unet.learn.place_choice import (
-    PlaceWeight,
-    SeenPixels,
-    SolvedHead,
-    Task,
-    enough_strokes,
-    solve_with_place,
-)
+from napari_unet.learn.painted_pixels import PaintedPixels, SeenPixels, enough_strokes
+from napari_unet.learn.place_choice import PlaceWeight, SolvedHead, Task, solve_with_place
 from napari_unet.learn.second_opinion import ask_others
 from napari_unet.learn.stroke_pixels import is_small, pixels_around, strokes_of_pixels
 from napari_unet.nets.blocks import center_crop
@@ -116,14 +110,13 @@ def solve_from_boxes(
     counts = torch.cat(weights).to(device.torch_device)
     if place_may_count:
         places, seen = painted.known(kinds, enclosed=place is not None and place.enclosure > 0)
-        numbers, images = np.concatenate(painted.strokes), painted.images()
-        solved = solve_with_place(
-            rows, places, numbers, kinds, count, seen, images=images, weights=counts, chosen=place, task=task, form=form
+        pixels = PaintedPixels(
+            rows, kinds, count, np.concatenate(painted.strokes), places, seen, painted.images(), counts
         )
+        solved = solve_with_place(pixels, chosen=place, task=task, form=form)
         solved = ask_others(
-            solved, rows, numbers, kinds, count, places=places, enclosed=painted.enclosed,
-            greys=greys.gather if whole.takes_trees else None, weights=counts, chosen=place,
-        )  # fmt: skip
+            solved, pixels, enclosed=painted.enclosed, greys=greys.gather if whole.takes_trees else None, chosen=place
+        )
     else:
         solved = SolvedHead(*form.solve_and_follow(rows, kinds, count, weights=counts))
     set_head(network, solved)

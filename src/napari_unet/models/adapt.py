@@ -16,6 +16,7 @@ from napari_unet.data.sample import Sample
 from napari_unet.errors import InputError
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
+from napari_unet.learn.painted_pixels import PaintedPixels
 from napari_unet.learn.place_choice import PlaceWeight, SolvedHead, Task, solve_with_place
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.second_opinion import ask_others
@@ -208,16 +209,15 @@ class Adapter:
         count = len(self.model.config.classes)
         if not self._place_counts:
             return SolvedHead(*form.solve_and_follow(features, classes, count, weights=weights))
-        places = strokes.places[torch.from_numpy(kept)]
-        numbers, images, seen = strokes.strokes[kept], strokes.images[kept], strokes.seen
-        solved = solve_with_place(
-            features, places, numbers, classes, count, seen, images=images, weights=weights, chosen=place,
-            task=cast("Task", task or self.model.task), form=form,
-        )  # fmt: skip
         rows, takes_trees = torch.from_numpy(kept), cast("SegmentationNetwork", self.model.network).takes_trees
+        painted = PaintedPixels(
+            features, classes, count, strokes.strokes[kept], strokes.places[rows], strokes.seen, strokes.images[kept],
+            weights,
+        )  # fmt: skip
+        solved = solve_with_place(painted, chosen=place, task=cast("Task", task or self.model.task), form=form)
         return ask_others(
-            solved, features, numbers, classes, count, places=places, enclosed=lambda: strokes.enclosed()[rows],
-            greys=(lambda: strokes.greys()[rows.to(device)]) if takes_trees else None, weights=weights, chosen=place,
+            solved, painted, enclosed=lambda: strokes.enclosed()[rows], chosen=place,
+            greys=(lambda: strokes.greys()[rows.to(device)]) if takes_trees else None,
         )  # fmt: skip
 
     def maps(self, image: Any, layout: ImageLayout) -> FeatureMaps:

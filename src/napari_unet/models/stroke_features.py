@@ -13,7 +13,7 @@ import torch
 from napari_unet.data.crops import AnnotatedFrame, same_frames
 from napari_unet.data.intensity import FrameReader
 from napari_unet.learn.one_place import in_one_place
-from napari_unet.learn.place_choice import SeenPixels, enough_strokes
+from napari_unet.learn.painted_pixels import SeenPixels, enough_strokes
 from napari_unet.learn.stroke_pixels import choose_pixels, is_small, most_around, pixels_around
 from napari_unet.predict.features import FeatureMaps
 
