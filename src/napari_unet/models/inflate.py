@@ -13,14 +13,15 @@ from napari_unet.models.model import Model
 __all__ = ["inflate"]
 
 _CONVOLUTIONS = nn.Conv2d | nn.ConvTranspose2d
+_SHARES = (0.2, 0.6, 0.2)  # of the planes of a kernel of three
 
 
 def inflate(model: Model) -> Model:
     """Make a 3D model of a 2D one.
 
-    Each kernel is spread over z: divided by its size there if it is a convolution, repeated if it is an up-convolution
-    of stride 2, whose every plane is written by one of its planes (Carreira and Zisserman 2017, arXiv 1705.07750).
-    Pooling and normalisation go on as they are. In a volume whose planes are all the same, what the network says of a
+    Each kernel is spread over z: shared out among its planes if it is a convolution, the middle one of three getting
+    most, since planes of a volume mostly lie further apart than pixels; repeated if it is an up-convolution of stride 2,
+    whose every plane is written by one of its planes (Carreira and Zisserman 2017, arXiv 1705.07750). Pooling and normalisation go on as they are. In a volume whose planes are all the same, what the network says of a
     plane that is as far from both ends as the network looks is what the 2D network says of it.
 
     Parameters
@@ -67,7 +68,7 @@ def _spread(layer: nn.Module, kernel: torch.Tensor) -> torch.Tensor:
     if isinstance(layer, nn.ConvTranspose2d):
         if layer.stride != (size, size):
             raise InputError("Up-convolutions that overlap can't be inflated; choose the network 'unet'.")
-        share = 1.0
+        shares = (1.0,) * size
     else:
-        share = 1 / size
-    return (kernel * share).unsqueeze(2).repeat(1, 1, size, 1, 1)
+        shares = _SHARES if len(_SHARES) == size else (1 / size,) * size
+    return torch.stack([share * kernel for share in shares], dim=2)
