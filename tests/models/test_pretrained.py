@@ -138,6 +138,16 @@ def test_inflated_networks_say_of_equal_planes_what_the_flat_one_says(settings: 
     torch.testing.assert_close(middle, expected.unsqueeze(2).expand_as(middle), rtol=0, atol=1e-4 * scale)
 
 
+def test_a_volume_is_mostly_seen_plane_by_plane() -> None:
+    """Planes lie further apart than pixels: the middle of a kernel counts most, and all of it as much as before."""
+    flat = trained()
+    deep, kernel = inflate(flat).network.state_dict(), flat.network.state_dict()["down.0.layers.0.weight"]
+    planes = deep["down.0.layers.0.weight"].unbind(2)
+    torch.testing.assert_close(sum(planes), kernel)
+    assert torch.equal(planes[0], planes[2])
+    assert planes[1].abs().sum() > 2 * planes[0].abs().sum()
+
+
 def test_what_can_not_be_inflated_is_refused() -> None:
     with pytest.raises(InputError, match="images"):
         inflate(trained(ndim=3))

@@ -19,10 +19,11 @@ _SHARES = (0.2, 0.6, 0.2)  # of the planes of a kernel of three
 def inflate(model: Model) -> Model:
     """Make a 3D model of a 2D one.
 
-    Each kernel is spread over z: shared out among its planes if it is a convolution, the middle one of three getting
-    most, since planes of a volume mostly lie further apart than pixels; repeated if it is an up-convolution of stride 2,
-    whose every plane is written by one of its planes (Carreira and Zisserman 2017, arXiv 1705.07750). Pooling and normalisation go on as they are. In a volume whose planes are all the same, what the network says of a
-    plane that is as far from both ends as the network looks is what the 2D network says of it.
+    Each kernel is spread over z (Carreira and Zisserman 2017, arXiv 1705.07750). That of a convolution is shared out
+    among its planes; the middle one of three gets most, since planes of a volume mostly lie further apart than pixels.
+    That of an up-convolution of stride 2, whose every plane is written by one of its planes, is repeated. Pooling and
+    normalisation go on as they are. In a volume whose planes are all the same, what the network says of a plane that is
+    as far from both ends as the network looks is what the 2D network says of it.
 
     Parameters
     ----------
