@@ -40,6 +40,7 @@ def test_strokes_of_an_organ_lie_in_one_place_and_those_of_cells_do_not() -> Non
     assert not tell(dots(SPREAD, near((0.5, 0.5), 1.0, 4)))
     assert not tell(dots(SPREAD, near((0.4, 0.6), 0.1, 2)))  # of two that is chance
     assert not tell(dots(SPREAD, near((0.4, 0.6), 0.1, 1)))
+    assert not tell(dots(SPREAD, near((0.4, 0.6), 0.0, 2)))
 
 
 def test_a_place_that_is_long_along_one_axis_is_none() -> None:

@@ -11,6 +11,7 @@ __all__ = ["in_one_place"]
 
 _CHANCE = 0.005  # probability below which it is no chance that strokes lie so close together
 _WIDEST = 0.5  # share of the box around all strokes, along each axis, that they span at most
+_FEWEST = 3.0  # strokes that say anything
 _MOST = 10.0  # strokes that touching ones count for at most
 
 
@@ -27,7 +28,7 @@ def in_one_place(
     ``n e**(n - 1) - (n - 1) e**n``. The box is that around all strokes, so that a person who looks at a corner of an
     image says nothing of the rest; an axis across which all strokes lie in one plane says nothing. Strokes in a small
     organ touch, and become one: they count as many as fill their area with strokes of the usual area, which is the
-    median of those of the background.
+    median of those of the background. Fewer than three say nothing.
 
     Parameters
     ----------
@@ -63,6 +64,6 @@ def in_one_place(
         number = min(_MOST, max(len(np.unique(strokes[own])), weights[own].sum() / usual))
         share = np.ptp(positions[own], axis=0) / extent
         chances = number * share ** (number - 1) - (number - 1) * share**number
-        if number <= 1 or share.max(initial=0.0) > _WIDEST or np.prod(chances) > _CHANCE:
+        if number < _FEWEST or share.max(initial=0.0) > _WIDEST or np.prod(chances) > _CHANCE:
             return False
     return len(found) > 0
