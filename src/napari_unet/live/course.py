@@ -30,7 +30,7 @@ __all__ = ["Course"]
 class Course:
     """One network in training: it goes on from its present weights whenever the strokes change.
 
-    Where most is painted, starting weights give way to random ones, as in `napari_unet.fit`: what was solved from the
+    Where most is painted, starting weights are trained freely, as in `napari_unet.fit`: what was solved from the
     strokes is then only the score to reach.
 
     Parameters
