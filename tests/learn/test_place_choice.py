@@ -94,6 +94,49 @@ def test_strokes_of_an_organ_tell_that_what_looks_like_it_elsewhere_is_none() ->
     assert choose(given).place > 0
 
 
+@pytest.mark.parametrize(("rise", "place"), [(0.1, 8.0), (0.3, 8.0), (0.0, 0.0), (-0.1, 0.0)])
+def test_of_strokes_in_one_place_little_has_to_speak_for_it(
+    rise: float, place: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds, names = np.repeat(np.arange(12) % 2, 15), np.repeat(np.arange(12), 15)
+    rng, images = np.random.default_rng(0), np.repeat(np.arange(12) // 2 % 2, 15)  # both classes in two images
+    where = np.repeat(np.where(np.arange(12) % 2, 30 * rng.integers(13, 16, 12) + 14, rng.integers(0, 900, 12)), 15)
+    places = place_basis(where, (30, 30), 7)
+    given = with_seen(rng.normal(size=(180, 4)), places, names, kinds, 2) | {"images": images}
+    monkeypatch.setattr(_Moments, "lift", lambda self, scaling, *_: rise * float(scaling[4] > 0))
+    assert choose(given) == PlaceWeight(place=place)
+    anywhere = place_basis(np.repeat(rng.integers(0, 900, 12), 15), (30, 30), 7)
+    apart = choose(given | {"places": torch.from_numpy(anywhere)})
+    assert (apart.place > 0) == (rise > 0.17)
+    assert apart.place != 8.0
+    assert (choose(given, task="objects").place > 0) == (rise > 0.35)
+
+
+def test_next_to_an_organ_nothing_that_looks_otherwise_is_of_it() -> None:
+    rows, columns = np.indices((40, 40))
+    bright = ((rows - 20) ** 2 + (columns - 14) ** 2 < 49) | (rows > 36)  # an organ, and what looks like it far away
+    features = torch.from_numpy(bright.reshape(-1, 1) + 0.1 * np.random.default_rng(0).normal(size=(1600, 4))).float()
+    places = torch.from_numpy(place_basis(np.arange(1600), (40, 40), 7))
+    spots = {
+        1: [(16, 16), (18, 17), (22, 17), (24, 15)],
+        0: [(20, 3), (3, 3), (38, 3), (38, 30), (3, 36)],
+    }  # none right of it
+    pixels, kinds, names = [], [], []
+    for kind, found in spots.items():
+        for row, column in found:
+            own = [40 * row + column + step for step in range(3)]
+            pixels += own
+            kinds += [kind] * 3
+            names += [len(names) // 3] * 3
+    given = PaintedPixels(
+        features[pixels], torch.tensor(kinds), 2, np.array(names), places[pixels], SeenPixels(features, places)
+    )
+    solved = solve_with_place(given, chosen=PlaceWeight(place=8.0), form=FORM)
+    found = (solved.foreground(given.seen) > 0.5).numpy().reshape(40, 40)
+    truth = bright & (rows <= 36)
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.85
+
+
 def test_of_objects_more_has_to_speak_for_the_place_and_the_enclosure(monkeypatch: pytest.MonkeyPatch) -> None:
     given = strokes("place")
     for rise, chosen in ((0.1, ()), (0.3, ("classes",)), (0.4, ("classes", "objects"))):
@@ -183,10 +226,13 @@ def test_the_solution_is_one_regression_on_both(informative: str, columns: int) 
     scaling = torch.tensor([chosen.place] * 49 + [chosen.enclosure] * 2)
     both = torch.cat([given["features"], scaling * given["places"]], dim=1)
     head, bias = FORM.solve_and_follow(both, given["classes"], 2)
-    if informative == "place":  # what is unpainted counts as background as far as it looks so, half of what is painted
-        around = both[::3]
-        likely = (around @ head.T + bias).softmax(1)[:, 0]
-        counts = torch.cat([torch.ones(len(both)), likely * 0.5 * (given["classes"] == 0).sum() / len(around)])
+    if (
+        informative == "place"
+    ):  # what is unpainted counts as background as far as it looks so, with the place or without
+        around, alone = both[::3], FORM.solve_and_follow(given["features"], given["classes"], 2)
+        without = 1 - (given["features"][::3] @ alone[0].T + alone[1]).softmax(1)[:, 0]
+        likely = 1 - (1 - (around @ head.T + bias).softmax(1)[:, 0]) * (4 * without).clamp(max=1)
+        counts = torch.cat([torch.ones(len(both)), likely * (given["classes"] == 0).sum() / len(around)])
         kinds = torch.cat([given["classes"], torch.zeros(len(around), dtype=torch.int64)])
         head, bias = FORM.solve_and_follow(torch.cat([both, around]), kinds, 2, weights=counts)
     assert solved.place is not None

@@ -23,17 +23,17 @@ def in_one_place(
 ) -> bool:
     """Tell whether the strokes of each class but the background lie too close together for chance.
 
-    Strokes of cells, or of a tissue, lie anywhere between those of the background; those of an organ lie in it. Of `n`
-    places that are drawn evenly from a box, those along one axis span at most the share `e` of it with the probability
-    ``n e**(n - 1) - (n - 1) e**n``. The box is that around all strokes, so that a person who looks at a corner of an
-    image says nothing of the rest; an axis across which all strokes lie in one plane says nothing. Strokes in a small
-    organ touch, and become one: they count as many as fill their area with strokes of the usual area, which is the
-    median of those of the background. Fewer than three say nothing.
+    Strokes of cells, or of a tissue, lie anywhere between those of the background; those of an organ lie in it, in one
+    image as in another. Of `n` places that are drawn evenly from a box, those along one axis span at most the share `e`
+    of it with the probability ``n e**(n - 1) - (n - 1) e**n``. The box is that around all strokes, so that a person who
+    looks at a corner of an image says nothing of the rest; an axis across which all strokes lie in one plane says
+    nothing. Strokes in a small organ touch, and become one: they count as many as fill their area with strokes of the
+    usual area, which is the median of those of the background. Fewer than three say nothing.
 
     Parameters
     ----------
     positions : numpy.ndarray
-        (n, axis) where the painted pixels of one image lie, in any unit.
+        (n, axis) where the painted pixels lie: in one image in any unit, in several relative to its size.
     kinds, strokes : numpy.ndarray
         (n,) class, 0 = background, and connected stroke of each.
     weights : numpy.ndarray

@@ -123,8 +123,8 @@ class PaintedPixels:
 
     @property
     def lie_in_one_place(self) -> bool:
-        """Whether they lie in one image, closer together than by chance, see `napari_unet.learn.one_place`."""
-        if self.ndim == 0 or (self.images is not None and len(np.unique(self.images)) > 1):
+        """Whether they lie closer together than by chance, in all images, see `napari_unet.learn.one_place`."""
+        if self.ndim == 0:
             return False
         weights = np.ones(len(self.kinds)) if self.weights is None else self.weights.cpu().numpy()
         return in_one_place(places_of_basis(self.basis.cpu().numpy(), self.ndim), self.kinds, self.strokes, weights)

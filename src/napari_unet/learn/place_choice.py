@@ -10,18 +10,19 @@ import numpy.typing as npt
 import torch
 
 from napari_unet.learn.closed_form import ClosedForm
-from napari_unet.learn.painted_pixels import PaintedPixels
+from napari_unet.learn.painted_pixels import PaintedPixels, SeenPixels
 from napari_unet.nets.trees import Trees
 
 __all__ = ["PlaceWeight", "SolvedHead", "Task", "choose_place_weight", "solve_with_place"]
 
 _PLACES = (1.0, 2.0, 4.0)  # what the functions of the place may count beside the features
-_PLACE_OF_ONE = 4.0  # the same where all that is painted of a class lies in one place
+_PLACE_OF_ONE = 8.0  # the same where all that is painted of a class lies in one place
 _ENCLOSURES = (12.0,)  # the same of how far a pixel is enclosed
 _MOST_FOLDS = 64
 _MOST_PIXELS = 200  # of a stroke
-_GAIN = {"classes": 0.17, "objects": 0.35}  # by which the lift must rise for anything to count
-_UNPAINTED = 0.5  # what all pixels around the strokes count at most, of what is painted as background
+_GAIN = {"classes": 0.17, "objects": 0.35}  # by which the lift must rise for anything to count,
+_GAIN_OF_ONE = 0.05  # and for the place where all that is painted of a class lies in one
+_UNLIKE = 0.25  # probability below which a pixel around the strokes looks less and less like foreground
 _FLOOR = 0.01  # probability below which it matters no more how low it is
 
 Task = Literal["objects", "classes"]
@@ -77,6 +78,13 @@ class SolvedHead:
         """How many columns `place` has; 0: none."""
         return 0 if self.place is None else self.place.shape[1]
 
+    def foreground(self, seen: SeenPixels) -> torch.Tensor:
+        """Return how probable it is that pixels (m,) are not background; trees are not asked."""
+        logits = seen.features.to(self.weight) @ self.weight.T + self.bias
+        if self.place is not None:
+            logits = logits + seen.places[:, : self.place_columns].to(self.place) @ self.place.T
+        return 1 - logits.softmax(dim=1)[:, 0]
+
 
 def solve_with_place(
     painted: PaintedPixels, *, chosen: PlaceWeight | None = None, task: Task = "classes", form: ClosedForm
@@ -100,29 +108,41 @@ def solve_with_place(
     form : ClosedForm
         How to solve.
     """
-    features, places, classes, weights = painted.features, painted.places, painted.classes, painted.weights
     if chosen is None:
         chosen = choose_place_weight(painted, task=task, form=form)
+    solved = _solve(painted, chosen, form)
+    if chosen.place and len(painted.seen.places):
+        without = _solve(painted, replace(chosen, place=0.0), form)
+        foreground = solved.foreground(painted.seen) * (without.foreground(painted.seen) / _UNLIKE).clamp(max=1)
+        solved = _solve(painted, chosen, form, background=1 - foreground)
+    return solved
+
+
+def _solve(
+    painted: PaintedPixels, chosen: PlaceWeight, form: ClosedForm, *, background: torch.Tensor | None = None
+) -> SolvedHead:
+    """Solve a last layer, also from the pixels seen if it is given how far each is background, (m,)."""
+    features, classes, weights = painted.features, painted.classes, painted.weights
     if not (chosen.place or chosen.enclosure):
         return SolvedHead(*form.solve_and_follow(features, classes, painted.count, weights=weights))
+    rows = _both(features, painted.places)
+    if background is not None:
+        weights = torch.ones_like(rows[:, 0]) if weights is None else weights.to(rows)
+        counts = background * (weights[classes == 0].sum() / len(background))  # at most as much as what is painted so
+        rows = torch.cat([rows, _both(painted.seen.features, painted.seen.places).to(rows)])
+        classes = torch.cat([classes, classes.new_zeros(len(counts))])
+        weights = torch.cat([weights, counts.to(weights)])
     scaling = _scaling(painted, chosen)
-    both = scaling * torch.cat([features.float(), places.to(features.device)], dim=1)
-    weight, bias = form.solve_and_follow(both, classes, painted.count, weights=weights)
-    seen = painted.seen
-    if chosen.place and len(seen.places):
-        around = scaling * torch.cat(
-            [seen.features.to(features.device).float(), seen.places.to(features.device)], dim=1
-        )
-        weights = torch.ones(len(classes), device=features.device) if weights is None else weights
-        likely = (around @ weight.T + bias).softmax(dim=1)[:, 0]
-        likely = likely * (_UNPAINTED * weights[classes == 0].sum() / len(likely))
-        weight, bias = form.solve_and_follow(
-            torch.cat([both, around]), torch.cat([classes, classes.new_zeros(len(likely))]), painted.count,
-            weights=torch.cat([weights, likely.to(weights.dtype)]),
-        )  # fmt: skip
+    weight, bias = form.solve_and_follow(scaling * rows, classes, painted.count, weights=weights)
     weight = weight * scaling
-    used = features.shape[1], places.shape[1] - (0 if chosen.enclosure else painted.enclosures)
-    return SolvedHead(weight[:, : used[0]].contiguous(), bias, weight[:, used[0] : sum(used)].contiguous(), chosen)
+    width = features.shape[1]
+    used = width + painted.places.shape[1] - (0 if chosen.enclosure else painted.enclosures)
+    return SolvedHead(weight[:, :width].contiguous(), bias, weight[:, width:used].contiguous(), chosen)
+
+
+def _both(features: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Return (n, D + B) float32."""
+    return torch.cat([features.float(), places.to(features.device)], dim=1)
 
 
 def _scaling(painted: PaintedPixels, chosen: PlaceWeight) -> torch.Tensor:
@@ -144,20 +164,22 @@ def choose_place_weight(painted: PaintedPixels, *, task: Task = "classes", form:
     Objects lie anywhere, also at the border of the image, where nothing is enclosed, and few strokes can't tell that:
     the enclosed part of them would seem the better answer. So of objects the lift has to rise by more.
 
-    Few strokes of an organ in one image, which often touch, can't be left out. There the place counts if they lie
-    closer together than chance would have them (`napari_unet.learn.one_place`), but for objects.
+    Strokes of an organ lie closer together than chance would have them (`napari_unet.learn.one_place`). For these a
+    small rise of the lift is enough, or none where they are too few to tell it, as they often touch.
     """
-    best = _choose_by_lift(painted, task, form) if painted.are_enough else PlaceWeight()
-    if best == PlaceWeight() and task == "classes" and not painted.tell_place and painted.lie_in_one_place:
+    one = task == "classes" and painted.lie_in_one_place
+    gain = _GAIN[task]
+    best = _choose_by_lift(painted, gain, _GAIN_OF_ONE if one else gain, form) if painted.are_enough else PlaceWeight()
+    if one and not best.enclosure and (best.place or not painted.tell_place):
         return PlaceWeight(place=_PLACE_OF_ONE)
     return best
 
 
-def _choose_by_lift(painted: PaintedPixels, task: Task, form: ClosedForm) -> PlaceWeight:
-    """Choose the enclosure, then the place, if the strokes can have told it, by the lift."""
-    steps = [[(0.0, weight) for weight in _ENCLOSURES]]  # of place and enclosure
+def _choose_by_lift(painted: PaintedPixels, gain: float, gain_of_place: float, form: ClosedForm) -> PlaceWeight:
+    """Choose the enclosure, then the place, if the strokes can have told it, by the lift; each must raise it so far."""
+    steps = [(gain, [PlaceWeight(enclosure=weight) for weight in _ENCLOSURES])]
     if painted.tell_place:
-        steps.append([(weight, 0.0) for weight in _PLACES])
+        steps.append((gain_of_place, [PlaceWeight(place=weight) for weight in _PLACES]))
     strokes = painted.strokes
     if painted.ndim == 3:  # strokes lie in few slices, and one slice would be unknown without its own
         strokes = strokes * painted.basis.shape[1] + painted.basis.argmax(dim=1).cpu().numpy()
@@ -172,10 +194,10 @@ def _choose_by_lift(painted: PaintedPixels, task: Task, form: ClosedForm) -> Pla
 
     best = PlaceWeight()
     highest = lift(best)
-    for step in steps:
-        options = [replace(best, place=best.place + p, enclosure=best.enclosure + e) for p, e in step]
+    for needed, step in steps:
+        options = [replace(best, place=best.place + w.place, enclosure=best.enclosure + w.enclosure) for w in step]
         lifts = [lift(option) for option in options]
-        if max(lifts) > highest + _GAIN[task]:
+        if max(lifts) > highest + needed:
             highest = max(lifts)
             best = options[lifts.index(highest)]
     return best
