@@ -43,6 +43,12 @@ def test_strokes_of_an_organ_lie_in_one_place_and_those_of_cells_do_not() -> Non
     assert not tell(dots(SPREAD, near((0.4, 0.6), 0.0, 2)))
 
 
+def test_a_cell_that_is_filled_to_begin_with_is_none() -> None:
+    for background, says in ((SPREAD[:2], False), (SPREAD[:3], True)):
+        positions, kinds, strokes = dots(background, near((0.4, 0.6), 0.05, 100))
+        assert in_one_place(positions, kinds, np.minimum(strokes, len(background)), np.ones(len(kinds))) is says
+
+
 def test_a_place_that_is_long_along_one_axis_is_none() -> None:
     line = np.stack([np.linspace(0.1, 0.8, 8), np.full(8, 0.5)], axis=1)
     assert not tell(dots(SPREAD, line))
