@@ -28,8 +28,8 @@ def in_one_place(
     of it with the probability ``n e**(n - 1) - (n - 1) e**n``. The box is that around all strokes, so that a person who
     looks at a corner of an image says nothing of the rest; an axis across which all strokes lie in one plane says
     nothing. Strokes in a small organ touch, and become one: they count as many as fill their area with strokes of the
-    usual area, which is the median of those of the background. Fewer than three of any class say nothing: who fills one cell to begin with, and
-    paints one stroke beside it, means them all.
+    usual area, which is the median of those of the background. Fewer than three of any class say nothing: who fills
+    one cell to begin with, and paints one stroke beside it, means them all.
 
     Parameters
     ----------
