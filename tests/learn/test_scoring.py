@@ -161,3 +161,12 @@ def test_where_nearly_all_of_many_strokes_is_right_as_good_is_enough(strokes: in
     assert scorer.bar(0.92) == pytest.approx(0.95 if strokes == 4 else 0.92 + gain)
     assert scorer.bar(0.97) == pytest.approx(0.97 if strokes == 4 else 0.97 + gain)
     assert scorer.bar(1.0) == pytest.approx(1.0 if strokes == 4 else 1.0 + gain)
+
+
+def test_in_a_volume_perfect_strokes_say_nothing_of_the_other_slices() -> None:
+    annotation = np.zeros((3, 40, 40), np.uint8)
+    for number in range(4):
+        annotation[1, 4 * number, 2:20], annotation[1, 4 * number, 22:38] = 1, 2
+    scorer = Scorer([_frame(np.zeros((3, 40, 40), np.float32), annotation)], (3, 16, 16), (3, 16, 16), 2, CPU)
+    assert scorer.least_gain == pytest.approx(0.05)
+    assert scorer.bar(1.0) == pytest.approx(1.05)

@@ -65,13 +65,14 @@ class Scorer:
         self._boxes = cover_with_boxes(frames, box, reach)
         strokes = max(1, count_strokes(frames))
         self.least_gain = _DOUBT / math.sqrt(strokes)
-        self._nearly_all = _NEARLY_ALL if strokes >= _ENOUGH else math.inf
+        self._nearly_all = _NEARLY_ALL if strokes >= _ENOUGH and len(box) == 2 else math.inf
 
     def bar(self, score: float) -> float:
         """Return the score that a trained network needs to be taken instead of what was solved and has this score.
 
         Where that is nearly perfect, as good is enough, if there are strokes enough to know: Dice does not see what
-        else is learnt, such as the gaps between objects. Two perfect strokes say nothing of the rest.
+        else is learnt, such as the gaps between objects. Two perfect strokes say nothing of the rest, and those of a
+        volume, which lie in few of its slices, nothing of the other slices.
         """
         return min(score + self.least_gain, max(score, self._nearly_all))
 
