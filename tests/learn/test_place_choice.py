@@ -71,6 +71,23 @@ def test_the_lift_is_that_of_solving_anew_without_each_stroke(classes: int, weig
     assert found == pytest.approx(np.mean([np.mean(part) for part in lifts]), abs=1e-4)
 
 
+def test_many_strokes_of_a_volume_are_left_out_with_more_than_one_thread() -> None:
+    rng = np.random.default_rng(0)
+    kinds, folds = np.repeat(np.arange(50) % 2, 40), np.repeat(np.arange(50), 40)
+    z = torch.from_numpy(np.concatenate([rng.normal(size=(2000, 157)), np.ones((2000, 1))], axis=1))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = _Moments(z, torch.from_numpy(kinds), torch.from_numpy(folds), 2).solve(torch.ones(157).double(), FORM)
+    finally:
+        torch.set_num_threads(threads)
+    out = folds == 49
+    head, bias = solve_head(
+        z[~out, :157], torch.from_numpy(kinds[~out]), 2, ridge=FORM.ridge, scale=FORM.scale, offset=FORM.offset
+    )
+    assert torch.allclose(found[49], torch.cat([head.T, bias[None]]).double(), atol=1e-5)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_what_tells_the_strokes_counts_and_nothing_else(seed: int) -> None:
     assert choose(strokes("place", seed)).place > 0

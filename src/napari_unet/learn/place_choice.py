@@ -271,7 +271,8 @@ class _Moments:
         mean, targets = self.second[:, -1, used], self.with_target[:, -1]
         square = self.second[:, used][:, :, used] - mean[:, :, None] * mean[:, None, :] + penalty
         cross = self.with_target[:, used] - mean[:, :, None] * targets[:, None, :]
-        solved = torch.linalg.solve(square, cross)
+        # not by PyTorch: oneMKL fails on many matrices of over 128 columns with more than one thread, or never ends
+        solved = torch.from_numpy(np.linalg.solve(square.numpy(), cross.numpy()))
         weight: torch.Tensor = solved.new_zeros(len(self.names), len(scaling) + 1, solved.shape[2])
         weight[:, used] = form.scale * solved
         weight[:, -1] = form.scale * (targets - torch.einsum("fw,fwk->fk", mean, solved))
