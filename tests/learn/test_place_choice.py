@@ -134,10 +134,8 @@ def test_next_to_an_organ_nothing_that_looks_otherwise_is_of_it() -> None:
     bright = ((rows - 20) ** 2 + (columns - 14) ** 2 < 49) | (rows > 36)  # an organ, and what looks like it far away
     features = torch.from_numpy(bright.reshape(-1, 1) + 0.1 * np.random.default_rng(0).normal(size=(1600, 4))).float()
     places = torch.from_numpy(place_basis(np.arange(1600), (40, 40), 7))
-    spots = {
-        1: [(16, 16), (18, 17), (22, 17), (24, 15)],
-        0: [(20, 3), (3, 3), (38, 3), (38, 30), (3, 36)],
-    }  # none right of it
+    background = [(20, 3), (3, 3), (38, 3), (38, 30), (3, 36)]  # none right of the organ
+    spots = {1: [(16, 16), (18, 17), (22, 17), (24, 15)], 0: background}
     pixels, kinds, names = [], [], []
     for kind, found in spots.items():
         for row, column in found:
@@ -243,9 +241,7 @@ def test_the_solution_is_one_regression_on_both(informative: str, columns: int) 
     scaling = torch.tensor([chosen.place] * 49 + [chosen.enclosure] * 2)
     both = torch.cat([given["features"], scaling * given["places"]], dim=1)
     head, bias = FORM.solve_and_follow(both, given["classes"], 2)
-    if (
-        informative == "place"
-    ):  # what is unpainted counts as background as far as it looks so, with the place or without
+    if informative == "place":  # what is unpainted is background as far as it looks so, with the place or without
         around, alone = both[::3], FORM.solve_and_follow(given["features"], given["classes"], 2)
         without = 1 - (given["features"][::3] @ alone[0].T + alone[1]).softmax(1)[:, 0]
         likely = 1 - (1 - (around @ head.T + bias).softmax(1)[:, 0]) * (4 * without).clamp(max=1)
