@@ -19,7 +19,7 @@ from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.events import FitEvent, FitFinished, FitScored
 from napari_unet.learn.fit import fit
 from napari_unet.learn.normalisation import freeze_statistics
-from napari_unet.learn.painted_boxes import cover_with_boxes
+from napari_unet.learn.painted_boxes import PaintedBox, cover_with_boxes
 from napari_unet.learn.prepare import prepare_frames
 from napari_unet.learn.solved_head import solve_from_boxes
 from napari_unet.learn.solved_in_training import SolvedInTraining
@@ -89,6 +89,25 @@ def test_a_start_that_is_never_beaten_is_kept_with_all_strokes(
     assert _same(body, after)
     assert not torch.equal(before["head.weight"], after["head.weight"])
     assert (start.history["best_score"], start.history["steps"]) == (0.9, 10)
+
+
+def test_what_is_kept_is_solved_from_more_than_a_crop_shows(
+    start: Model, make_sample: Make, quick: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides, painted = [], []
+
+    def solve(network: torch.nn.Module, boxes: list[PaintedBox], *rest: Any, **options: Any) -> Any:
+        sides.append({box.image.shape[2:] for box in boxes})
+        painted.append(sum(int((box.classes >= 0).sum()) for box in boxes))
+        return (yield from solve_from_boxes(network, boxes, *rest, **options))
+
+    monkeypatch.setattr("napari_unet.learn.run.solve_from_boxes", solve)
+    sample = make_sample()
+    _run(start, sample, quick(max_steps=1, crop=16))
+    kept, scored = 0, 1
+    assert sides[kept] == {(32, 32)}
+    assert sides[scored] == {(16, 16)}  # as what is held out
+    assert painted[kept] == np.count_nonzero(sample.annotation) > painted[scored]
 
 
 @pytest.mark.parametrize("gain", [0.08, 0.12])

@@ -13,7 +13,7 @@ from napari_unet.learn.config import TrainConfig
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.device import Device
 
-__all__ = ["CropPlan", "plan_crops", "plan_with_less", "smaller_plan", "step_memory", "wide_enough"]
+__all__ = ["CropPlan", "plan_crops", "plan_looks", "plan_with_less", "smaller_plan", "step_memory", "wide_enough"]
 
 _CROP_CPU = 128  # pixels, in 2D
 _SHARE_OF_FREE_MEMORY = 0.6  # the rest is for images, predictions and other programs
@@ -157,6 +157,31 @@ def plan_with_less(plan: CropPlan, divisor: int, device: Device, error: BaseExce
     else:
         words = f"crops of {' x '.join(map(str, smaller.reach))} pixels"
     return smaller, f"The memory was not enough; training goes on with {words}."
+
+
+def plan_looks(plan: CropPlan, divisor: int, frame_shape: tuple[int, ...]) -> CropPlan:
+    """Widen crops for what is looked at and not learnt from: less of it is near an edge, beyond which nothing is seen.
+
+    Without a backward pass the memory that a training step needs is enough for crops twice as large along each axis.
+
+    Parameters
+    ----------
+    plan : CropPlan
+        What a training step looks at.
+    divisor : int
+        What sides are multiples of.
+    frame_shape : tuple of int
+        Size of the largest frame.
+
+    Examples
+    --------
+    >>> plan_looks(CropPlan(2, (32, 64, 64), (32, 64, 64)), 16, (40, 500, 100))
+    CropPlan(batch=1, crop=(48, 128, 112), reach=(48, 128, 112))
+    """
+    widest = tuple(max(side, math.ceil(n / divisor) * divisor) for side, n in zip(plan.reach, frame_shape, strict=True))
+    reach = tuple(min(2 * side, most) for side, most in zip(plan.reach, widest, strict=True))
+    crop = tuple(side - old + new for side, old, new in zip(plan.crop, plan.reach, reach, strict=True))
+    return CropPlan(1, crop, reach)
 
 
 def wide_enough(reach: tuple[int, ...], divisor: int) -> tuple[int, ...]:

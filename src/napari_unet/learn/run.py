@@ -19,7 +19,7 @@ from napari_unet.learn.anchor import halfway, mostly_unpainted
 from napari_unet.learn.checkpoint import Progress, load_checkpoint, save_checkpoint
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
-from napari_unet.learn.crop_plan import plan_crops, plan_with_less
+from napari_unet.learn.crop_plan import plan_crops, plan_looks, plan_with_less
 from napari_unet.learn.distributed import Processes, fingerprint, step_fits
 from napari_unet.learn.events import FitEvent, FitFinished, FitProgress, FitRecovered, FitScored, FitStarted
 from napari_unet.learn.holdout import hold_out
@@ -78,7 +78,7 @@ class Run:
             split, len(classes), self.config.seed, self.device, self.processes, crops_tell=told, boxes_tell=told
         )
         shapes = [frame.reader.layout.frame_shape for frame in frames]
-        largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
+        self.largest = largest = tuple(max(sides) for sides in zip(*shapes, strict=True))
         free = self.processes.least_memory(free_memory(self.device.torch_device), self.device)
         self.sparse = mostly_unpainted(frames)
         held = self.model.closed_form if self.sparse and self.config.hold_on > 0 else None
@@ -157,14 +157,15 @@ class Run:
         if trained and self.scorer is None:
             self._begin_at(start)
             return
-        painted, held = self.strokes.boxes(self.plan)
-        around = self.strokes.boxes_around(self.plan) if self.config.place_may_count else []
-        self.painted = [*painted, *held, *around]
+        looks = plan_looks(self.plan, self.start.divisor, self.largest)
+        self.painted = self.strokes.boxes(looks, with_held=True)
+        if self.config.place_may_count:
+            self.painted += self.strokes.boxes_around(looks)
         whole, solved = copy.deepcopy(start), copy.deepcopy(start)
         counted = _what_counts(self.trainer.network)
         may = self.config.place_may_count and (new or any(counted))
         place = yield from self._solve(whole, self.painted, may)  # which those that are left can't tell
-        if place is None or (yield from self._solve(solved, painted, may, place)) is None:
+        if place is None or (yield from self._solve(solved, self.strokes.boxes(self.plan), may, place)) is None:
             return
         told = cast("SegmentationNetwork", solved).surroundings
         self.strokes.boxes_tell = max(self.strokes.boxes_tell, told)

@@ -55,10 +55,10 @@ class TrainingStrokes:
         frames = tell_place(self.split.score, self.boxes_tell)
         return Scorer(frames, plan.crop, plan.reach, self.classes, self.device, self.processes)
 
-    def boxes(self, plan: CropPlan) -> tuple[list[PaintedBox], list[PaintedBox]]:
-        """Return boxes round the strokes to train on, and round those that are held out."""
-        train, held = (cover_with_boxes(part, plan.crop, plan.reach) for part in (self.split.train, self.split.score))
-        return train, held
+    def boxes(self, plan: CropPlan, *, with_held: bool = False) -> list[PaintedBox]:
+        """Return boxes round the strokes to train on, and round those that are held out, too, if these are wanted."""
+        parts = (self.split.train, self.split.score) if with_held else (self.split.train,)
+        return [box for part in parts for box in cover_with_boxes(part, plan.crop, plan.reach)]
 
     def boxes_around(self, plan: CropPlan) -> list[PaintedBox]:
         """Return boxes of what is around the strokes, painted or not."""
