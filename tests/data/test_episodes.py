@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -24,7 +25,8 @@ from napari_unet.data.episodes.task import (
     draw_things,
     mark_borders,
 )
-from napari_unet.data.episodes.view import View, draw_look, draw_turn, draw_view, draw_zoom
+from napari_unet.data.episodes.view import View, draw_exposure, draw_look, draw_turn, draw_view, draw_zoom
+from napari_unet.data.scenes.kinds import GREY_KINDS
 from napari_unet.errors import InputError, UNetError
 
 
@@ -128,6 +130,33 @@ def test_looks_and_turns_treat_all_arrays_alike(rng: np.random.Generator) -> Non
         seen.add(turn(image).tobytes())
     assert len(seen) == 8
     assert draw_turn(np.random.default_rng(0), (4, 8))(image[:, :4]).shape == (3, 4, 8)
+
+
+def test_an_exposure_changes_contrast_and_light_but_not_what_is_brighter_nearby() -> None:
+    board = np.where(np.indices((3, 64, 64))[1:].sum(0) % 2, 0.6, 0.4).astype(np.float32)
+    seen = [draw_exposure(np.random.default_rng(seed), (64, 64))(board) for seed in range(60)]
+    assert all(image.dtype == np.float32 and image.shape == board.shape for image in seen)
+    same = sum(np.array_equal(image, board) for image in seen)
+    assert 12 <= same <= 36  # two fifths
+    assert all(np.array_equal(image[0], image[1]) for image in seen)  # no colours come of it
+    assert all(((np.diff(image) > 0) == (np.diff(board) > 0)).all() for image in seen)
+    assert np.ptp([image[0, 32, 32] for image in seen]) > 0.2
+
+
+@pytest.mark.parametrize("of_patients", [False, True])
+def test_only_patients_differ_beyond_their_camera(of_patients: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        "napari_unet.data.episodes.episode.draw_exposure",
+        lambda rng, shape: asked.append(shape) or (lambda image: image),
+    )
+    group = replace(draw_group(np.random.default_rng(1), (48, 48)), of_patients=of_patients)
+    assert draw_episode(np.random.default_rng(2), group, (32, 32)) is not None
+    assert len(asked) == (2 if of_patients else 0)
+
+
+def test_organs_are_of_patients_and_cells_are_not() -> None:
+    assert {kind.__name__ for kind in GREY_KINDS if kind.of_patients} == {"Thorax", "Heart", "Brain", "Organs"}
 
 
 # ------------------------------------------------------------------------------------------------------------ tasks

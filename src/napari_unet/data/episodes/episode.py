@@ -10,7 +10,7 @@ import numpy.typing as npt
 from napari_unet.data.episodes.filtered import draw_responses
 from napari_unet.data.episodes.group import ImageGroup
 from napari_unet.data.episodes.task import common_things, draw_classes, draw_things
-from napari_unet.data.episodes.view import draw_look, draw_turn, draw_view, draw_zoom
+from napari_unet.data.episodes.view import draw_exposure, draw_look, draw_turn, draw_view, draw_zoom
 from napari_unet.data.quick_strokes import quick_strokes
 
 __all__ = ["Episode", "PaintedTask", "draw_episode"]
@@ -105,6 +105,8 @@ def draw_episode(rng: np.random.Generator, group: ImageGroup, shape: tuple[int, 
             drawn.append(task)
         if len(drawn) == tasks:
             break
+    if group.of_patients:
+        images = np.stack([draw_exposure(rng, shape)(image) for image in images])
     return Episode(images.astype(np.float16), tuple(drawn), group.name) if drawn else None
 
 

@@ -11,10 +11,15 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from napari_unet.data.intensity import mirror_index
+from napari_unet.data.synthetic import smooth_noise
 
-__all__ = ["View", "draw_look", "draw_turn", "draw_view", "draw_zoom"]
+__all__ = ["View", "draw_exposure", "draw_look", "draw_turn", "draw_view", "draw_zoom"]
 
 Images = npt.NDArray[np.float32]
+
+_EXPOSED = 0.6  # share of the images that differ from the others of their kind
+_GAMMA, _BRIGHTNESS = 0.3, 0.1  # standard deviation of their logarithms
+_LIGHT = 0.3  # most that it varies across the image, in the same unit
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,24 @@ def draw_look(rng: np.random.Generator) -> Callable[[Images], Images]:
         return image[order] if recoloured else image
 
     return change
+
+
+def draw_exposure(rng: np.random.Generator, shape: Sequence[int]) -> Callable[[Images], Images]:
+    """Draw how one image (C, \\*space) differs from others of its kind: in gamma, brightness, and light across it.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the numbers.
+    shape : sequence of int
+        Pixels along each spatial axis.
+    """
+    if rng.random() > _EXPOSED:
+        return lambda image: image
+    gamma = np.float32(np.exp(rng.normal(0, _GAMMA)))
+    bumps = smooth_noise(shape, 0.6 * max(shape), rng)
+    light = np.exp(np.clip(rng.uniform(0, _LIGHT) * bumps + rng.normal(0, _BRIGHTNESS), -1.2, 0.8), dtype=np.float32)
+    return lambda image: np.sign(image) * np.abs(image) ** gamma * light
 
 
 def draw_turn(rng: np.random.Generator, shape: Sequence[int]) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ class Brain(Kind):
         Grey value of a lesion; 0: there is none.
     """
 
+    of_patients: ClassVar[bool] = True
     zoom: float
     wobble: float
     skull: float

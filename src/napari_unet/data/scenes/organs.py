@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -53,6 +53,7 @@ class Organs(Kind):
         How many small things of the same grey values lie about and mean nothing.
     """
 
+    of_patients: ClassVar[bool] = True
     zoom: float
     wobble: float
     outside: float
