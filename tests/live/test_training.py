@@ -244,7 +244,6 @@ def test_completely_painted_images_are_learnt_freely(person: Person) -> None:
     assert free is not None
     assert free is not careful
     assert free.trainer.anchor is None
-    assert free.trainer.left is not None
     person.strokes[50, :20] = 0
     learner.set_annotation("a", person.sample())
     events += run(learner, until=took(learner.curves.loss[-1][0] + 2))  # type: ignore[arg-type]

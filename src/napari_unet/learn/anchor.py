@@ -18,7 +18,7 @@ from torch import nn
 from napari_unet.data.crops import AnnotatedFrame, same_frames
 from napari_unet.nets.blocks import center_crop
 
-__all__ = ["Anchor", "between", "mostly_unpainted"]
+__all__ = ["Anchor", "halfway", "mostly_unpainted"]
 
 _SPARSE = 0.5  # painted share of the frames below which starting weights know more of the rest than the strokes do
 
@@ -68,16 +68,15 @@ def mostly_unpainted(frames: Sequence[AnnotatedFrame]) -> bool:
     return painted < _SPARSE * sum(math.prod(layout.frame_shape) for layout in each)
 
 
-def between(start: nn.Module, end: nn.Module, share: float) -> nn.Module:
-    """Return a copy of `end` whose weights lie on the way to it, `share` of the way from `start`.
+def halfway(start: nn.Module, end: nn.Module) -> nn.Module:
+    """Return the network whose weights are the mean of two (Wortsman et al. 2022, arXiv 2109.01903, with alpha 1/2).
 
-    On images unlike those it was trained on it is often better than both ends (Wortsman et al. 2022, Robust fine-tuning
-    of zero-shot models, arXiv 2109.01903). Statistics of normalisation count as weights.
+    Between a start and what a careful training made of it, it is nearly as good as the better one, whichever that is.
     """
     middle = copy.deepcopy(end)
     known = start.state_dict()
     with torch.no_grad():
         for key, value in middle.state_dict().items():
             if value.is_floating_point():
-                value.lerp_(known[key].to(value), 1 - share)
+                value.lerp_(known[key].to(value), 0.5)
     return middle

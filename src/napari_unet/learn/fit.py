@@ -35,10 +35,10 @@ def fit(
     Starting weights (`Model.pretrained`, and what was made of them) begin with their last layer solved from the
     strokes, as `napari_unet.adapt` does it, and are then trained with care (`TrainConfig.hold_on`): what comes of it
     is taken only where it is better on the held-out strokes by more than chance. Where most of the images is painted,
-    they are trained freely, and what was solved from the strokes is the score to reach. What is kept lies on the way
-    from start to end, halfway where the training is careful, and there its last layer is solved once more from all
-    strokes; where the place in the image counts for that, it does so in the training, too. Other models are trained on
-    as they are.
+    they are trained freely, and what was solved from the strokes is the score to reach. Other models are trained on as
+    they are. Where the place in the image counts for the last layer, it does so in a training
+    that holds on to it, too: what is kept then lies halfway between start and end, its last layer solved once more from
+    all strokes.
 
     The training works on a copy; when it ends, is stopped, is closed or fails, the model gets the best weights so
     far: the last of those that score best on the held-out strokes, or so nearly that the difference may be chance, or

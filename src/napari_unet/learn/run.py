@@ -15,7 +15,7 @@ from torch import nn
 
 from napari_unet.data.sample import Sample
 from napari_unet.errors import InputError, is_out_of_memory
-from napari_unet.learn.anchor import mostly_unpainted
+from napari_unet.learn.anchor import halfway, mostly_unpainted
 from napari_unet.learn.checkpoint import Progress, load_checkpoint, save_checkpoint
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
@@ -302,7 +302,8 @@ class Run:
             self.trainer.settle(at_once=True)
             for _ in self.trainer.measure_statistics(_STATISTICS_AT_STOP):
                 pass
-            self._keep(self.trainer.result)
+            network, anchor = self.trainer.averaged_network, self.trainer.anchor
+            self._keep(network if anchor is None else halfway(anchor.network, network))
 
     @property
     def _save_is_due(self) -> bool:

@@ -15,7 +15,7 @@ from torch import nn
 from napari_unet.data.augment import AugmentConfig, Augmenter
 from napari_unet.data.crops import CropSampler
 from napari_unet.errors import UNetError
-from napari_unet.learn.anchor import Anchor, between
+from napari_unet.learn.anchor import Anchor, halfway
 from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.learn.config import TrainConfig
 from napari_unet.learn.consistency import MeanTeacher
@@ -36,8 +36,6 @@ _WARMUP_STEPS = 10
 _RATE = 2e-3
 _RATE_HELD = 1e-3  # where the start is to be kept
 _RATE_LEFT = 8e-3  # where so much is painted that it is to be left
-_HALFWAY = 0.5  # from a start that is kept to: what is taken of the way to the averaged weights,
-_FURTHER = 2 / 3  # and from a solved one where the images are painted completely
 _LAST_RATE = 0.02  # of the learning rate, at the end of the budget
 _STATISTICS_BATCHES = 4
 _MOST_RECOVERIES = 5
@@ -105,7 +103,6 @@ class Trainer:
             else None
         )
         self.anchor: Anchor | None = None
-        self.left: nn.Module | None = None  # a solved start that need not be kept to
         self._loss_settings: dict[str, Any] = {
             name: getattr(config, name) for name in ("loss", "dice_weight", "boundary_weight", "focal_gamma")
         }
@@ -127,7 +124,6 @@ class Trainer:
         """
         if self.config.hold_on > 0 and not freely:
             self._first_rate = _RATE_HELD if self._holds_on else _RATE_LEFT
-        self.left = self.device.place(copy.deepcopy(start)).eval().requires_grad_(False) if freely else None
         if self._holds_on:
             self.anchor = Anchor(self.device.place(start), self.config.hold_on)
             freeze_statistics(self.network)
@@ -270,12 +266,12 @@ class Trainer:
     def result(self) -> nn.Module:
         """What is scored and kept: the averaged network, in evaluation mode.
 
-        Where the training began at a solved layer, it lies on the way from there, halfway if that is to be kept. What
-        went further was seen to be worse on other images, with few strokes and with few images painted completely.
+        It is halfway to it from the start, if the training holds on to that: what went further was seen to be worse on
+        other images, with few strokes.
         """
-        if self.anchor is not None:
-            return between(self.anchor.network, self.averaged_network, _HALFWAY)
-        return self.averaged_network if self.left is None else between(self.left, self.averaged_network, _FURTHER)
+        if self.anchor is None:
+            return self.averaged_network
+        return halfway(self.anchor.network, self.averaged_network)
 
     def measure_statistics(self, batches: int = _STATISTICS_BATCHES) -> Iterator[None]:
         """Measure the normalisation of the averaged network on the last batches of crops, with a pause after each."""

@@ -115,10 +115,8 @@ class Course:
                 network.set_trees(_network(start).trees)
         self.trainer.draw_from(self._sampler(), self.plan.batch)
         self.scorer = self._scorer()
-        anchor, left = self.trainer.anchor, self.trainer.left
-        for begun in (None if anchor is None else anchor.network, left):
-            if begun is not None:
-                begun.load_state_dict(start.state_dict())
+        if self.trainer.anchor is not None:
+            self.trainer.anchor.network.load_state_dict(start.state_dict())
 
     def network_to_score(self) -> Iterator[None]:
         """Bring the averaged network into the state in which it is scored, with pauses."""
