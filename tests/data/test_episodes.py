@@ -1,8 +1,7 @@
-"""Episodes: exact cuts, tasks that both images show, strokes that are true, and the same for the same number."""
+"""Episodes: tasks that both images show, strokes that are true, and the same for the same number."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -25,8 +24,6 @@ from napari_unet.data.episodes.task import (
     draw_things,
     mark_borders,
 )
-from napari_unet.data.episodes.view import View, draw_exposure, draw_look, draw_turn, draw_view, draw_zoom
-from napari_unet.data.scenes.kinds import GREY_KINDS
 from napari_unet.errors import InputError, UNetError
 
 
@@ -73,90 +70,6 @@ def test_real_images_that_do_not_fit_are_refused_in_words() -> None:
         annotated_group("x", images, [truths[0], truths[1][:7]])
     with pytest.raises(InputError, match="not the sizes"):
         annotated_group("x", images, truths, truths[:1])
-
-
-# ------------------------------------------------------------------------------------------------------------ views
-
-
-def test_a_view_at_full_scale_is_a_cut(rng: np.random.Generator) -> None:
-    image, labels = rng.random((3, 20, 30)).astype(np.float32), rng.integers(0, 9, (20, 30))
-    view = View((4.0, 7.0), 1.0, (10, 12))
-    assert np.array_equal(view.image(image), image[:, 4:14, 7:19])
-    assert np.array_equal(view.labels(labels), labels[4:14, 7:19])
-
-
-def test_what_lies_outside_is_mirrored(rng: np.random.Generator) -> None:
-    image = rng.random((1, 6, 7)).astype(np.float32)
-    expected = np.pad(image, [(0, 0), (2, 4), (0, 5)], mode="reflect")
-    assert np.array_equal(View((-2.0, 0.0), 1.0, (12, 12)).image(image), expected)
-    assert np.array_equal(View((-2.0, 0.0), 1.0, (12, 12)).labels(image[0]), expected[0])
-
-
-@pytest.mark.parametrize("zoom", [0.4, 0.8, 1.1, 2.6])
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_a_scaled_view_is_the_ramp_at_the_pixels_centres(zoom: float, ndim: int) -> None:
-    """A linear ramp stays one under averaging and linear interpolation, away from the mirrored ends."""
-    space, shape = (60,) * ndim, (16,) * ndim
-    start = (8.3,) * ndim
-    centres = 8.3 + (np.arange(16) + 0.5) * zoom - 0.5
-    for axis in range(ndim):
-        ramp = np.broadcast_to(np.arange(60.0).reshape(-1, *(1,) * (ndim - 1 - axis)), space)
-        view = View(start, zoom, shape)
-        cut = np.moveaxis(view.image(ramp[np.newaxis])[0], axis, -1)
-        inner = slice(2, -2) if zoom > 1.2 else slice(None)
-        shift = 0.5 if round(zoom) % 2 == 0 and zoom > 1.2 else 0.0  # an even window lies half a pixel aside
-        assert np.abs(cut[..., inner] - centres[inner]).max() < 1e-3 + shift
-        labels = np.moveaxis(view.labels(ramp), axis, -1)
-        assert np.abs(labels - centres).max() <= 0.5 + 1e-9
-
-
-def test_a_view_shows_what_it_is_aimed_at(rng: np.random.Generator) -> None:
-    regions = np.zeros((90, 120), np.uint8)
-    regions[80:83, 10:13] = 7
-    for _ in range(30):
-        zoom = draw_zoom(rng, regions.shape, (32, 32))
-        assert 0 < zoom <= 90 / 32
-        assert (draw_view(rng, regions, 7, zoom, (32, 32)).labels(regions) == 7).any()
-
-
-def test_looks_and_turns_treat_all_arrays_alike(rng: np.random.Generator) -> None:
-    image = rng.random((3, 8, 8)).astype(np.float32)
-    seen = set()
-    for seed in range(40):
-        look, turn = draw_look(np.random.default_rng(seed)), draw_turn(np.random.default_rng(seed), (8, 8))
-        assert np.array_equal(look(image), look(image.copy()))
-        assert look(image).shape == image.shape
-        assert np.array_equal(turn(image)[0], turn(image[0]))
-        seen.add(turn(image).tobytes())
-    assert len(seen) == 8
-    assert draw_turn(np.random.default_rng(0), (4, 8))(image[:, :4]).shape == (3, 4, 8)
-
-
-def test_an_exposure_changes_contrast_and_light_but_not_what_is_brighter_nearby() -> None:
-    board = np.where(np.indices((3, 64, 64))[1:].sum(0) % 2, 0.6, 0.4).astype(np.float32)
-    seen = [draw_exposure(np.random.default_rng(seed), (64, 64))(board) for seed in range(60)]
-    assert all(image.dtype == np.float32 and image.shape == board.shape for image in seen)
-    same = sum(np.array_equal(image, board) for image in seen)
-    assert 12 <= same <= 36  # two fifths
-    assert all(np.array_equal(image[0], image[1]) for image in seen)  # no colours come of it
-    assert all(((np.diff(image) > 0) == (np.diff(board) > 0)).all() for image in seen)
-    assert np.ptp([image[0, 32, 32] for image in seen]) > 0.2
-
-
-@pytest.mark.parametrize("of_patients", [False, True])
-def test_only_patients_differ_beyond_their_camera(of_patients: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(
-        "napari_unet.data.episodes.episode.draw_exposure",
-        lambda rng, shape: asked.append(shape) or (lambda image: image),
-    )
-    group = replace(draw_group(np.random.default_rng(1), (48, 48)), of_patients=of_patients)
-    assert draw_episode(np.random.default_rng(2), group, (32, 32)) is not None
-    assert len(asked) == (2 if of_patients else 0)
-
-
-def test_organs_are_of_patients_and_cells_are_not() -> None:
-    assert {kind.__name__ for kind in GREY_KINDS if kind.of_patients} == {"Thorax", "Heart", "Brain", "Organs"}
 
 
 # ------------------------------------------------------------------------------------------------------------ tasks
