@@ -169,7 +169,14 @@ def _make_stream(chosen: argparse.Namespace) -> EpisodeStream:
     real = tuple(read_set(chosen.real, name) for name in filter(None, chosen.sets.split(","))) if chosen.real else ()
     share = chosen.real_share if real else 0.0
     return EpisodeStream(
-        shape, scene_shape, chosen.seed, reuse=chosen.reuse, real=real, real_share=share, tasks=chosen.tasks
+        shape,
+        scene_shape,
+        chosen.seed,
+        reuse=chosen.reuse,
+        real=real,
+        real_share=share,
+        tasks=chosen.tasks,
+        exposed=chosen.exposed,
     )
 
 
@@ -250,6 +257,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     data = parser.add_argument_group("episodes")
     data.add_argument("--side", type=int, help="pixels of an image along each side (default: 160, in 3D 64)")
     data.add_argument("--tasks", type=int, default=5, help="tasks for each pair of images (default: 5)")
+    data.add_argument(
+        "--exposed", type=float, default=0.0, help="share of images that differ in contrast and light (default: 0)"
+    )
     data.add_argument("--reuse", type=int, default=8, help="episodes from each group of scenes (default: 8)")
     data.add_argument("--real", type=Path, metavar="FOLDER", help="folder with the archives of annotated sets")
     data.add_argument("--sets", default="", help=f"which of them, separated by commas: {', '.join(SETS)}")

@@ -66,7 +66,9 @@ class Episode:
     source: str
 
 
-def draw_episode(rng: np.random.Generator, group: ImageGroup, shape: tuple[int, ...], tasks: int = 1) -> Episode | None:
+def draw_episode(
+    rng: np.random.Generator, group: ImageGroup, shape: tuple[int, ...], tasks: int = 1, exposed: float = 0.0
+) -> Episode | None:
     """Draw two images of a group, and tasks with strokes.
 
     Parameters
@@ -79,6 +81,8 @@ def draw_episode(rng: np.random.Generator, group: ImageGroup, shape: tuple[int, 
         Pixels of the pieces along each spatial axis.
     tasks : int
         How many tasks; fewer where the pieces do not show enough.
+    exposed : float
+        How probable it is that either image differs from others of its kind in contrast and light (`draw_exposure`).
 
     Returns
     -------
@@ -105,8 +109,8 @@ def draw_episode(rng: np.random.Generator, group: ImageGroup, shape: tuple[int, 
             drawn.append(task)
         if len(drawn) == tasks:
             break
-    if group.of_patients:
-        images = np.stack([draw_exposure(rng, shape)(image) for image in images])
+    if exposed > 0:
+        images = np.stack([image if rng.random() > exposed else draw_exposure(rng, shape)(image) for image in images])
     return Episode(images.astype(np.float16), tuple(drawn), group.name) if drawn else None
 
 

@@ -33,15 +33,12 @@ class ImageGroup:
         (\\*space) uint8: which thing each pixel shows; the same number means the same thing in all images.
     objects : tuple of numpy.ndarray or None
         (\\*space) uint16: 0, or the number of an object; None where nothing is countable.
-    of_patients : bool
-        Whether contrast and light are to differ from image to image as they do from patient to patient.
     """
 
     name: str
     images: tuple[npt.NDArray[np.float16], ...]
     regions: tuple[npt.NDArray[np.uint8], ...]
     objects: tuple[npt.NDArray[np.uint16], ...] | None = None
-    of_patients: bool = False
 
 
 def draw_group(rng: np.random.Generator, shape: Sequence[int], size: int = 3) -> ImageGroup:
@@ -72,8 +69,7 @@ def draw_group(rng: np.random.Generator, shape: Sequence[int], size: int = 3) ->
             continue
         objects = tuple(scene.objects for scene in scenes if scene.objects is not None)
         regions = tuple(scene.regions for scene in scenes)
-        known = objects if len(objects) == size else None
-        return ImageGroup(type(kind).__name__, images, regions, known, kind.of_patients)
+        return ImageGroup(type(kind).__name__, images, regions, objects if len(objects) == size else None)
 
 
 def annotated_group(

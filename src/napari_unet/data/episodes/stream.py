@@ -44,6 +44,8 @@ class EpisodeStream:
         Share of the episodes that are drawn from these.
     tasks : int
         Tasks of each episode, see `draw_episode`.
+    exposed : float
+        Share of the images that differ from others of their kind in contrast and light, as those of two patients do.
 
     Raises
     ------
@@ -66,13 +68,18 @@ class EpisodeStream:
     real: tuple[ImageGroup, ...] = ()
     real_share: float = 0.0
     tasks: int = 1
+    exposed: float = 0.0
     _groups: dict[int, ImageGroup] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.shape) not in (2, 3) or len(self.scene_shape) != len(self.shape):
             raise InputError(f"Expected 2 or 3 sides of episodes and scenes, but got {self.shape}, {self.scene_shape}.")
-        if min(self.reuse, self.kept, self.tasks) < 1 or not 0 <= self.real_share <= 1:
-            raise InputError("Expected `reuse`, `kept` and `tasks` to be at least 1, and `real_share` to be 0 to 1.")
+        if min(self.reuse, self.kept, self.tasks) < 1 or not all(
+            0 <= share <= 1 for share in (self.real_share, self.exposed)
+        ):
+            raise InputError(
+                "Expected `reuse`, `kept`, `tasks` to be at least 1; `real_share`, `exposed` to be 0 to 1."
+            )
         if self.real_share > 0 and not self.real:
             raise InputError("A share of real images was asked for, but there are none; name some sets.")
         if any(regions.ndim != len(self.shape) for group in self.real for regions in group.regions):
@@ -88,7 +95,7 @@ class EpisodeStream:
         """
         rng = np.random.default_rng([self.seed, 0, number])
         for _ in range(_TRIES):
-            episode = draw_episode(rng, self._choose(rng, number), self.shape, self.tasks)
+            episode = draw_episode(rng, self._choose(rng, number), self.shape, self.tasks, self.exposed)
             if episode is not None:
                 return episode
         raise UNetError("No two things could be told apart in the images; choose others, or larger ones.")
@@ -102,7 +109,7 @@ class EpisodeStream:
 
     def describe(self) -> dict[str, Any]:
         """Say in JSON values what the episodes are made of."""
-        settings = {name: getattr(self, name) for name in ("seed", "reuse", "kept", "real_share", "tasks")}
+        settings = {name: getattr(self, name) for name in ("seed", "reuse", "kept", "real_share", "tasks", "exposed")}
         sides = {"shape": list(self.shape), "scene_shape": list(self.scene_shape)}
         return {**sides, **settings, "real": {group.name: len(group.images) for group in self.real}}
 

@@ -17,9 +17,8 @@ __all__ = ["View", "draw_exposure", "draw_look", "draw_turn", "draw_view", "draw
 
 Images = npt.NDArray[np.float32]
 
-_EXPOSED = 0.6  # share of the images that differ from the others of their kind
-_GAMMA, _BRIGHTNESS = 0.3, 0.1  # standard deviation of their logarithms
-_LIGHT = 0.3  # most that it varies across the image, in the same unit
+_GAMMA, _BRIGHTNESS = 0.25, 0.08  # standard deviation of their logarithms
+_LIGHT = 0.25  # most that it varies across the image, in the same unit
 
 
 @dataclass(frozen=True)
@@ -124,11 +123,9 @@ def draw_exposure(rng: np.random.Generator, shape: Sequence[int]) -> Callable[[I
     shape : sequence of int
         Pixels along each spatial axis.
     """
-    if rng.random() > _EXPOSED:
-        return lambda image: image
     gamma = np.float32(np.exp(rng.normal(0, _GAMMA)))
-    bumps = smooth_noise(shape, 0.6 * max(shape), rng)
-    light = np.exp(np.clip(rng.uniform(0, _LIGHT) * bumps + rng.normal(0, _BRIGHTNESS), -1.2, 0.8), dtype=np.float32)
+    bumps = rng.uniform(0, _LIGHT) * smooth_noise(shape, 0.6 * max(shape), rng)
+    light = np.exp(np.clip(bumps + rng.normal(0, _BRIGHTNESS), -1.2, 0.8))
     return lambda image: np.sign(image) * np.abs(image) ** gamma * light
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,6 @@ class Brain(Kind):
         Grey value of a lesion; 0: there is none.
     """
 
-    of_patients: ClassVar[bool] = True
     zoom: float
     wobble: float
     skull: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,6 @@ class Heart(Kind):
         Whether dark muscles are seen inside the cavity.
     """
 
-    of_patients: ClassVar[bool] = True
     zoom: float
     wobble: float
     cavity: float

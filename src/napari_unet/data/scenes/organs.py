@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 
@@ -53,7 +53,6 @@ class Organs(Kind):
         How many small things of the same grey values lie about and mean nothing.
     """
 
-    of_patients: ClassVar[bool] = True
     zoom: float
     wobble: float
     outside: float

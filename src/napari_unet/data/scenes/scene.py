@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -66,11 +66,8 @@ class Kind(ABC):
         How the images are taken.
     display : Display or None
         How a grey picture becomes several channels; None: it stays one, and a picture in colour as it is.
-    of_patients : bool
-        Whether each scene is of another patient: these differ more than the images of one experiment.
     """
 
-    of_patients: ClassVar[bool] = False
     ndim: int
     names: tuple[str, ...]
     spacing: tuple[float, ...]

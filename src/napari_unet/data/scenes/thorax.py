@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,6 @@ class Thorax(Kind):
         Whether the back is above.
     """
 
-    of_patients: ClassVar[bool] = True
     zoom: float
     wobble: float
     body: tuple[float, float]
