@@ -318,6 +318,8 @@ def test_real_images_are_drawn_as_often_as_asked_for(rng: np.random.Generator) -
         ({"reuse": 0}, "at least 1"),
         ({"tasks": 0}, "at least 1"),
         ({"real_share": 1.5}, "0 to 1"),
+        ({"exposed": -0.1}, "0 to 1"),
+        ({"exposed": 1.5}, "0 to 1"),
         ({"real_share": 0.5}, "name some sets"),
     ],
 )

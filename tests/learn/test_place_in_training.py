@@ -254,9 +254,8 @@ def test_what_is_kept_of_a_training_is_solved_from_all_strokes(monkeypatch: pyte
     frames = prepare_frames([given], model.config, settings())
     split = hold_out(frames, 0.1, model.config.classes)
     assert split.score
-    wide = (60, 64)  # twice as large as a crop, or as large as the frame
-    boxes = [box for part in (split.train, split.score) for box in cover_with_boxes(part, wide, wide)]
-    boxes += boxes_to_look_at(split.train, wide, wide)
+    boxes = [box for part in (split.train, split.score) for box in cover_with_boxes(part, (32, 32), (32, 32))]
+    boxes += boxes_to_look_at(split.train, (32, 32), (32, 32))
     twin = copy.deepcopy(model.network)
     for _ in solve_from_boxes(twin, boxes, ClosedForm(0.01, 3.0), choose_device("cpu"), place_may_count=True):
         pass

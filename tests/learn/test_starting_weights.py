@@ -91,9 +91,14 @@ def test_a_start_that_is_never_beaten_is_kept_with_all_strokes(
     assert (start.history["best_score"], start.history["steps"]) == (0.9, 10)
 
 
-def test_what_is_kept_is_solved_from_more_than_a_crop_shows(
-    start: Model, make_sample: Make, quick: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    ("shape", "batch", "wide"),
+    [((24, 40, 64), 2, (24, 32, 32)), ((24, 40, 64), 1, (16, 16, 16)), ((64, 64), 2, (16, 16))],
+)
+def test_what_is_kept_of_a_volume_is_solved_from_more_than_a_crop_shows(
+    shape: tuple[int, ...], batch: int, wide: tuple[int, ...], make_model: Make, make_sample: Make, quick: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     sides, painted = [], []
 
     def solve(network: torch.nn.Module, boxes: list[PaintedBox], *rest: Any, **options: Any) -> Any:
@@ -102,11 +107,12 @@ def test_what_is_kept_is_solved_from_more_than_a_crop_shows(
         return (yield from solve_from_boxes(network, boxes, *rest, **options))
 
     monkeypatch.setattr("napari_unet.learn.run.solve_from_boxes", solve)
-    sample = make_sample()
-    _run(start, sample, quick(max_steps=1, crop=16))
+    sample, model = make_sample(shape), make_model(depth=2, ndim=len(shape))
+    model.closed_form = ClosedForm(0.05, 3.0, 0.0)
+    _run(model, sample, quick(max_steps=1, crop=16, batch_size=batch))
     kept, scored = 0, 1
-    assert sides[kept] == {(32, 32)}
-    assert sides[scored] == {(16, 16)}  # as what is held out
+    assert sides[kept] == {wide}
+    assert sides[scored] == {(16,) * len(shape)}  # as what is held out
     assert painted[kept] == np.count_nonzero(sample.annotation) > painted[scored]
 
 

@@ -160,9 +160,10 @@ def plan_with_less(plan: CropPlan, divisor: int, device: Device, error: BaseExce
 
 
 def plan_looks(plan: CropPlan, divisor: int, frame_shape: tuple[int, ...]) -> CropPlan:
-    """Widen crops for what is looked at and not learnt from: less of it is near an edge, beyond which nothing is seen.
+    """Widen crops of volumes that are looked at, not learnt from: less is near an edge, beyond which nothing is seen.
 
-    Without a backward pass the memory that a training step needs is enough for crops twice as large along each axis.
+    Crops of images are wide enough. Of a volume one twice as large along each axis takes the memory of two crops in a
+    training step, as it needs no backward pass; where that has only room for one, nothing is widened.
 
     Parameters
     ----------
@@ -178,6 +179,8 @@ def plan_looks(plan: CropPlan, divisor: int, frame_shape: tuple[int, ...]) -> Cr
     >>> plan_looks(CropPlan(2, (32, 64, 64), (32, 64, 64)), 16, (40, 500, 100))
     CropPlan(batch=1, crop=(48, 128, 112), reach=(48, 128, 112))
     """
+    if len(plan.reach) < 3 or plan.batch == 1:
+        return plan
     widest = tuple(max(side, math.ceil(n / divisor) * divisor) for side, n in zip(plan.reach, frame_shape, strict=True))
     reach = tuple(min(2 * side, most) for side, most in zip(plan.reach, widest, strict=True))
     crop = tuple(side - old + new for side, old, new in zip(plan.crop, plan.reach, reach, strict=True))

@@ -74,12 +74,10 @@ class EpisodeStream:
     def __post_init__(self) -> None:
         if len(self.shape) not in (2, 3) or len(self.scene_shape) != len(self.shape):
             raise InputError(f"Expected 2 or 3 sides of episodes and scenes, but got {self.shape}, {self.scene_shape}.")
-        if min(self.reuse, self.kept, self.tasks) < 1 or not all(
-            0 <= share <= 1 for share in (self.real_share, self.exposed)
-        ):
-            raise InputError(
-                "Expected `reuse`, `kept`, `tasks` to be at least 1; `real_share`, `exposed` to be 0 to 1."
-            )
+        if min(self.reuse, self.kept, self.tasks) < 1:
+            raise InputError("Expected `reuse`, `kept` and `tasks` to be at least 1.")
+        if not (0 <= self.real_share <= 1 and 0 <= self.exposed <= 1):
+            raise InputError("Expected `real_share` and `exposed` to be 0 to 1.")
         if self.real_share > 0 and not self.real:
             raise InputError("A share of real images was asked for, but there are none; name some sets.")
         if any(regions.ndim != len(self.shape) for group in self.real for regions in group.regions):
