@@ -63,7 +63,7 @@ def _pretrain(chosen: argparse.Namespace) -> None:
     model = Model.create(
         ModelConfig(
             ndim=chosen.ndim, in_channels=3, features=chosen.features, depth=chosen.depth,
-            last_features=chosen.last_features,
+            last_features=chosen.last_features, smooth_logits=chosen.ndim == 2,
         ),
         seed=chosen.seed,
     )  # fmt: skip

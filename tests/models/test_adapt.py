@@ -19,6 +19,7 @@ from napari_unet.learn import stroke_pixels
 from napari_unet.learn.closed_form import ClosedForm, follow_strokes
 from napari_unet.models.adapt import Adapter
 from napari_unet.nets.architectures import ARCHITECTURES
+from napari_unet.nets.device import choose_device
 from napari_unet.predict.feature_cache import FeatureCache
 from napari_unet.predict.features import FeatureMaps
 
@@ -140,6 +141,27 @@ def test_a_region_crosses_tiles_and_transposed_images_come_back_transposed() -> 
     np.testing.assert_array_equal(adapter.probabilities(image, region=region), shown[(slice(None), *region)])
     turned = adapter.probabilities(image.T, "XY")
     np.testing.assert_allclose(turned.transpose(0, 2, 1), shown, atol=1e-6)
+
+
+@pytest.mark.parametrize("counts", [False, True])
+@pytest.mark.parametrize(
+    ("axes", "shape"), [("YX", (300, 45)), ("YX", (33, 31)), ("ZYX", (7, 75, 21)), ("TYX", (2, 40, 37))]
+)
+def test_smoothed_logits_are_the_same_tile_by_tile_and_as_predicted(
+    axes: str, shape: tuple[int, ...], counts: bool
+) -> None:
+    image, strokes = draw(shape)
+    found = []
+    for smooth in (True, False):
+        model = able(ndim=3 if axes == "ZYX" else 2, smooth_logits=smooth)
+        adapter = Adapter(model, "cpu", place_may_count=counts)
+        adapter.device = choose_device("cpu", precision="float32")
+        adapter.adapt([nu.Sample(image, strokes, axes)], task="classes")
+        shown = adapter.probabilities(image, axes)
+        predicted = nu.predict(model, image, axes, nu.PredictConfig(device="cpu", precision="float32"))
+        np.testing.assert_allclose(shown, predicted, atol=3e-3)  # features are remembered with 11 bits
+        found.append(shown)
+    assert np.abs(found[0] - found[1]).max() > 0.1  # the same head, once smoothed
 
 
 def test_several_images_count_together() -> None:

@@ -118,10 +118,22 @@ def test_weights_for_volumes_are_preferred_to_inflated_ones(ship: Callable[..., 
     assert (features(inflated, image) - features(shipped, image)).abs().max() > 0.05
 
 
+def test_inflated_weights_smooth_nothing(ship: Callable[..., None]) -> None:
+    source = trained(smooth_logits=True)
+    ship(source)
+    flat, deep = nu.Model.pretrained(3), nu.Model.pretrained(3, ndim=3)
+    assert (flat.config.smooth_logits, deep.config.smooth_logits) == (True, False)
+    assert deep.history["start"]["steps"] == 70
+    volume = image_of(3, 8, 16, 16)
+    torch.testing.assert_close(features(deep, volume), features(inflate(source), volume), atol=1e-2, rtol=1e-2)
+    ship(trained(ndim=3, smooth_logits=True), 3)
+    assert nu.Model.pretrained(3, ndim=3).config.smooth_logits  # trained for volumes
+
+
 @pytest.mark.parametrize(
     "settings",
     [{}, {"last_features": 7}, {"convolution": "separable", "pooling": "average"}, {"upsampling": "interpolate"},
-     {"architecture": "attention"}, {"architecture": "recurrent"}, {"architecture": "unet++"},
+     {"smooth_logits": True}, {"architecture": "attention"}, {"architecture": "recurrent"}, {"architecture": "unet++"},
      {"architecture": "unet3+"}, {"architecture": "fcn"}, {"norm": None}],
 )  # fmt: skip
 def test_inflated_networks_say_of_equal_planes_what_the_flat_one_says(settings: dict[str, Any]) -> None:

@@ -27,6 +27,8 @@ CASES: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
     ("TYX", (2, 21, 34), {"classes": ("background", "a", "b")}),
     ("ZYX", (9, 19, 22), {"ndim": 3}),
     ("CZYX", (2, 7, 13, 17), {"ndim": 3, "in_channels": 2, "depth": 1}),
+    ("YX", (35, 47), {"smooth_logits": True}),
+    ("ZYX", (9, 19, 22), {"ndim": 3, "smooth_logits": True, "seed": 1}),
 ]
 
 

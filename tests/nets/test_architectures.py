@@ -67,7 +67,7 @@ def test_dimensions_that_a_network_is_not_made_for_are_refused_in_words(name: st
 
 CHANGED: dict[str, Any] = {
     "padding": "valid", "bottom": "pyramid", "convolution": "separable", "pooling": "average",
-    "upsampling": "interpolate", "last_features": 5, "deep_supervision": True,
+    "upsampling": "interpolate", "last_features": 5, "smooth_logits": True, "deep_supervision": True,
 }  # fmt: skip
 
 
@@ -84,7 +84,9 @@ def test_options_that_a_network_does_not_know_are_refused_in_words(name: str) ->
                 ModelConfig(**settings)
 
 
-@pytest.mark.parametrize("option", [{"bottom": "dilated"}, {"bottom": "pyramid"}, {"upsampling": "interpolate"}])
+@pytest.mark.parametrize(
+    "option", [{"bottom": "dilated"}, {"bottom": "pyramid"}, {"upsampling": "interpolate"}, {"smooth_logits": True}]
+)
 def test_without_padding_bottom_and_upsampling_are_the_papers(option: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="without padding"):
         ModelConfig(padding="valid", **option)

@@ -20,6 +20,7 @@ from napari_unet.nets.blocks import (
     he_init_,
     pool,
     separable_conv,
+    smooth,
     smooth_up,
     up_conv,
 )
@@ -58,6 +59,22 @@ def test_poolings_halve_by_the_strongest_or_the_mean(ndim: int) -> None:
     cells = (2,) * ndim
     np.testing.assert_array_equal(pool(ndim)(x)[0, 0], block_reduce(x[0, 0].numpy(), cells, np.max))
     np.testing.assert_allclose(pool(ndim, "average")(x)[0, 0], block_reduce(x[0, 0].numpy(), cells, np.mean), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(7, 10), (5, 8, 9), (1, 6), (2, 2, 4)])
+def test_smoothing_is_a_binomial_kernel_with_edges_repeated(shape: tuple[int, ...]) -> None:
+    x = torch.randn(2, 3, *shape, dtype=torch.float64)
+    expected = x.numpy()
+    for axis in range(2, x.ndim):
+        expected = ndimage.convolve1d(expected, [0.25, 0.5, 0.25], axis, mode="nearest")
+    np.testing.assert_allclose(smooth(x), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_smoothing_removes_what_alternates(ndim: int) -> None:
+    board = torch.from_numpy(np.indices((8,) * ndim).sum(axis=0) % 2).float()
+    inner = smooth(5 + board[None, None])[(0, 0, *(slice(1, -1),) * ndim)]
+    torch.testing.assert_close(inner, torch.full_like(inner, 5.5))
 
 
 @pytest.mark.parametrize("factor", [2, 4])

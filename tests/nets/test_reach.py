@@ -27,6 +27,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"pooling": "average"},
     {"upsampling": "interpolate"},
     {"last_features": 7},
+    {"smooth_logits": True},
 ]
 CONFIGS = [{"architecture": name, "ndim": ndim} for name, ndim in NETWORKS if name != "sliding-window"]
 CONFIGS += [{"ndim": ndim, **option} for option in OPTIONS for ndim in (2, 3)]
@@ -80,6 +81,10 @@ LAYERS: dict[str, tuple[nn.Module, int]] = {
     "even kernel": (nn.Sequential(nn.Conv2d(1, 1, 2, padding=1), nn.Conv2d(1, 1, 2)), 1),
     "pooled and doubled": (nn.Sequential(nn.MaxPool2d(2), nn.ConvTranspose2d(1, 1, 2, stride=2)), 2),
     "mean and doubled": (nn.Sequential(nn.AvgPool2d(2), nn.ConvTranspose2d(1, 1, 2, stride=2)), 2),
+    "smoothed": (
+        nn.Sequential(nn.AvgPool2d(2, stride=1, padding=1, count_include_pad=False), nn.AvgPool2d(2, stride=1)),
+        1,
+    ),
     "pooled in windows": (nn.MaxPool2d(5, stride=1, padding=2), 1),
     "strided": (
         nn.Sequential(

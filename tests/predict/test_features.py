@@ -41,18 +41,18 @@ def join(maps: FeatureMaps, position: tuple[int, ...] = ()) -> npt.NDArray[np.fl
     """Put the map of a frame together from its tiles."""
     result = np.full((maps.depth, *maps.shape), np.nan, np.float32)
     for number, block in maps.read(position, range(len(maps.tiles))):
-        result[(slice(None), *maps.tiles[number].inner)] = block.float().numpy()
+        result[(slice(None), *maps.tiles[number].inner)] = maps.without_margin(number, block).float().numpy()
     return result
 
 
-def whole(model: Model, maps: FeatureMaps, position: tuple[int, ...] = ()) -> npt.NDArray[np.float32]:
-    """Run the network once over a frame with a mirrored margin of one divisor around."""
+def whole(model: Model, maps: FeatureMaps, position: tuple[int, ...] = (), margin: int = 0) -> npt.NDArray[np.float32]:
+    """Run the network once over a frame with a mirrored margin of one divisor around, of which a part is returned."""
     step = maps.geometry.divisor
     stop = tuple(-(-size // step) * step + step for size in maps.shape)
     block = torch.from_numpy(maps.reader.read(position, (-step,) * len(stop), stop))
     with torch.inference_mode():
         found: Any = model.network.features(block[None])  # type: ignore[operator]
-    box = tuple(slice(step, step + size) for size in maps.shape)
+    box = tuple(slice(step - margin, step + size + margin) for size in maps.shape)
     result: npt.NDArray[np.float32] = found[(0, slice(None), *box)].numpy()
     return result
 
@@ -83,6 +83,23 @@ def test_tiles_are_the_map_of_the_whole_frame(
         np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize(("axes", "shape"), [("YX", (300, 75)), ("ZYX", (18, 33, 71))])
+@pytest.mark.parametrize("most", [1, 100_000_000])
+def test_where_logits_are_smoothed_a_pixel_around_each_tile_is_known_too(
+    make_model: MakeModel, monkeypatch: pytest.MonkeyPatch, axes: str, shape: tuple[int, ...], most: int
+) -> None:
+    monkeypatch.setattr(module, "pixel_budget", lambda *_: most)
+    monkeypatch.setattr(module, "_OVER_ONE_TILE", 0.0)
+    model = make_model(ndim=len(axes), smooth_logits=True)
+    maps = open_maps(model, np.random.default_rng(0).random(shape), axes)
+    expected = whole(model, maps, margin=1)
+    assert len(maps.tiles) > 1
+    for number, block in maps.read((), range(len(maps.tiles))):
+        box = tuple(slice(part.start + 1, part.stop + 1) for part in maps.box(number))
+        known = expected[(slice(None), *box)]
+        np.testing.assert_allclose(block.float().numpy(), known, rtol=2e-3, atol=2e-3 * np.abs(known).max())
+
+
 def test_16_bit_devices_keep_their_format(make_model: MakeModel) -> None:
     device = choose_device("cpu")
     maps = open_maps(make_model(), np.random.default_rng(0).random((40, 40)), device=device)
@@ -105,12 +122,15 @@ def test_other_networks_give_what_their_tiles_give(make_model: MakeModel, settin
         torch.testing.assert_close(block.float(), expected, rtol=2e-3, atol=2e-3 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize(("axes", "shape", "ndim"), [("YX", (75, 101), 2), ("ZYX", (18, 33, 41), 3)])
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize(("axes", "shape"), [("YX", (275, 101)), ("ZYX", (18, 33, 71))])
 def test_pixels_are_gathered_from_their_tiles_and_kept(
-    make_model: MakeModel, axes: str, shape: tuple[int, ...], ndim: int
+    make_model: MakeModel, axes: str, shape: tuple[int, ...], smooth: bool
 ) -> None:
     chance = np.random.default_rng(0)
-    maps = open_maps(make_model(ndim=ndim), chance.random(shape), axes, FeatureCache(max_bytes=0))
+    model = make_model(ndim=len(axes), smooth_logits=smooth)
+    maps = open_maps(model, chance.random(shape), axes, FeatureCache(max_bytes=0))
+    assert len(maps.tiles) > 1
     runs = count_runs(maps)
     first = np.sort(chance.choice(int(np.prod(shape)), 50, replace=False))
     flat = join(maps).reshape(maps.depth, -1)

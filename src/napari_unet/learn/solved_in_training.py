@@ -63,7 +63,7 @@ class SolvedInTraining(nn.Module):
         network = cast("SegmentationNetwork", self.network)
         image = image.to(next(network.parameters()).dtype)
         maps = network.features(network.grey_values(image))
-        own: torch.Tensor = network.head(maps)
+        own = network.head_logits(maps)
         size = maps.shape[2:]
         place = network.given_logits(image, tuple(size))
         if place is not None:
@@ -90,7 +90,7 @@ class SolvedInTraining(nn.Module):
         given = None if place is None else place.movedim(1, -1)[painted]
         weight, bias = self._form.solve(maps[painted], classes[painted], count, given=given)
         there = torch.bincount(classes[painted], minlength=count) > 0
-        logits = (others @ weight.T + bias).movedim(-1, 1)
+        logits = cast("SegmentationNetwork", self.network).smoothed((others @ weight.T + bias).movedim(-1, 1))
         if place is not None:
             logits = logits + place[~support]
         return logits, known * there[classes[~support]]

@@ -23,11 +23,13 @@ _ENDING = ".unet.safetensors"
 def load_pretrained(in_channels: int, ndim: int, classes: tuple[str, ...]) -> Model:
     """Make a model of the shipped weights; see `Model.pretrained`.
 
-    The file for `ndim` dimensions is named ``strokes_2d.unet.safetensors`` or ``strokes_3d.unet.safetensors``.
+    The file for `ndim` dimensions is named ``strokes_2d.unet.safetensors`` or ``strokes_3d.unet.safetensors``. Weights
+    that were inflated smooth nothing: in volumes, where objects are a few voxels thick, it would join them.
     """
     ModelConfig(in_channels=in_channels, ndim=ndim, classes=classes)  # says what is wrong with them
     shipped = _load(ndim)
-    if shipped is None and ndim == 3:
+    inflated = shipped is None and ndim == 3
+    if inflated:
         flat = _load(2)
         shipped = None if flat is None else inflate(flat)
     if shipped is None:
@@ -35,7 +37,8 @@ def load_pretrained(in_channels: int, ndim: int, classes: tuple[str, ...]) -> Mo
             "This installation of napari-unet lacks its starting weights; install it again, or make a model with "
             "`Model.create`."
         )
-    wanted = replace(shipped.config, in_channels=in_channels, classes=classes)
+    smooth_logits = shipped.config.smooth_logits and not inflated
+    wanted = replace(shipped.config, in_channels=in_channels, classes=classes, smooth_logits=smooth_logits)
     model = shipped if wanted == shipped.config else transfer(shipped, wanted).model
     model.history = {"start": {"pretrained": True, "steps": shipped.history.get("steps", 0), "encoder_kept": True}}
     return model

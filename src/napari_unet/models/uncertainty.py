@@ -231,7 +231,8 @@ class ImageUncertainty:
         else:
             doubts = {number: entropy(block) for number, block in probabilities.items()}
         tiles = self.maps.tiles
-        return [SeenTile(tiles[n].inner, straight[n], probabilities[n], doubts[n]) for n in numbers]
+        own = {n: self.maps.without_margin(n, straight[n]) for n in numbers}
+        return [SeenTile(tiles[n].inner, own[n], probabilities[n], doubts[n]) for n in numbers]
 
     def _disagreements(self, position: Position, straight: Mapping[int, FloatArray]) -> dict[int, FloatArray]:
         found = {number: Disagreement() for number in straight}

@@ -13,7 +13,9 @@ from typing import Any
 __all__ = ["ARCHITECTURES", "OPTIONS", "Architecture"]
 
 # Settings of ModelConfig that only some networks understand.
-OPTIONS = ("padding", "bottom", "convolution", "pooling", "upsampling", "last_features", "deep_supervision")
+OPTIONS = (
+    "padding", "bottom", "convolution", "pooling", "upsampling", "last_features", "smooth_logits", "deep_supervision",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import nn
 
 from napari_unet.data.place import CENTRES, PlaceLogits
 from napari_unet.errors import InputError
-from napari_unet.nets.blocks import center_crop, he_init_
+from napari_unet.nets.blocks import center_crop, he_init_, smooth
 from napari_unet.nets.config import ModelConfig
 from napari_unet.nets.grey_features import GREY_REACH, tree_features
 from napari_unet.nets.place import enclosure_logits, place_logits
@@ -99,11 +99,19 @@ class SegmentationNetwork(nn.Module):
         InputError
             If the network can't take that size.
         """
-        logits: torch.Tensor = self.head(self.features(self.grey_values(x)))
+        logits = self.head_logits(self.features(self.grey_values(x)))
         given = self.given_logits(x, tuple(logits.shape[2:]))
         if given is not None:
             logits = logits + given
         return logits.unsqueeze(0) if auxiliary else logits
+
+    def head_logits(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return what the head makes of the last feature map (N, class, \\*space), smoothed if the config says so."""
+        return self.smoothed(self.head(maps))
+
+    def smoothed(self, logits: torch.Tensor) -> torch.Tensor:
+        """Smooth logits (N, class, \\*space) that are made of the last feature map, if the config says so."""
+        return smooth(logits) if self.config.smooth_logits else logits
 
     def grey_values(self, x: torch.Tensor) -> torch.Tensor:
         """Return the channels of the image, without those that tell where a pixel lies, see `forward`."""

@@ -26,6 +26,7 @@ __all__ = [
     "normalization",
     "pool",
     "separable_conv",
+    "smooth",
     "smooth_up",
     "up_conv",
 ]
@@ -113,6 +114,21 @@ def up_conv(ndim: int, inputs: int, outputs: int, *, kernel: int = 2, bias: bool
 def smooth_up(ndim: int, factor: int = 2) -> nn.Module:
     """Make an upsampling by linear interpolation between the centres of pixels."""
     return nn.Upsample(scale_factor=factor, mode="bilinear" if ndim == 2 else "trilinear", align_corners=False)
+
+
+def smooth(x: torch.Tensor) -> torch.Tensor:
+    """Average a map (N, C, \\*space) with its neighbours, 1-2-1 along each axis; at the edges they are repeated.
+
+    Patterns that alternate from pixel to pixel, as up-convolutions of stride 2 leave them, are gone then.
+
+    Examples
+    --------
+    >>> smooth(torch.tensor([[[[0.0, 4, 0, 4, 0]] * 3]]))[0, 0, 1].tolist()
+    [1.0, 2.0, 2.0, 2.0, 1.0]
+    """
+    average = functional.avg_pool2d if x.ndim == 4 else functional.avg_pool3d
+    twice = average(x, 2, stride=1, padding=1, count_include_pad=False)  # the means of two neighbours, and of these
+    return average(twice, 2, stride=1)
 
 
 def max_pool(ndim: int, size: int = 2) -> nn.Module:

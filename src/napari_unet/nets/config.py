@@ -101,6 +101,10 @@ class ModelConfig:
         None, "Last width", "Channels of the plain U-Net's last feature map, which the classes are told from; empty: "
         "as many as the width.", minimum=1, maximum=1024, advanced=True,
     )  # fmt: skip
+    smooth_logits: bool = setting(
+        False, "Smooth", "Whether the plain U-Net averages what it says of a pixel with what it says of the neighbours "
+        "(1-2-1 along each axis): no chequerboard patterns at outlines.", advanced=True,
+    )  # fmt: skip
     deep_supervision: bool = setting(
         False, "Deep supervision", "Also train the inner results of a U-Net++ or U-Net 3+.", advanced=True
     )
@@ -147,10 +151,12 @@ class ModelConfig:
                     f"The network {self.architecture!r} does not know `{name}={value!r}`; "
                     f"leave it at {defaults[name]!r} or choose the network {able}."
                 )
-        if self.padding == "valid" and (self.bottom, self.upsampling) != ("plain", "transposed"):
+        own = (self.bottom, self.upsampling, self.smooth_logits)
+        if self.padding == "valid" and own != ("plain", "transposed", False):
             raise InputError(
-                "The network without padding knows no other bottom and upsampling than the paper's; "
-                "choose `padding='same'`, or `bottom='plain'` and `upsampling='transposed'`."
+                "The network without padding knows no other bottom and upsampling than the paper's, and smooths "
+                "nothing; choose `padding='same'`, or `bottom='plain'`, `upsampling='transposed'` and "
+                "`smooth_logits=False`."
             )
 
     @property

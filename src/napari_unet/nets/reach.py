@@ -253,7 +253,13 @@ def _max_pool(
 
 
 def _avg_pool(
-    x: Field, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, *options: Any
+    x: Field,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    *options: Any,
 ) -> Field:
     return _max_pool(x, kernel_size, stride, padding, 1, ceil_mode)
 

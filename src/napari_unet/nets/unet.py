@@ -40,7 +40,9 @@ class UNet(SegmentationNetwork):
     - ``upsampling="interpolate"``: a 1x1 convolution that halves the channels and linear interpolation stand for the
       up-convolution (Odena et al. 2016, doi 10.23915/distill.00003);
     - ``last_features``: the last two convolutions make more, or fewer, channels than the first two, for a classifier
-      that is solved from strokes on the last feature map.
+      that is solved from strokes on the last feature map;
+    - ``smooth_logits``: what the head says of a pixel is averaged with what it says of the neighbours, see
+      `napari_unet.nets.blocks.smooth`.
 
     Parameters
     ----------

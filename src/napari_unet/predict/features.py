@@ -70,9 +70,11 @@ class FeatureMaps:
     Attributes
     ----------
     tiles : tuple of Tile
-        The tiles of a frame; their `inner` is what `read` returns the map of.
+        The tiles of a frame.
     overlap : int
         Pixels by which tiles go into each other.
+    margin : int
+        Pixels around a tile that are known, too, for logits that are smoothed.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class FeatureMaps:
         config, shape = model.config, reader.layout.frame_shape
         self.shape = shape
         self.geometry = tile_geometry(model.network, config)
-        self.overlap = self.geometry.overlap
+        self.overlap, self.margin = self.geometry.overlap, int(config.smooth_logits)
         budget = pixel_budget(config, device) // 2  # a person waits for the first of them
         side = choose_tile(shape, self.geometry, budget) if self.overlap else (_SIDE[config.ndim],) * config.ndim
         self.side = tuple(-(-part // self.geometry.divisor) * self.geometry.divisor for part in side)
@@ -150,7 +152,7 @@ class FeatureMaps:
         number : int
             Place of the tile in `tiles`.
         features : torch.Tensor
-            (D, \*inner) on the device, float16 or bfloat16, the channels of a pixel side by side in memory.
+            (D, \*box) on the device, float16 or bfloat16, the channels of a pixel side by side in memory; see `box`.
 
         Raises
         ------
@@ -169,6 +171,15 @@ class FeatureMaps:
                 self.cache.put(self._key(position, number), features)
                 if number in missing:
                     yield number, features
+
+    def box(self, number: int) -> Box:
+        """Return where a tile's map lies: its `inner` box and the `margin` around it, beyond the frame at its edges."""
+        return self._grown(self.tiles[number].inner)
+
+    def without_margin(self, number: int, values: Any) -> Any:
+        r"""Return the part (..., \*inner) of what is known in the `box` of a tile (..., \*box), array or tensor."""
+        inner = self.tiles[number].inner
+        return values[(..., *(slice(self.margin, self.margin + part.stop - part.start) for part in inner))]
 
     def gather(self, position: Place, pixels: npt.NDArray[np.int64]) -> torch.Tensor:
         """Return the features of some pixels of a frame.
@@ -197,7 +208,7 @@ class FeatureMaps:
         places, numbers = self._find(pixels[wanted])
         for number, block in self.read(position, np.unique(numbers).tolist()):
             here = np.flatnonzero(numbers == number)
-            features[torch.from_numpy(wanted[here])] = self._pick(block, number, places[:, here])
+            features[torch.from_numpy(wanted[here])] = _pick(block, self.box(number), places[:, here])
         self.cache.put_painted(self.reader, position, pixels, features)
         return features
 
@@ -229,7 +240,7 @@ class FeatureMaps:
             here, block = np.flatnonzero(numbers == number), self.greys(position, number)
             if not len(found):
                 found = block.new_empty((len(pixels), len(block)))
-            found[torch.from_numpy(here)] = self._pick(block, number, places[:, here])
+            found[torch.from_numpy(here)] = _pick(block, self.tiles[number].inner, places[:, here])
         return found
 
     def _find(self, pixels: npt.NDArray[np.int64]) -> tuple[Cells, Cells]:
@@ -238,12 +249,9 @@ class FeatureMaps:
         cells = places // np.array(self.side)[:, None]
         return places, np.ravel_multi_index(tuple(cells), self.grid)
 
-    def _pick(self, block: torch.Tensor, number: int, places: Cells) -> torch.Tensor:
-        """Return the rows (n, D) of a tile (D, \\*inner) at places (axis, n) of the frame."""
-        corner = np.array([part.start for part in self.tiles[number].inner])[:, None]
-        local = np.ravel_multi_index(tuple(places - corner), tuple(block.shape[1:]))
-        rows = block.movedim(0, -1).reshape(-1, len(block))
-        return rows[torch.from_numpy(local).to(rows.device)]
+    def _grown(self, inner: Box) -> Box:
+        """Return a box with the margin around it, which may lie outside of the frame: the image is mirrored there."""
+        return tuple(slice(part.start - self.margin, part.stop + self.margin) for part in inner)
 
     def _key(self, position: Place, number: int) -> Any:
         tile = self.tiles[number]
@@ -296,23 +304,22 @@ class FeatureMaps:
             for number in run.tiles:
                 yield from self._compute(position, _Run(self.tiles[number], (number,)))
             return
-        corner = [part.start for part in run.outer.inner]
+        corner = [part.start for part in self._grown(run.outer.inner)]
         for number in run.tiles:
-            inner = self.tiles[number].inner
-            box: Box = tuple(slice(p.start - a, p.stop - a) for p, a in zip(inner, corner, strict=True))
+            box: Box = tuple(slice(p.start - a, p.stop - a) for p, a in zip(self.box(number), corner, strict=True))
             rows = features[(slice(None), *box)].movedim(0, -1).clone(memory_format=torch.contiguous_format)
             yield number, rows.movedim(-1, 0)
 
     @torch.inference_mode()
     def _infer(self, position: Place, tile: Tile) -> torch.Tensor:
-        """Return the map (D, \\*inner) of a box."""
+        """Return the map (D, \\*grown) of a box and the margin around it."""
         block = self.reader.read(position, tile.start, tile.stop)
         if self.turn is not None:
             block = self.turn.apply(block)
         with self.device.autocast():
             maps: Any = self.network.features(self.device.tensor(block[None]))  # type: ignore[operator]
         whole: torch.Tensor = maps[0] if self.turn is None else self.turn.undo(maps[0])
-        features = whole[(slice(None), *tile.crop)]
+        features = whole[(slice(None), *(slice(p.start - self.margin, p.stop + self.margin) for p in tile.crop))]
         dtype = self.device.low_precision or torch.float16
         if features.dtype != dtype:
             largest = torch.finfo(dtype).max
@@ -328,6 +335,14 @@ def _lay_tiles(
     tiles = tuple(plan_tiles(shape, side, geometry))
     low, high = (np.array([[getattr(part, name) for part in t.inner] for t in tiles]) for name in ("start", "stop"))
     return tiles, low, high, max(_outer_pixels(tile) for tile in tiles)
+
+
+def _pick(block: torch.Tensor, box: Box, places: Cells) -> torch.Tensor:
+    """Return the rows (n, D) of what is known of a box (D, \\*box) at places (axis, n) of the frame."""
+    corner = np.array([part.start for part in box])[:, None]
+    local = np.ravel_multi_index(tuple(places - corner), tuple(block.shape[1:]))
+    rows = block.movedim(0, -1).reshape(-1, len(block))
+    return rows[torch.from_numpy(local).to(rows.device)]
 
 
 def _outer_pixels(tile: Tile) -> int:

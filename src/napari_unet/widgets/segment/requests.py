@@ -39,6 +39,7 @@ __all__ = [
 NO_IMAGE = "There is no image: open one with File > Open, or try one of File > Open Sample > U-Net."
 
 _NETWORK_DEFAULTS = {info.name: info.default for info in describe_settings(ModelConfig)} | {"features": None}
+_OF_STARTING_WEIGHTS = {"ndim", "in_channels", "classes", "last_features", "smooth_logits"}  # in which they may differ
 _LARGE_FRAME = 64_000_000  # pixels above which only the view is predicted after a training
 
 
@@ -49,7 +50,7 @@ def network_fields(model: Model) -> dict[str, Any]:
     """
     fields = {**asdict(model.config), "features": None}
     chosen = {name for name, value in _NETWORK_DEFAULTS.items() if fields.get(name) != value}
-    return dict(_NETWORK_DEFAULTS) if chosen <= {"ndim", "in_channels", "classes", "last_features"} else fields
+    return dict(_NETWORK_DEFAULTS) if chosen <= _OF_STARTING_WEIGHTS else fields
 
 
 def default_threads() -> int:
