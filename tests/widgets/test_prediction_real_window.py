@@ -18,6 +18,7 @@ from napari_unet.widgets.results.view_region import visible_box
 from napari_unet.widgets.segment.dock import SegmentDock
 from napari_unet.widgets.training.warm_up import is_warm
 from tests.quickness import BLOCK_MS, END_SECONDS, Attempts, Bound
+from tests.widgets.window_steps import longest_block_of_napari
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -90,7 +91,7 @@ def test_the_view_comes_first_and_the_prediction_follows_the_look(
         moved = time.monotonic()
         qtbot.waitUntil(lambda elsewhere=elsewhere: bool(labels.data[elsewhere].all()), timeout=120_000)
         followed = time.monotonic() - moved
-        drawing = longest_block_of_napari(dock, qtbot, gap_meter)
+        drawing = longest_block_of_napari(viewer, labels, qtbot, gap_meter)
         hand.click(dock.panel.predict)
         qtbot.waitUntil(lambda: not dock.runner.is_running)
 
@@ -114,25 +115,6 @@ def test_the_view_comes_first_and_the_prediction_follows_the_look(
             f"\n{SIDE} x {SIDE} through the window: first tile after {first:.2f} s, napari alone {drawing:.0f} ms; "
             f"{attempt}"
         )
-
-
-def longest_block_of_napari(dock: SegmentDock, qtbot: QtBot, gap_meter: Any) -> float:
-    """Return how long the main thread is held up, in ms, when napari draws beside a prediction that shows nothing.
-
-    Without a graphics card the processor draws, too, so that the two share it.
-    """
-    viewer: Any = dock.viewer
-    result = viewer.layers["areas: slide"]
-    result.visible = False
-    qtbot.wait(300)
-    gap_meter.start()
-    y, x = viewer.scene.camera.center[-2:]
-    for step in range(1, 7):
-        viewer.scene.camera.center = (0, y + step, x)
-        qtbot.wait(150)
-    longest: float = gap_meter.stop()[0]
-    result.visible = True
-    return longest
 
 
 def test_closing_the_window_ends_a_prediction_within_a_second(

@@ -18,8 +18,8 @@ from superqt.utils import GeneratorWorker
 from napari_unet.widgets.launch import show_demo
 from napari_unet.widgets.segment.dock import SegmentDock
 from napari_unet.widgets.training.warm_up import is_warm
-from tests.quickness import BLOCK_MS, END_SECONDS, Attempts
-from tests.widgets.window_steps import until_laid_out
+from tests.quickness import BLOCK_MS, END_SECONDS, Attempts, Bound
+from tests.widgets.window_steps import longest_block_of_napari, until_laid_out
 
 pytestmark = [pytest.mark.window, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
@@ -45,10 +45,27 @@ def open_dock(viewer: Any, qtbot: QtBot) -> SegmentDock:
 
 def train(dock: SegmentDock, hand: Any, qtbot: QtBot, seconds: int) -> None:
     """Click Train, and wait until training and prediction are over."""
+    begin_training(dock, hand, seconds)
+    qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=1000 * (seconds + 60))
+
+
+def begin_training(dock: SegmentDock, hand: Any, seconds: int) -> None:
     dock.panel.seconds.setValue(seconds)
     hand.click(dock.panel.train)
     assert dock.runner.kind == "train"
-    qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=1000 * (seconds + 60))
+
+
+def blocks_in_training(dock: SegmentDock, hand: Any, qtbot: QtBot, gap_meter: Any) -> tuple[float, float]:
+    """Train as ``train`` does; return the longest block in ms, and that of napari's own drawing in the meantime."""
+    gap_meter.start()
+    begin_training(dock, hand, SECONDS)
+    qtbot.wait(1000 * SECONDS // 2)
+    first_half = gap_meter.stop()[0]
+    drawing = longest_block_of_napari(dock.viewer, layer_named(dock.viewer, "objects: "), qtbot, gap_meter)
+    assert dock.runner.kind == "train"
+    gap_meter.start()
+    qtbot.waitUntil(lambda: not dock.runner.is_running, timeout=1000 * (SECONDS + 60))
+    return max(first_half, gap_meter.stop()[0]), drawing
 
 
 def train_steps(dock: SegmentDock, hand: Any, qtbot: QtBot, steps: int) -> None:
@@ -116,9 +133,9 @@ def test_from_an_open_image_to_a_segmented_one(
 
     by_itself: list[float] = []
     for attempt in Attempts():
-        gap_meter.start()
-        train(dock, hand, qtbot, SECONDS)
-        attempt.hold("longest block in training in ms", gap_meter.stop()[0], BLOCK_MS)
+        block, drawing = blocks_in_training(dock, hand, qtbot, gap_meter)
+        drawn = Bound(max(BLOCK_MS.quiet, 1.3 * drawing), BLOCK_MS.busy)  # the result is drawn, too
+        attempt.hold("longest block in training in ms", block, drawn)
         result = layer_named(window, "objects: nuclei")
         by_itself.append(dice(result.data > 0, truth > 0))
     for attempt_to_predict in Attempts():
@@ -126,12 +143,13 @@ def test_from_an_open_image_to_a_segmented_one(
         hand.click(dock.panel.predict)
         assert dock.runner.kind == "predict"
         qtbot.waitUntil(lambda: not dock.runner.is_running)
-        attempt_to_predict.hold("longest block in prediction in ms", gap_meter.stop()[0], BLOCK_MS)
+        attempt_to_predict.hold("longest block in prediction in ms", gap_meter.stop()[0], drawn)
 
     with capsys.disabled():
         print(
             f"\nthrough the window: Dice {by_itself[0]:.3f} after {dock.runner.status.steps} steps, "
-            f"{int(result.data.max())} objects of {int(truth.max())}; {attempt}; {attempt_to_predict}"
+            f"{int(result.data.max())} objects of {int(truth.max())}; {attempt}, napari alone {drawing:.0f} ms; "
+            f"{attempt_to_predict}"
         )
     assert by_itself[0] >= 0.8
     assert dice(result.data > 0, truth > 0) >= 0.8

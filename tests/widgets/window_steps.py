@@ -42,3 +42,22 @@ def until_laid_out(viewer: Any, qtbot: QtBot) -> None:
         qtbot.wait(100)
         size = (canvas.width(), canvas.height())
         same, before = same + 1 if size == before else 0, size
+
+
+def longest_block_of_napari(viewer: Any, result: Any, qtbot: QtBot, gap_meter: Any) -> float:
+    """Return how long the main thread is held up, in ms, when napari draws beside a worker whose result is hidden.
+
+    Without a graphics card the processor draws, too, so that the two share it.
+    """
+    result.visible = False
+    qtbot.wait(300)
+    gap_meter.start()
+    y, x = viewer.scene.camera.center[-2:]
+    for step in range(1, 7):
+        viewer.scene.camera.center = (0, y + step, x)
+        qtbot.wait(150)
+    longest: float = gap_meter.stop()[0]
+    viewer.scene.camera.center = (0, y, x)
+    result.visible = True
+    qtbot.wait(300)
+    return longest
