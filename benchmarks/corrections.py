@@ -27,7 +27,6 @@ from benchmarks.reporting import arguments, data_folder, report
 from napari_unet.assess.metrics import dice
 from napari_unet.data.sample import Sample
 from napari_unet.data.simulated_strokes import add_stroke
-from napari_unet.learn.closed_form import ClosedForm
 from napari_unet.widgets.annotate.annotation import usual_brush_size
 
 _SETS = ("nuclei_fluo", "nuclei_he", "isbi2012_em", "ct_lung_2d", "mri_lv")
@@ -71,7 +70,7 @@ def _contenders(device: str, *, has_objects: bool) -> dict[str, Learn]:
 
     def regression_alone(sample: Sample) -> Predict:
         with (
-            patch.object(ClosedForm, "solve_and_follow", ClosedForm.solve),
+            patch("napari_unet.learn.closed_form.follow_strokes", lambda _, __, weight, bias, **___: (weight, bias)),
             patch.multiple("napari_unet.learn.second_opinion", _WRONG_ENCLOSURE=1.0, _WRONG_AFTER_ALL=1.0),
         ):
             return without_trees(sample)

@@ -127,16 +127,18 @@ def test_the_defaults_tell_apart_what_is_apart(rng: np.random.Generator) -> None
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(2, [40, 7]), (3, [5, 100, 30])])
-@pytest.mark.parametrize(("weighted", "elsewhere"), [(False, 0.0), (True, 0.0), (True, 2.0)])
+@pytest.mark.parametrize(
+    ("weighted", "elsewhere", "background"), [(False, 0.0, 1.0), (True, 0.0, 1.0), (True, 2.0, 1.0), (True, 0.0, 3.0)]
+)
 def test_following_strokes_is_the_minimum_that_scipy_finds(
-    count: int, sizes: list[int], weighted: bool, elsewhere: float, rng: np.random.Generator
+    count: int, sizes: list[int], weighted: bool, elsewhere: float, background: float, rng: np.random.Generator
 ) -> None:
     features, classes = make_strokes(rng, count, sizes)
     classes[:3] = count - 1  # which no linear layer gets right
     given = torch.from_numpy(rng.uniform(0.1, 2, len(classes)).astype(np.float32)) if weighted else None
     start = ClosedForm().solve(features, classes, count, weights=given)
     told = torch.from_numpy(rng.normal(0, elsewhere, (len(classes), count))).float() if elsewhere else None
-    weight, bias = follow_strokes(features, classes, *start, weights=given, given=told)
+    weight, bias = follow_strokes(features, classes, *start, weights=given, given=told, background=background)
     others = 0.0 if told is None else told.double().numpy()
 
     y, own = classes.numpy(), np.ones(len(classes)) if given is None else given.numpy().astype(np.float64)
@@ -148,7 +150,9 @@ def test_following_strokes_is_the_minimum_that_scipy_finds(
         logits = f @ layer.T + others
         entropy = logsumexp(logits, axis=1) - logits[np.arange(len(y)), y]
         by_class = [np.average(entropy[y == kind], weights=own[y == kind]) for kind in range(count)]
-        return float(np.mean(by_class) + _KEPT / 2 * ((layer - begin) ** 2).sum())
+        return float(
+            np.average(by_class, weights=[background] + [1] * (count - 1)) + _KEPT / 2 * ((layer - begin) ** 2).sum()
+        )
 
     best = minimize(loss, begin.ravel(), method="BFGS", options={"gtol": 1e-6})
     found = torch.cat([weight, bias[:, None]], dim=1).double().numpy()
@@ -174,6 +178,21 @@ def test_a_correction_counts_where_a_regression_looks_at_what_is_far_off() -> No
     for layer, found in ((form.solve(features, classes, 2), 0), (form.solve_and_follow(features, classes, 2), 1)):
         shown = (features @ layer[0].T + layer[1]).argmax(dim=1)
         assert shown.tolist() == [0] * 20 + [found] * 60 + [1] * 20
+
+
+@pytest.mark.parametrize("times", [3.0, 10.0])
+def test_a_frequent_background_moves_the_bound_to_where_it_is_as_probable(times: float) -> None:
+    x = np.linspace(-6, 6, 2001)  # two classes around -1 and 1, which overlap: logits of 2 x for the same frequency
+    density = np.exp(-((x[:, None] - [-1, 1]) ** 2) / 2)
+    features = torch.from_numpy(np.concatenate([x, x])).float()[:, None]
+    classes = torch.from_numpy(np.repeat([0, 1], len(x)))
+    weights = torch.from_numpy(density.T.ravel())
+    form = ClosedForm(ridge=1e-6, scale=2)  # the regression's slope is a half, and that of both logits one
+    bounds = []
+    for background in (1.0, times):
+        weight, bias = form.solve_and_follow(features, classes, 2, weights=weights, background=background)
+        bounds.append(((bias[0] - bias[1]) / (weight[1, 0] - weight[0, 0])).item())
+    assert bounds == pytest.approx([0, np.log(times) / 2], abs=0.05)
 
 
 def test_following_strokes_leaves_a_class_without_strokes_as_it_is(rng: np.random.Generator) -> None:

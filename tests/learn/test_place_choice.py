@@ -247,7 +247,9 @@ def test_the_solution_is_one_regression_on_both(informative: str, columns: int) 
         likely = 1 - (1 - (around @ head.T + bias).softmax(1)[:, 0]) * (4 * without).clamp(max=1)
         counts = torch.cat([torch.ones(len(both)), likely * (given["classes"] == 0).sum() / len(around)])
         kinds = torch.cat([given["classes"], torch.zeros(len(around), dtype=torch.int64)])
-        head, bias = FORM.solve_and_follow(torch.cat([both, around]), kinds, 2, weights=counts)
+        odds = float(likely.mean() / (1 - likely.mean()))
+        assert 1 < odds < 3
+        head, bias = FORM.solve_and_follow(torch.cat([both, around]), kinds, 2, weights=counts, background=odds)
     assert solved.place is not None
     assert solved.place_columns == columns
     logits = given["features"] @ solved.weight.T + given["places"][:, :columns] @ solved.place.T + solved.bias
@@ -255,3 +257,11 @@ def test_the_solution_is_one_regression_on_both(informative: str, columns: int) 
     plain = solve_with_place(PaintedPixels(**strokes("features")), form=FORM)
     assert plain.place is None
     assert plain.place_columns == 0
+
+
+@pytest.mark.parametrize(
+    ("share", "others", "times"), [(0.98, 1, 3), (1.0, 1, 3), (0.6, 1, 1.5), (0.6, 2, 3), (0.3, 1, 1), (0.5, 2, 2)]
+)
+def test_the_background_is_as_frequent_as_it_seems_up_to_three_times(share: float, others: int, times: float) -> None:
+    background = torch.tensor([share] * 3 + [1.0, 2 * share - 1])
+    assert place_choice._times_as_frequent(background, others) == pytest.approx(times)

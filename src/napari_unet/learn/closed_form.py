@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional
@@ -49,11 +49,17 @@ class ClosedForm:
         )  # fmt: skip
 
     def solve_and_follow(
-        self, features: torch.Tensor, classes: torch.Tensor, count: int, *, weights: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Solve, then correct what the solution gets wrong of the strokes, see `follow_strokes`."""
-        solved = self.solve(features, classes, count, weights=weights)
-        return follow_strokes(features, classes, *solved, weights=weights)
+        self, features: torch.Tensor, classes: torch.Tensor, count: int, *, weights: torch.Tensor | None = None,
+        background: float = 1.0,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+        """Solve, then correct what the solution gets wrong of the strokes, see `follow_strokes`.
+
+        The background, class 0, is taken to be `background` times as frequent as any other class: by Bayes' rule its
+        logit is higher by the logarithm of that.
+        """
+        prior = replace(self, offset=self.offset + math.log(background))
+        solved = prior.solve(features, classes, count, weights=weights)
+        return follow_strokes(features, classes, *solved, weights=weights, background=background)
 
 
 def solve_head(
@@ -149,6 +155,7 @@ def follow_strokes(
     *,
     weights: torch.Tensor | None = None,
     given: torch.Tensor | None = None,
+    background: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Change a solved layer as little as it takes to get those strokes right that it gets wrong.
 
@@ -167,6 +174,8 @@ def follow_strokes(
         (K,).
     given : torch.Tensor or None
         (n, K) logits that come from elsewhere and stay; None: there are none.
+    background : float
+        How many times as much class 0 counts as any other.
 
     Returns
     -------
@@ -197,7 +206,8 @@ def follow_strokes(
         share = member if weights is None else member * weights[rows].to(exact)[:, None]
         sums = share.sum(0)
         present = sums > 0
-        w = (share / sums.clamp(min=torch.finfo(exact).tiny)).sum(1, keepdim=True) / present.sum()
+        counts = functional.pad(torch.full_like(sums[:1], background), (0, count - 1), value=1.0) * present
+        w = (share / sums.clamp(min=torch.finfo(exact).tiny)) @ (counts / counts.sum())[:, None]
         start = torch.cat([weight, bias[:, None]], dim=1).to(exact).T
         elsewhere = 0.0 if given is None else given[rows].to(exact)
         unit = torch.eye(f.shape[1], device=f.device, dtype=exact)

@@ -17,6 +17,7 @@ __all__ = ["PlaceWeight", "SolvedHead", "Task", "choose_place_weight", "solve_wi
 
 _PLACES = (1.0, 2.0, 4.0)  # what the functions of the place may count beside the features
 _PLACE_OF_ONE = 8.0  # the same where all that is painted of a class lies in one place
+_MOST_FREQUENT = 3.0  # how many times as frequent as a class whose place counts the background is taken to be at most
 _ENCLOSURES = (12.0,)  # the same of how far a pixel is enclosed
 _MOST_FOLDS = 64
 _MOST_PIXELS = 200  # of a stroke
@@ -95,7 +96,9 @@ def solve_with_place(
     anywhere, and there the place would only mislead. So each stroke is left out in turn, or region of an image painted
     throughout (see `strokes_of_pixels`), or part of a stroke in a volume, and the place counts as much as tells those
     left out best from all else, or not at all. Where it counts, the pixels around the strokes count
-    as background, too, each as far as it looks so: no stroke may tell what is in other places.
+    as background, too, each as far as it looks so: no stroke may tell what is in other places. And each class counts
+    the same, but what lies in one place may fill little of an image: so the background is taken to be as many times as
+    frequent as it seems to be then, at most three times.
 
     Parameters
     ----------
@@ -122,7 +125,7 @@ def _solve(
     painted: PaintedPixels, chosen: PlaceWeight, form: ClosedForm, *, background: torch.Tensor | None = None
 ) -> SolvedHead:
     """Solve a last layer, also from the pixels seen if it is given how far each is background, (m,)."""
-    features, classes, weights = painted.features, painted.classes, painted.weights
+    features, classes, weights, times = painted.features, painted.classes, painted.weights, 1.0
     if not (chosen.place or chosen.enclosure):
         return SolvedHead(*form.solve_and_follow(features, classes, painted.count, weights=weights))
     rows = _both(features, painted.places)
@@ -132,12 +135,19 @@ def _solve(
         rows = torch.cat([rows, _both(painted.seen.features, painted.seen.places).to(rows)])
         classes = torch.cat([classes, classes.new_zeros(len(counts))])
         weights = torch.cat([weights, counts.to(weights)])
+        times = _times_as_frequent(background, len(classes.unique()) - 1)
     scaling = _scaling(painted, chosen)
-    weight, bias = form.solve_and_follow(scaling * rows, classes, painted.count, weights=weights)
+    weight, bias = form.solve_and_follow(scaling * rows, classes, painted.count, weights=weights, background=times)
     weight = weight * scaling
     width = features.shape[1]
     used = width + painted.places.shape[1] - (0 if chosen.enclosure else painted.enclosures)
     return SolvedHead(weight[:, :width].contiguous(), bias, weight[:, width:used].contiguous(), chosen)
+
+
+def _times_as_frequent(background: torch.Tensor, others: int) -> float:
+    """Return how many times as frequent as each of the other classes the background seems to be, within bounds."""
+    share = float(background.mean())
+    return min(_MOST_FREQUENT, max(1.0, share * others / max(1 - share, 1e-6)))
 
 
 def _both(features: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
