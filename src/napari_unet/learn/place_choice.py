@@ -17,7 +17,8 @@ __all__ = ["PlaceWeight", "SolvedHead", "Task", "choose_place_weight", "solve_wi
 
 _PLACES = (1.0, 2.0, 4.0)  # what the functions of the place may count beside the features
 _PLACE_OF_ONE = 8.0  # the same where all that is painted of a class lies in one place
-_MOST_FREQUENT = 3.0  # how many times as frequent as a class whose place counts the background is taken to be at most
+_UNPAINTED = 4.0  # what all that is unpainted counts there as background, where what is painted so counts 1, at most
+_MOST_FREQUENT = 5.0  # how many times as frequent as a class whose place counts the background is taken to be at most
 _ENCLOSURES = (12.0,)  # the same of how far a pixel is enclosed
 _MOST_FOLDS = 64
 _MOST_PIXELS = 200  # of a stroke
@@ -96,9 +97,9 @@ def solve_with_place(
     anywhere, and there the place would only mislead. So each stroke is left out in turn, or region of an image painted
     throughout (see `strokes_of_pixels`), or part of a stroke in a volume, and the place counts as much as tells those
     left out best from all else, or not at all. Where it counts, the pixels around the strokes count
-    as background, too, each as far as it looks so: no stroke may tell what is in other places. And each class counts
-    the same, but what lies in one place may fill little of an image: so the background is taken to be as many times as
-    frequent as it seems to be then, at most three times.
+    as background, too, each as far as it looks so: no stroke may tell what is in other places. There is more of it
+    than a person paints, so it counts more. And each class counts the same, but what lies in one place may fill little
+    of an image: so the background is taken to be as many times as frequent as it seems to be then, within bounds.
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ def _solve(
     rows = _both(features, painted.places)
     if background is not None:
         weights = torch.ones_like(rows[:, 0]) if weights is None else weights.to(rows)
-        counts = background * (weights[classes == 0].sum() / len(background))  # at most as much as what is painted so
+        counts = background * (_UNPAINTED * weights[classes == 0].sum() / len(background))
         rows = torch.cat([rows, _both(painted.seen.features, painted.seen.places).to(rows)])
         classes = torch.cat([classes, classes.new_zeros(len(counts))])
         weights = torch.cat([weights, counts.to(weights)])
