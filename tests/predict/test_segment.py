@@ -126,12 +126,12 @@ def test_empty_and_full_images() -> None:
 
 @pytest.mark.parametrize(("per_frame", "dtype"), [(21_845, np.uint16), (21_846, np.uint32)])
 def test_many_objects_get_a_larger_type(per_frame: int, dtype: Any) -> None:
-    foreground = np.zeros((3, per_frame * 4, 4), np.float32)
-    foreground.reshape(3, per_frame, 4, 4)[:, :, :3, :3] = 1
+    foreground = np.zeros((3, per_frame * 5, 5), np.float32)
+    foreground.reshape(3, per_frame, 5, 5)[:, :, :4, :4] = 1
     layout = ImageLayout("TYX", foreground.shape, 2)
     labels = labels_from_probabilities(probabilities_of(foreground), "objects", layout)
     assert labels.dtype == dtype
-    np.testing.assert_array_equal(labels[:, ::4, 0].ravel(), np.arange(1, 3 * per_frame + 1))
+    np.testing.assert_array_equal(labels[:, ::5, 0].ravel(), np.arange(1, 3 * per_frame + 1))
 
 
 def test_more_classes_than_a_byte_holds_get_a_larger_type() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,7 @@ def test_it_is_written_beside_the_result_and_measured_where_it_is_missing(
 
     show(dock, "disagreement")
     dock.panel.predict.click()
-    qtbot.waitUntil(lambda: dock.panel.status.text().startswith("measuring the uncertainty, 1"))
+    qtbot.waitUntil(lambda: is_partly_measured(dock))
     dock.panel.predict.click()  # which is Stop
     do.wait(dock)
     grid = [(row, column) for row in range(3) for column in range(3)]
@@ -100,7 +101,7 @@ def test_without_its_layer_it_is_measured_no_further(
 ) -> None:
     show(dock, "disagreement")
     dock.panel.predict.click()
-    qtbot.waitUntil(lambda: dock.panel.status.text().startswith("measuring the uncertainty, 1"), timeout=60_000)
+    qtbot.waitUntil(lambda: is_partly_measured(dock))
     viewer.layers.remove(layer_of(viewer, "disagreement"))
     do.wait(dock)
     (path,) = tmp_path.rglob("*.zarr")
@@ -110,6 +111,11 @@ def test_without_its_layer_it_is_measured_no_further(
     assert f"saved as {path.name}" in dock.panel.status.text()
     assert viewer.layers["areas on disk: slide"].visible
     assert do.messages() == []
+
+
+def is_partly_measured(dock: SegmentDock) -> bool:
+    """Whether more than 0 % are; a busy machine may skip numbers."""
+    return re.match("measuring the uncertainty, [1-9]", dock.panel.status.text()) is not None
 
 
 def _file(path: Path, index: tuple[int, int]) -> Path:

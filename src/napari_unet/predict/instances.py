@@ -20,7 +20,7 @@ def separate_objects(
     *,
     threshold: float = 0.5,
     depth: float = 0.25,
-    min_size: int = 8,
+    min_size: int = 16,
     spacing: Sequence[float] | None = None,
 ) -> npt.NDArray[np.int32]:
     """Find the objects of one frame.

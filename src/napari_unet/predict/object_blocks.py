@@ -130,7 +130,7 @@ def label_objects(
     block: int | Sequence[int] | None = None,
     threshold: float = 0.5,
     depth: float = 0.25,
-    min_size: int = 8,
+    min_size: int = 16,
     spacing: Sequence[float] | None = None,
     scratch: str | Path | None = None,
 ) -> Any:
@@ -204,7 +204,7 @@ def label_blocks(
     block: int | Sequence[int] | None = None,
     threshold: float = 0.5,
     depth: float = 0.25,
-    min_size: int = 8,
+    min_size: int = 16,
     spacing: Sequence[float] | None = None,
     scratch: str | Path | None = None,
     focus: Sequence[float] | None = None,
