@@ -96,10 +96,10 @@ def solve_with_place(
     Air in a lung and around the body look alike; where they lie, and what is around them, tells them apart. Cells lie
     anywhere, and there the place would only mislead. So each stroke is left out in turn, or region of an image painted
     throughout (see `strokes_of_pixels`), or part of a stroke in a volume, and the place counts as much as tells those
-    left out best from all else, or not at all. Where it counts, the pixels around the strokes count
-    as background, too, each as far as it looks so: no stroke may tell what is in other places. There is more of it
-    than a person paints, so it counts more. And each class counts the same, but what lies in one place may fill little
-    of an image: so the background is taken to be as many times as frequent as it seems to be then, within bounds.
+    left out best from all else, or not at all. Where it counts, the pixels around the strokes count as background, too,
+    each as far as it looks so: no stroke may tell what is in other places. There is more of them than a person paints,
+    so they count more. And each class counts the same, but what lies in one place may fill little of an image: so the
+    background is taken to be as many times as frequent as it seems to be then, within bounds.
 
     Parameters
     ----------
