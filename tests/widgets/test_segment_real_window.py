@@ -229,13 +229,13 @@ def test_stop_keeps_the_model_and_shows_its_result(
     paint_like_a_person(hand, truth)
     dock.panel.seconds.setValue(600)
     hand.click(dock.panel.train)
-    qtbot.waitUntil(lambda: dock.runner.status.steps > 20)
+    qtbot.waitUntil(lambda: dock.runner.status.steps > 100)
     assert dock.panel.train.text() == "Stop"
     hand.click(dock.panel.train)
     qtbot.waitUntil(lambda: not dock.runner.is_running)
 
     assert dock.runner.model is not None
-    assert dock.runner.model.history["steps"] > 20
+    assert dock.runner.model.history["steps"] > 100
     assert layer_named(window, "objects: spots").data.any()
 
 
