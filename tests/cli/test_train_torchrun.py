@@ -108,3 +108,34 @@ def test_interrupted_processes_write_the_best_model(squares: Path) -> None:
     stdout, stderr = process.communicate(timeout=100)
     assert "Stopped: " in stdout, stderr
     assert Model.load(squares / "m.safetensors").history["steps"] > 0
+
+
+_TOLD_TO_END = """
+import os, signal, sys, time
+from unittest.mock import patch
+from napari_unet.cli import processes
+from napari_unet.errors import UNetError
+from napari_unet.learn.distributed import ALONE
+
+class Store:
+    def add(self, key, number):
+        return number
+
+with (
+    patch.multiple(processes, started_by_torchrun=lambda: True, join_processes=lambda: (ALONE, Store())),
+    patch.multiple(processes, own_device=str, _SECONDS_TO_SPEAK=float(sys.argv[1])),
+    processes.training_processes("cpu"),
+):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.5)
+    raise UNetError("Another process was lost.")
+"""
+
+
+@pytest.mark.parametrize(("seconds", "code", "errors"), [(100, 1, 1), (0.1, 128 + signal.SIGTERM, 0)])
+def test_a_process_that_is_told_to_end_may_say_why_but_not_for_long(seconds: float, code: int, errors: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _TOLD_TO_END, str(seconds)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert ended.returncode == code, ended.stderr
+    assert ended.stderr.count("Another process was lost.") == errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
@@ -17,6 +18,8 @@ from napari_unet.errors import UNetError
 from napari_unet.learn.distributed import ALONE, Processes, join_processes, own_device, started_by_torchrun
 
 __all__ = ["training_processes"]
+
+_SECONDS_TO_SPEAK = 5.0  # of a process that is told to end
 
 
 @contextmanager
@@ -43,6 +46,7 @@ def training_processes(device: str) -> Iterator[tuple[Processes, str]]:
         yield ALONE, device
         return
     processes, store = join_processes()
+    signal.signal(signal.SIGTERM, _end_soon)  # torchrun ends those that are left: let one speak first
     try:
         with _only_heard(processes.leads):
             yield processes, own_device(device)
@@ -52,7 +56,6 @@ def training_processes(device: str) -> Iterator[tuple[Processes, str]]:
     except typer.Exit as ended:
         _end_now(ended.exit_code)
     except UNetError as error:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends those that are left: let one speak first
         if _first_to_speak(store):
             fail(error)
         _end_now(1)
@@ -66,6 +69,13 @@ def _first_to_speak(store: Any) -> bool:
         return int(store.add("napari-unet: spoke", 1)) == 1
     except RuntimeError:  # the computer that keeps the store is lost as well
         return True
+
+
+def _end_soon(number: int, frame: object) -> None:
+    """End this process, but leave it the time to say what it was about to say."""
+    timer = threading.Timer(_SECONDS_TO_SPEAK, os._exit, (128 + number,))
+    timer.daemon = True
+    timer.start()
 
 
 def _end_now(code: int) -> NoReturn:
